@@ -1,0 +1,37 @@
+package wire
+
+// Headers of a delivery.
+const (
+	HeaderSubscription = "Sluice-Subscription"
+	HeaderStore        = "Sluice-Store"
+	HeaderSequence     = "Sluice-Sequence"
+	HeaderSubject      = "Sluice-Subject"
+	HeaderTime         = "Sluice-Time" // RFC 3339 with nanoseconds, UTC
+	HeaderAttempt      = "Sluice-Attempt"
+	HeaderEpoch        = "Sluice-Epoch"
+	HeaderReplay       = "Sluice-Replay"
+)
+
+// Headers that a parked event carries beside those of its delivery.
+const (
+	HeaderParkReason = "Sluice-Park-Reason"
+	HeaderAttempts   = "Sluice-Attempts"
+	HeaderParkedAt   = "Sluice-Parked-At"
+	// HeaderParkedBody is "omitted" where event and park headers together
+	// exceed the server's max_payload: the body is then in the store, at
+	// Sluice-Sequence.
+	HeaderParkedBody = "Sluice-Parked-Body"
+)
+
+// Headers of CloudEvents' binary mode that Sluice reads.
+const (
+	HeaderCEType   = "ce-type"
+	HeaderCEID     = "ce-id"
+	HeaderCESource = "ce-source"
+)
+
+// Headers of an error answer, set by the NATS micro framework.
+const (
+	HeaderServiceError     = "Nats-Service-Error"
+	HeaderServiceErrorCode = "Nats-Service-Error-Code"
+)

@@ -1,0 +1,186 @@
+package wire
+
+import "time"
+
+// ReportType is the type of a health report.
+const ReportType = "io.sluice.health.v1.report"
+
+// Kinds of issue. Each is a member of the report's issues.
+const (
+	IssueStale            = "stale_subscriptions" // nobody listens on the delivery subject
+	IssueOrphanedPool     = "orphaned_pools"      // a pool entry without its subscription
+	IssueMissingPool      = "missing_pools"       // a subscription that should run and has no live owner
+	IssueStalledPool      = "stalled_pools"
+	IssueLaggingPool      = "lagging_pools"
+	IssueOpenBreaker      = "open_breakers"
+	IssueParkedEvents     = "parked_events"
+	IssueGap              = "gaps"
+	IssueLostStore        = "lost_stores"
+	IssueUnobservedChange = "unobserved_changes"
+	IssueCorruptRecord    = "corrupt_records"
+)
+
+// Status words of a report.
+const (
+	StatusHealthy  = "healthy"
+	StatusDegraded = "degraded"
+	StatusFailing  = "failing"
+)
+
+// Issue is one thing that is wrong, with the numbers it was judged by.
+type Issue struct {
+	Kind     string         `json:"kind"`
+	Name     string         `json:"name"`
+	Since    time.Time      `json:"since"`
+	Detail   string         `json:"detail"`
+	Evidence map[string]any `json:"evidence"`
+	Repair   string         `json:"repair"` // what repair does or would do; "" where a person must decide
+}
+
+// Issues groups issues by kind; every member is present, empty or not.
+type Issues struct {
+	Stale       []Issue `json:"stale_subscriptions"`
+	Orphaned    []Issue `json:"orphaned_pools"`
+	Missing     []Issue `json:"missing_pools"`
+	Stalled     []Issue `json:"stalled_pools"`
+	Lagging     []Issue `json:"lagging_pools"`
+	OpenBreaker []Issue `json:"open_breakers"`
+	Parked      []Issue `json:"parked_events"`
+	Gaps        []Issue `json:"gaps"`
+	LostStores  []Issue `json:"lost_stores"`
+	Unobserved  []Issue `json:"unobserved_changes"`
+	Corrupt     []Issue `json:"corrupt_records"`
+}
+
+// Summary counts issues.
+type Summary struct {
+	Stale    int `json:"stale_subscription_count"`
+	Orphaned int `json:"orphaned_pool_count"`
+	Missing  int `json:"missing_pool_count"`
+	Total    int `json:"total_issues"`
+}
+
+// Repair says what was done, or would be done, about an issue.
+type Repair struct {
+	Kind     string    `json:"kind"`
+	Name     string    `json:"name"`
+	Action   string    `json:"action"`  // remove_subscription, remove_pool, start_pool, quarantine_record…
+	Outcome  string    `json:"outcome"` // done, failed, would_do, nothing_to_do, given_up
+	Attempt  int       `json:"attempt"`
+	At       time.Time `json:"at"`
+	Detail   string    `json:"detail"`
+	DryRun   bool      `json:"dry_run,omitempty"`
+	Observed string    `json:"observed,omitempty"` // what was seen just before acting
+}
+
+// Report is the outcome of one sweep.
+type Report struct {
+	Type               string    `json:"type"`
+	ID                 string    `json:"id"`
+	Timestamp          time.Time `json:"timestamp"`
+	Namespace          Namespace `json:"namespace"`
+	Leader             string    `json:"leader"`
+	CheckDurationMS    int64     `json:"check_duration_ms"`
+	CleanupEnabled     bool      `json:"cleanup_enabled"`
+	Status             string    `json:"status"`
+	TotalSubscriptions int       `json:"total_subscriptions"`
+	TotalPools         int       `json:"total_pools"`
+	TotalEmitters      int       `json:"total_emitters"`
+	Issues             Issues    `json:"issues"`
+	Summary            Summary   `json:"summary"`
+	Repairs            []Repair  `json:"repairs"`
+}
+
+// SubscriptionHealth is the status of one subscription.
+type SubscriptionHealth struct {
+	Name      string    `json:"name"`
+	Status    string    `json:"status"` // healthy, degraded, failing, paused
+	Since     time.Time `json:"since"`
+	Reasons   []string  `json:"reasons"`
+	State     string    `json:"state"`
+	Owner     string    `json:"owner,omitempty"`
+	Epoch     uint64    `json:"epoch,omitempty"`
+	Lag       uint64    `json:"lag"`     // stored events after the floor, matching or not
+	LagAge    Duration  `json:"lag_age"` // age of the oldest unfinished event
+	Rate      float64   `json:"rate"`    // finished events a second since the last sweep
+	Parked    uint64    `json:"parked"`
+	Listeners int       `json:"listeners"`
+	CheckedAt time.Time `json:"checked_at"`
+}
+
+// SubscriptionHealthResponse answers health.subscription.
+type SubscriptionHealthResponse struct {
+	Head
+	SubscriptionHealth
+}
+
+// ReportResponse answers health.check and health.report. It is the report
+// itself: its type is ReportType, not that of an answer, as on the subject.
+type ReportResponse struct {
+	Report
+	Error *Error `json:"error,omitempty"`
+}
+
+// CleanupRequest is the body of health.cleanup.
+type CleanupRequest struct {
+	Enabled *bool `json:"enabled"`
+}
+
+// CleanupResponse answers health.cleanup.
+type CleanupResponse struct {
+	Head
+	Enabled bool `json:"enabled"`
+}
+
+// RepairRequest is the body of health.repair.
+type RepairRequest struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// RepairResponse answers health.repair.
+type RepairResponse struct {
+	Head
+	Repair *Repair `json:"repair,omitempty"`
+}
+
+// ReconcileReportType is the type of the replayer's report.
+const ReconcileReportType = "io.sluice.lifecycle.v1.report"
+
+// Transition is one step in the life of a subscription, folded from the
+// history of the subscriptions bucket.
+type Transition struct {
+	Name       string `json:"name"`
+	Kind       string `json:"kind"` // created, updated, deleted, recreated
+	UID        string `json:"uid"`
+	Generation uint64 `json:"generation"`
+	Revision   uint64 `json:"revision"`
+	Missed     bool   `json:"missed"`   // no pool had observed it when it was looked at
+	Replayed   bool   `json:"replayed"` // sent to the emitters
+	Observed   bool   `json:"observed"` // a pool has observed it by the end
+}
+
+// Kinds of transition.
+const (
+	TransitionCreated   = "created"
+	TransitionUpdated   = "updated"
+	TransitionDeleted   = "deleted"
+	TransitionRecreated = "recreated"
+)
+
+// ReconcileReport says what the replayer found and did after leadership moved.
+type ReconcileReport struct {
+	Type         string       `json:"type"`
+	ID           string       `json:"id"`
+	Timestamp    time.Time    `json:"timestamp"`
+	Leader       string       `json:"leader"`
+	Trigger      string       `json:"trigger"`
+	FromRevision uint64       `json:"from_revision"`
+	ToRevision   uint64       `json:"to_revision"` // the barrier
+	DurationMS   int64        `json:"duration_ms"`
+	Transitions  []Transition `json:"transitions"`
+	Missed       int          `json:"missed"`
+	Replayed     int          `json:"replayed"`
+	Unobserved   int          `json:"unobserved"` // still, at the end; looked at again
+}

@@ -1,0 +1,309 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// SchemaVersion is the schema of the records that this version writes.
+const SchemaVersion = 1
+
+// Record is what lies in the subscriptions bucket under the subscription's name.
+type Record struct {
+	Schema     int       `json:"schema"`
+	Name       string    `json:"name"`
+	UID        string    `json:"uid"`        // new each time the name is created or restarted
+	Generation uint64    `json:"generation"` // grows with every change, from 1
+	Paused     bool      `json:"paused"`
+	CreatedAt  time.Time `json:"created_at"`
+	UpdatedAt  time.Time `json:"updated_at"`
+	// StartSequence is Spec.Start resolved against the store when the
+	// subscription was created or restarted: the first sequence to read.
+	StartSequence uint64 `json:"start_sequence"`
+	// StoreCreated is when the store was created: a store of the same name
+	// but another time is another store, whose sequences mean nothing here.
+	StoreCreated time.Time `json:"store_created"`
+	Spec         Spec      `json:"spec"`
+}
+
+// Subscription is a record as answers show it.
+type Subscription struct {
+	Name          string    `json:"name"`
+	UID           string    `json:"uid"`
+	Generation    uint64    `json:"generation"`
+	Revision      uint64    `json:"revision"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+	Paused        bool      `json:"paused"`
+	StartSequence uint64    `json:"start_sequence"`
+	Spec          Spec      `json:"spec"`
+}
+
+// Subscription returns the record as answers show it.
+func (r *Record) Subscription(revision uint64) Subscription {
+	return Subscription{
+		Name: r.Name, UID: r.UID, Generation: r.Generation, Revision: revision,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Paused: r.Paused,
+		StartSequence: r.StartSequence, Spec: r.Spec,
+	}
+}
+
+// Pool is what lies in the pools bucket under the subscription's name: claim
+// and checkpoint in one entry, written by compare-and-swap only.
+type Pool struct {
+	Schema int    `json:"schema"`
+	Name   string `json:"name"`
+	UID    string `json:"uid"`   // of the subscription it serves
+	Owner  string `json:"owner"` // emitter instance; "" is free
+	Epoch  uint64 `json:"epoch"` // the fencing token
+	// ObservedGeneration is the generation of the record that the pool runs by.
+	ObservedGeneration uint64 `json:"observed_generation"`
+	// ObservedRevision is the KV revision of that record.
+	ObservedRevision uint64     `json:"observed_revision"`
+	Checkpoint       Checkpoint `json:"checkpoint"`
+	State            PoolState  `json:"state"`
+	// Reason says why the state is not live, in a sentence.
+	Reason    string    `json:"reason,omitempty"`
+	Gap       *Gap      `json:"gap,omitempty"` // the last range lost
+	ClaimedAt time.Time `json:"claimed_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Checkpoint is what a pool has finished: everything at or below Floor, and
+// Ranges above it, each a first and a last sequence, ascending and disjoint.
+type Checkpoint struct {
+	Floor  uint64      `json:"floor"`
+	Ranges [][2]uint64 `json:"ranges,omitempty"`
+}
+
+// Gap is a range of sequences that the store no longer held when the pool
+// came to read them.
+type Gap struct {
+	From       uint64    `json:"from"`
+	To         uint64    `json:"to"`
+	At         time.Time `json:"at"`
+	Generation uint64    `json:"generation"` // of the record at that time
+}
+
+// PoolState is what a pool is doing.
+type PoolState string
+
+// The states of a pool.
+const (
+	PoolCatchingUp  PoolState = "catching_up"  // reading history
+	PoolLive        PoolState = "live"         // reading at the head of the store
+	PoolWaiting     PoolState = "waiting"      // nobody listens on the delivery subject
+	PoolBreakerOpen PoolState = "breaker_open" // too many failures in a row
+	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block)
+	PoolPaused      PoolState = "paused"
+	PoolStoreLost   PoolState = "store_lost" // the store is gone or is another one
+	PoolReleased    PoolState = "released"   // handed over; the next owner takes it from here
+)
+
+// PoolStatus is the live state of a pool as its owner sees it.
+type PoolStatus struct {
+	Name       string     `json:"name"`
+	UID        string     `json:"uid"`
+	Owner      string     `json:"owner"`
+	Epoch      uint64     `json:"epoch"`
+	State      PoolState  `json:"state"`
+	Reason     string     `json:"reason,omitempty"`
+	Floor      uint64     `json:"floor"`
+	Position   uint64     `json:"position"` // last sequence read
+	StoreLast  uint64     `json:"store_last"`
+	Pending    int        `json:"pending"`   // matched, not finished
+	InFlight   int        `json:"in_flight"` // delivered, not answered
+	Limit      int        `json:"limit"`     // of in flight, now
+	Retrying   int        `json:"retrying"`  // waiting for a backoff to end
+	Breaker    string     `json:"breaker"`   // closed, half-open, open
+	Matched    uint64     `json:"matched"`
+	Evaluated  uint64     `json:"evaluated"`
+	Delivered  uint64     `json:"delivered"` // deliveries sent, repeats included
+	Finished   uint64     `json:"finished"`
+	Parked     uint64     `json:"parked"`
+	OldestAt   *time.Time `json:"oldest_pending_at,omitempty"` // store time of the oldest unfinished event
+	LastAckAt  *time.Time `json:"last_finished_at,omitempty"`
+	Gap        *Gap       `json:"gap,omitempty"`
+	Generation uint64     `json:"observed_generation"`
+}
+
+// Session is what lies in the sessions bucket while an instance lives.
+type Session struct {
+	Service   string    `json:"service"`
+	Instance  string    `json:"instance"`
+	StartedAt time.Time `json:"started_at"`
+	Pools     int       `json:"pools"`
+	InFlight  int       `json:"in_flight"`
+	Version   string    `json:"version"`
+	// Draining is set by an instance that is stopping: it takes no new pools.
+	Draining bool `json:"draining,omitempty"`
+}
+
+// Lease is what lies under leader.<role> in the sessions bucket.
+type Lease struct {
+	Role     string    `json:"role"`
+	Instance string    `json:"instance"`
+	Epoch    uint64    `json:"epoch"` // grows with every change of leader
+	Since    time.Time `json:"since"`
+}
+
+// Advisory is something that happened, for whoever wants to know.
+type Advisory struct {
+	Type      string         `json:"type"` // io.sluice.advisory.v1.<what>, e.g. …v1.pool.claimed
+	ID        string         `json:"id"`
+	Timestamp time.Time      `json:"timestamp"`
+	Name      string         `json:"name"` // of the subscription, role or record it is about
+	Instance  string         `json:"instance,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Data      map[string]any `json:"data,omitempty"`
+	Error     *Error         `json:"error,omitempty"`
+}
+
+// AdvisoryType returns the type of an advisory, e.g. of "pool.claimed".
+func AdvisoryType(what string) string { return "io.sluice.advisory.v1." + what }
+
+// What an advisory can say.
+const (
+	AdvSubscriptionCreated  = "subscription.created"
+	AdvSubscriptionUpdated  = "subscription.updated"
+	AdvSubscriptionDeleted  = "subscription.deleted"
+	AdvSubscriptionPaused   = "subscription.paused"
+	AdvSubscriptionResumed  = "subscription.resumed"
+	AdvSubscriptionRejected = "subscription.rejected"
+	AdvSubscriptionExpired  = "subscription.expired"
+	AdvSubscriptionSought   = "subscription.sought"
+	AdvPoolClaimed          = "pool.claimed"
+	AdvPoolReleased         = "pool.released"
+	AdvPoolLost             = "pool.lost"
+	AdvPoolLive             = "pool.live"
+	AdvPoolWaiting          = "pool.waiting"
+	AdvPoolBlocked          = "pool.blocked"
+	AdvPoolRestarted        = "pool.restarted"
+	AdvBreakerOpened        = "breaker.opened"
+	AdvBreakerHalfOpened    = "breaker.half_opened"
+	AdvBreakerClosed        = "breaker.closed"
+	AdvEventParked          = "event.parked"
+	AdvLeaderElected        = "leader.elected"
+	AdvLeaderLost           = "leader.lost"
+	AdvLifecycleMissed      = "lifecycle.missed"
+	AdvLifecycleReplayed    = "lifecycle.replayed"
+	AdvIssueRaised          = "health.issue_raised"
+	AdvIssueCleared         = "health.issue_cleared"
+	AdvRepaired             = "health.repaired"
+	AdvRepairFailed         = "health.repair_failed"
+	AdvRecordQuarantined    = "record.quarantined"
+)
+
+// ResponseType returns the type of an answer to verb, e.g.
+// io.sluice.api.v1.subscription_get_response.
+func ResponseType(verb string) string {
+	b := []byte("io.sluice.api.v1." + verb + "_response")
+	for i := len("io.sluice.api.v1."); i < len(b); i++ {
+		if b[i] == '.' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+// SubscribeRequest is the body of a subscribe: the subscription and how to apply it.
+type SubscribeRequest struct {
+	Spec
+	IfRevision *uint64 `json:"if_revision,omitempty"`
+	Restart    bool    `json:"restart,omitempty"`
+}
+
+// Head begins every answer.
+type Head struct {
+	Type  string `json:"type"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// SubscribeResponse answers subscribe.
+type SubscribeResponse struct {
+	Head
+	Subscription *Subscription `json:"subscription,omitempty"`
+	Created      bool          `json:"created"`
+	Changed      bool          `json:"changed"`
+}
+
+// UnsubscribeRequest is the optional body of unsubscribe.
+type UnsubscribeRequest struct {
+	IfRevision *uint64 `json:"if_revision,omitempty"`
+}
+
+// UnsubscribeResponse answers unsubscribe.
+type UnsubscribeResponse struct {
+	Head
+	Deleted bool `json:"deleted"`
+}
+
+// GetResponse answers subscription.get. Pool is absent while no emitter has
+// claimed the subscription; Status is what the pool's owner says right now,
+// absent where no owner answers.
+type GetResponse struct {
+	Head
+	Subscription *Subscription `json:"subscription,omitempty"`
+	Pool         *Pool         `json:"pool,omitempty"`
+	Status       *PoolStatus   `json:"status,omitempty"`
+}
+
+// SubscriptionResponse answers subscription.pause and .resume.
+type SubscriptionResponse struct {
+	Head
+	Subscription *Subscription `json:"subscription,omitempty"`
+}
+
+// ListRequest is the optional body of subscription.list.
+type ListRequest struct {
+	Store  string            `json:"store,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	State  string            `json:"state,omitempty"` // a PoolState, or "unclaimed"
+	Offset int               `json:"offset,omitempty"`
+	Limit  int               `json:"limit,omitempty"` // default 256, at most 1000
+}
+
+// StateUnclaimed is the state of a subscription that no emitter has claimed.
+const StateUnclaimed = "unclaimed"
+
+// ListedSubscription is one row of a list.
+type ListedSubscription struct {
+	Subscription
+	State string `json:"state"`
+}
+
+// ListResponse answers subscription.list, ordered by name.
+type ListResponse struct {
+	Head
+	Total         int                  `json:"total"`
+	Offset        int                  `json:"offset"`
+	Limit         int                  `json:"limit"`
+	Subscriptions []ListedSubscription `json:"subscriptions"`
+}
+
+// SeekRequest is the body of subscription.seek.
+type SeekRequest struct {
+	To     Position `json:"to"`
+	DryRun bool     `json:"dry_run,omitempty"`
+}
+
+// SeekResponse answers subscription.seek: the next sequence to be read before
+// and after, and how many stored events lie between.
+type SeekResponse struct {
+	Head
+	FromSequence uint64 `json:"from_sequence"`
+	ToSequence   uint64 `json:"to_sequence"`
+	Events       uint64 `json:"events"`
+	DryRun       bool   `json:"dry_run,omitempty"`
+}
+
+// Quarantined is the body of an entry in the quarantine stream.
+type Quarantined struct {
+	Bucket   string          `json:"bucket"`
+	Key      string          `json:"key"`
+	Revision uint64          `json:"revision"`
+	Reason   string          `json:"reason"`
+	At       time.Time       `json:"at"`
+	Value    []byte          `json:"value"`          // as it was, base64 in JSON
+	JSON     json.RawMessage `json:"json,omitempty"` // the same, where it is JSON
+}
