@@ -1,0 +1,151 @@
+package pattern
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// Bounds of an explanation: it is for people, and a payload may be large.
+const (
+	maxReasons  = 64
+	maxElements = 16 // of an array of objects, looked at for the closest one
+	maxQuote    = 120
+)
+
+// Reason says why one part of a pattern did not hold.
+type Reason struct {
+	// Path is where in the document, such as issue.comments[2].user, empty
+	// for the document as a whole. Names are quoted as in Fault.Field.
+	Path string
+	// Want is what the pattern asks for there: its own JSON, cut if long.
+	Want string
+	// Found is what the document holds there: its JSON, cut if long, or that
+	// there is nothing.
+	Found string
+}
+
+func (r Reason) String() string {
+	path := r.Path
+	if path == "" {
+		path = "(document)"
+	}
+	return fmt.Sprintf("%s: want %s, found %s", path, r.Want, r.Found)
+}
+
+// Explain returns why the pattern does not hold for the document: every field
+// that fails, and nothing if it matches. Where no element of an array matches,
+// the reasons are those of the element that comes closest; where no pattern of
+// a $or matches, those of the $or as a whole and then of its closest pattern.
+func (p *Pattern) Explain(d *Document) []Reason {
+	if p.root == nil {
+		return []Reason{{Want: "a pattern", Found: "the zero Pattern, which matches nothing"}}
+	}
+	if p.event {
+		return p.root.explain(d, d.envelope(), "")
+	}
+	body := d.payload()
+	if body == nil {
+		return []Reason{{Want: "a JSON payload", Found: d.payloadErr.Error()}}
+	}
+	return p.root.explainMatch(d, body, "")
+}
+
+// explainMatch is match with reasons.
+func (o *object) explainMatch(d *Document, v *node, at string) []Reason {
+	if v == nil || v.kind != kindArray {
+		return o.explain(d, v, at)
+	}
+	if o.match(d, v) {
+		return nil
+	}
+	var closest []Reason
+	i := 0
+	v.elements(func(e *node) bool {
+		why := o.explain(d, e, joinIndex(at, i))
+		if i == 0 || len(why) < len(closest) {
+			closest = why
+		}
+		i++
+		return i < maxElements
+	})
+	if i == 0 {
+		return o.explain(d, nil, at)
+	}
+	return closest
+}
+
+// explain is holds with reasons.
+func (o *object) explain(d *Document, v *node, at string) []Reason {
+	var why []Reason
+	for i := range o.clauses {
+		why = append(why, o.clauses[i].explain(d, v, at)...)
+		if len(why) >= maxReasons {
+			return why[:maxReasons]
+		}
+	}
+	return why
+}
+
+func (c *clause) explain(d *Document, v *node, at string) []Reason {
+	if c.any != nil {
+		return c.explainAny(d, v, at)
+	}
+	member, path := c.member(d, v), joinField(at, c.name)
+	if c.object != nil {
+		return c.object.explainMatch(d, member, path)
+	}
+	if c.leaf.match(member) {
+		return nil
+	}
+	return []Reason{{path, cut(c.leaf.want), found(member)}}
+}
+
+func (c *clause) explainAny(d *Document, v *node, at string) []Reason {
+	var closest []Reason
+	for i, o := range c.any {
+		why := o.explain(d, v, at)
+		if len(why) == 0 {
+			return nil
+		}
+		if i == 0 || len(why) < len(closest) {
+			closest = why
+		}
+	}
+	whole := Reason{joinField(at, "$or"), fmt.Sprintf("one of %d patterns", len(c.any)), "none that holds"}
+	return append([]Reason{whole}, closest...)
+}
+
+func found(v *node) string {
+	if v == nil {
+		return "nothing"
+	}
+	if n := v.size(maxQuote); n >= maxQuote {
+		// Rendering a large value only to cut it would cost its whole size.
+		return fmt.Sprintf("%s of %d members", v.kind.describe(), len(v.kids))
+	}
+	return cut(string(v.appendJSON(nil)))
+}
+
+// size counts the values in n, up to limit.
+func (n *node) size(limit int) int {
+	total := 1
+	for i := range n.kids {
+		if total >= limit {
+			break
+		}
+		total += n.kids[i].size(limit - total)
+	}
+	return total
+}
+
+// cut shortens s without breaking a character.
+func cut(s string) string {
+	if len(s) <= maxQuote {
+		return s
+	}
+	end := maxQuote
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
