@@ -89,6 +89,9 @@ type Report struct {
 	Issues             Issues    `json:"issues"`
 	Summary            Summary   `json:"summary"`
 	Repairs            []Repair  `json:"repairs"`
+	// Truncated is set where the issues were too many for one message: the
+	// summary counts all of them, the lists hold the first of each kind.
+	Truncated bool `json:"truncated,omitempty"`
 }
 
 // SubscriptionHealth is the status of one subscription.

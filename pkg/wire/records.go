@@ -123,6 +123,9 @@ type PoolStatus struct {
 	Parked     uint64     `json:"parked"`
 	OldestAt   *time.Time `json:"oldest_pending_at,omitempty"` // store time of the oldest unfinished event
 	LastAckAt  *time.Time `json:"last_finished_at,omitempty"`
+	// ExtendedAt is when a subscriber last said that it is still working:
+	// a wait that it declared, so that nobody takes it for a stall.
+	ExtendedAt *time.Time `json:"last_extended_at,omitempty"`
 	Gap        *Gap       `json:"gap,omitempty"`
 	Generation uint64     `json:"observed_generation"`
 }
