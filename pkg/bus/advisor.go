@@ -1,0 +1,103 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Advisor publishes advisories for one instance. It is best effort: an
+// advisory that cannot be sent is logged and dropped, and the caller neither
+// waits nor fails. A nil Advisor drops everything.
+type Advisor struct {
+	nc       *nats.Conn
+	ns       wire.Namespace
+	instance string
+	log      zerolog.Logger
+}
+
+// NewAdvisor returns an Advisor that speaks for instance on nc.
+func NewAdvisor(nc *nats.Conn, ns wire.Namespace, instance string, log zerolog.Logger) *Advisor {
+	return &Advisor{nc: nc, ns: ns, instance: instance, log: log}
+}
+
+// Advise says that what (one of wire.Adv…) happened to name: a subscription,
+// a role or a record. Detail is a sentence for people, data the numbers.
+func (a *Advisor) Advise(what, name, detail string, data map[string]any) {
+	a.Publish(what, wire.Advisory{Name: name, Detail: detail, Data: data})
+}
+
+// Publish is Advise for an advisory with an error in it. Type, id, timestamp
+// and instance are filled in where they are empty.
+func (a *Advisor) Publish(what string, adv wire.Advisory) {
+	if a == nil || a.nc == nil {
+		return
+	}
+	adv.Type = wire.AdvisoryType(what)
+	if adv.ID == "" {
+		adv.ID = nuid.Next()
+	}
+	if adv.Timestamp.IsZero() {
+		adv.Timestamp = time.Now().UTC()
+	}
+	if adv.Instance == "" {
+		adv.Instance = a.instance
+	}
+	body, err := json.Marshal(adv)
+	if err == nil {
+		err = a.nc.Publish(a.ns.Advisory(what, token(adv.Name)), body)
+	}
+	if err != nil {
+		a.log.Warn().Err(err).Str("what", what).Str("name", adv.Name).Msg("advisory dropped")
+	}
+}
+
+// token makes s one token of a subject, whatever a caller was given as a name.
+func token(s string) string {
+	if s == "" {
+		return "_"
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f || r == '.' || r == '*' || r == '>' {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+// Quarantine stores q, an entry that could not be read, in the quarantine
+// stream of ns. The same revision of the same key is stored once within two
+// minutes, so a caller may retry after an error, a timeout included. At
+// defaults to now.
+func Quarantine(ctx context.Context, js jetstream.JetStream, ns wire.Namespace, q wire.Quarantined) error {
+	if q.At.IsZero() {
+		q.At = time.Now().UTC()
+	}
+	if q.JSON == nil && json.Valid(q.Value) {
+		q.JSON = q.Value
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)
+	}
+	if max := js.Conn().MaxPayload(); max > 0 && int64(len(body)) > max {
+		q.JSON = nil // Value has it
+		if body, err = json.Marshal(q); err != nil {
+			return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)
+		}
+	}
+	id := fmt.Sprintf("%s/%s/%d", q.Bucket, q.Key, q.Revision)
+	if _, err := js.Publish(ctx, ns.Quarantine(token(q.Bucket)), body, jetstream.WithMsgID(id)); err != nil {
+		return fmt.Errorf("quarantine %s: %w", id, err)
+	}
+	return nil
+}
