@@ -1,0 +1,61 @@
+package subscription
+
+import (
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Default returns a spec with every default of the contract; Store, Selector
+// and Deliver.Subject have none.
+func Default() wire.Spec {
+	return wire.Spec{
+		Start:       wire.Position{Kind: wire.PositionNew},
+		Deliver:     wire.Deliver{Mode: wire.ModeAck},
+		OrderBy:     wire.OrderBy{Kind: wire.OrderStream},
+		PoolSize:    wire.PoolSize{Min: 16, Max: 1024},
+		AckWait:     wire.Duration(30 * time.Second),
+		Retry:       wire.Retry{MaxAttempts: 5, MinBackoff: wire.Duration(time.Second), MaxBackoff: wire.Duration(time.Minute)},
+		OnExhausted: wire.ExhaustedPark,
+		Breaker:     wire.Breaker{Failures: 5, OpenFor: wire.Duration(10 * time.Second)},
+		OnGap:       wire.GapContinue,
+	}
+}
+
+// Limits of a spec's fields.
+const (
+	MaxPoolSize       = 65536
+	MinAckWait        = 100 * time.Millisecond
+	MaxAckWait        = time.Hour
+	MaxAttempts       = 1_000_000
+	MinBackoff        = time.Millisecond
+	MaxBackoff        = 7 * 24 * time.Hour
+	MaxFailures       = 1_000_000
+	MinOpenFor        = time.Millisecond
+	MaxOpenFor        = 24 * time.Hour
+	MinExpireAfter    = time.Second
+	MaxExpireAfter    = 10 * 365 * 24 * time.Hour
+	MaxLabels         = 16
+	MaxLabelKey       = 64  // characters
+	MaxLabelValue     = 256 // characters
+	MaxListed         = 256 // members of by_stream or by_event_type
+	MaxSubjectLength  = 256 // characters of deliver.subject
+	MaxFilterLength   = 1024
+	MaxTypeLength     = 256
+	MaxStoreLength    = 255
+	MaxOrderToken     = 256
+	MaxOrderHeader    = 128
+	maxReportedFaults = 100
+)
+
+// completePair fills in the half of a pair that was not given. It keeps
+// min ≤ max: {"max": 4} alone means a pool of at most 4, not a contradiction
+// with the default minimum.
+func completePair[T ~int | ~int64](lo, hi *T, loGiven, hiGiven bool) {
+	switch {
+	case hiGiven && !loGiven:
+		*lo = min(*lo, *hi)
+	case loGiven && !hiGiven:
+		*hi = max(*lo, *hi)
+	}
+}

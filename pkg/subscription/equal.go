@@ -1,0 +1,101 @@
+package subscription
+
+import (
+	"bytes"
+	"maps"
+	"math/big"
+	"slices"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Equal reports whether two specs mean the same: the order of by_stream and
+// by_event_type and how a pattern is written down do not matter.
+func Equal(a, b *wire.Spec) bool {
+	return len(NeedRestart(a, b)) == 0 &&
+		a.Deliver == b.Deliver && a.OrderBy == b.OrderBy && a.PoolSize == b.PoolSize &&
+		a.AckWait == b.AckWait && a.Retry == b.Retry && a.OnExhausted == b.OnExhausted &&
+		a.Breaker == b.Breaker && a.ExpireAfter == b.ExpireAfter && a.OnGap == b.OnGap &&
+		maps.Equal(a.Labels, b.Labels)
+}
+
+// NeedRestart returns the fields in which two specs differ that cannot change
+// without the checkpoint starting over.
+func NeedRestart(a, b *wire.Spec) []string {
+	var fields []string
+	if a.Store != b.Store {
+		fields = append(fields, "store")
+	}
+	if !sameSelector(a.Selector, b.Selector) {
+		fields = append(fields, "selector")
+	}
+	if !samePosition(a.Start, b.Start) {
+		fields = append(fields, "start")
+	}
+	return fields
+}
+
+func samePosition(a, b wire.Position) bool {
+	return a.Kind == b.Kind && a.Sequence == b.Sequence && a.Time.Equal(b.Time)
+}
+
+func sameSelector(a, b wire.Selector) bool {
+	return sameSet(a.ByStream, b.ByStream) && sameSet(a.ByEventType, b.ByEventType) &&
+		samePattern(a.ByEventPattern, b.ByEventPattern) && samePattern(a.ByEventPayload, b.ByEventPayload)
+}
+
+func sameSet(a, b []string) bool {
+	norm := func(l []string) []string { return slices.Compact(slices.Sorted(slices.Values(l))) }
+	return slices.Equal(norm(a), norm(b))
+}
+
+func samePattern(a, b []byte) bool {
+	if len(a) == 0 || len(b) == 0 || bytes.Equal(a, b) {
+		return len(a) == len(b)
+	}
+	x, errX := parseTree(a)
+	y, errY := parseTree(b)
+	return errX == nil && errY == nil && sameNode(x, y)
+}
+
+func sameNode(a, b *node) bool {
+	if a.kind != b.kind || a.yes != b.yes || len(a.list) != len(b.list) || len(a.members) != len(b.members) {
+		return false
+	}
+	for i := range a.list {
+		if !sameNode(a.list[i], b.list[i]) {
+			return false
+		}
+	}
+	return sameMembers(a.members, b.members) && sameText(a, b)
+}
+
+func sameMembers(a, b []member) bool {
+	byName := make(map[string]*node, len(b))
+	for _, m := range b {
+		byName[m.name] = m.node
+	}
+	for _, m := range a {
+		other, ok := byName[m.name]
+		if !ok || !sameNode(m.node, other) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxExactNumber bounds the text of numbers that are compared by value.
+const maxExactNumber = 32
+
+func sameText(a, b *node) bool {
+	if a.text == b.text {
+		return true
+	}
+	if a.kind != kindNumber || bytes.ContainsAny(a.raw, "eE") || bytes.ContainsAny(b.raw, "eE") ||
+		len(a.text) > maxExactNumber || len(b.text) > maxExactNumber {
+		return false
+	}
+	x, okX := new(big.Rat).SetString(a.text)
+	y, okY := new(big.Rat).SetString(b.text)
+	return okX && okY && x.Cmp(y) == 0
+}

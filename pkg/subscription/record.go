@@ -1,0 +1,206 @@
+package subscription
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// ErrNewerSchema is in the error of an entry that a newer version of Sluice
+// wrote. It is not damage: such an entry must be left as it is.
+var ErrNewerSchema = errors.New("written by a newer version of Sluice")
+
+// maxEntryBytes bounds what is looked at of an entry: a request's limit is far
+// below it, and a checkpoint's ranges stay below it too.
+const maxEntryBytes = 4 << 20
+
+// maxIdentifier bounds uids and instance ids.
+const maxIdentifier = 128
+
+// DecodeRecord reads an entry of the subscriptions bucket. Whatever is wrong
+// with it is an error. Members of this version that are absent take their
+// defaults, and unknown ones are ignored: another version may have written it.
+func DecodeRecord(key string, value []byte, ns wire.Namespace) (*wire.Record, error) {
+	tree, err := entryTree(value)
+	if err != nil {
+		return nil, fmt.Errorf("record %q: %w", key, err)
+	}
+	r := &wire.Record{Spec: Default()}
+	f := fields{open: true}
+	f.object("", tree, map[string]reader{
+		"schema":         f.whole(&r.Schema),
+		"name":           f.text(&r.Name),
+		"uid":            f.text(&r.UID),
+		"generation":     f.count(&r.Generation),
+		"paused":         f.yes(&r.Paused),
+		"created_at":     f.moment(&r.CreatedAt),
+		"updated_at":     f.moment(&r.UpdatedAt),
+		"start_sequence": f.count(&r.StartSequence),
+		"store_created":  f.moment(&r.StoreCreated),
+		"spec":           func(path string, n *node) { f.recordSpec(path, n, &r.Spec, key, ns) },
+	})
+	f.entry(key, r.Name, r.UID)
+	if r.Generation == 0 && !f.bad("generation") {
+		f.fault("generation", "want a whole number from 1")
+	}
+	if !f.bad("spec") && r.Spec.Store == "" {
+		f.fault("spec", "is required")
+	}
+	if err := f.entryError(); err != nil {
+		return nil, fmt.Errorf("record %q: %w", key, err)
+	}
+	return r, nil
+}
+
+func (f *fields) recordSpec(path string, n *node, s *wire.Spec, name string, ns wire.Namespace) {
+	inner := fields{open: true}
+	inner.object("", n, inner.spec(s))
+	inner.validate(name, s, ns)
+	for _, x := range inner.all() {
+		f.fault(inside(path, x.Field), "%s", x.Reason)
+	}
+	compactPatterns(&s.Selector)
+}
+
+// DecodePool reads an entry of the pools bucket, as DecodeRecord does.
+func DecodePool(key string, value []byte) (*wire.Pool, error) {
+	tree, err := entryTree(value)
+	if err != nil {
+		return nil, fmt.Errorf("pool %q: %w", key, err)
+	}
+	var p wire.Pool
+	f := fields{open: true}
+	f.object("", tree, map[string]reader{
+		"schema":              f.whole(&p.Schema),
+		"name":                f.text(&p.Name),
+		"uid":                 f.text(&p.UID),
+		"owner":               f.text(&p.Owner),
+		"epoch":               f.count(&p.Epoch),
+		"observed_generation": f.count(&p.ObservedGeneration),
+		"observed_revision":   f.count(&p.ObservedRevision),
+		"checkpoint":          func(path string, n *node) { f.checkpoint(path, n, &p.Checkpoint) },
+		"state":               func(path string, n *node) { f.text((*string)(&p.State))(path, n) },
+		"reason":              f.text(&p.Reason),
+		"gap":                 func(path string, n *node) { f.gap(path, n, &p) },
+		"claimed_at":          f.moment(&p.ClaimedAt),
+		"updated_at":          f.moment(&p.UpdatedAt),
+	})
+	f.entry(key, p.Name, p.UID)
+	if len(p.Owner) > maxIdentifier {
+		f.fault("owner", "%s", longer(maxIdentifier))
+	}
+	if p.Epoch == 0 && !f.bad("epoch") {
+		f.fault("epoch", "want a whole number from 1")
+	}
+	if err := f.entryError(); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", key, err)
+	}
+	return &p, nil
+}
+
+func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {
+	f.object(path, n, map[string]reader{
+		"floor":  f.count(&c.Floor),
+		"ranges": func(path string, n *node) { f.ranges(path, n, c) },
+	})
+	last := c.Floor
+	for i, r := range c.Ranges {
+		if r[0] <= last || r[1] < r[0] {
+			f.fault(index(join(path, "ranges"), i), "ranges must ascend, apart from each other and above the floor")
+			return
+		}
+		last = r[1]
+	}
+}
+
+func (f *fields) ranges(path string, n *node, c *wire.Checkpoint) {
+	if !f.want(path, n, kindArray) {
+		return
+	}
+	for i, item := range n.list {
+		at := index(path, i)
+		if item.kind != kindArray || len(item.list) != 2 {
+			f.fault(at, "want a first and a last sequence")
+			return
+		}
+		var r [2]uint64
+		f.count(&r[0])(index(at, 0), item.list[0])
+		f.count(&r[1])(index(at, 1), item.list[1])
+		c.Ranges = append(c.Ranges, r)
+	}
+}
+
+func (f *fields) gap(path string, n *node, p *wire.Pool) {
+	var g wire.Gap
+	f.object(path, n, map[string]reader{
+		"from":       f.count(&g.From),
+		"to":         f.count(&g.To),
+		"at":         f.moment(&g.At),
+		"generation": f.count(&g.Generation),
+	})
+	p.Gap = &g
+}
+
+// entryTree parses an entry, and tells a newer schema from damage.
+func entryTree(value []byte) (*node, error) {
+	if len(value) > maxEntryBytes {
+		return nil, fmt.Errorf("%d bytes: want at most %d", len(value), maxEntryBytes)
+	}
+	tree, err := parseTree(value)
+	if err != nil {
+		return nil, err
+	}
+	if tree.kind != kindObject {
+		return nil, fmt.Errorf("want an object, got %s", tree.kind)
+	}
+	var schema struct {
+		Schema json.Number `json:"schema"`
+	}
+	_ = json.Unmarshal(value, &schema) // a wrong type is reported with the rest
+	if v, err := schema.Schema.Int64(); err == nil && v > wire.SchemaVersion {
+		return nil, fmt.Errorf("schema %d: %w", v, ErrNewerSchema)
+	}
+	return tree, nil
+}
+
+// entry judges what records and pools have in common.
+func (f *fields) entry(key, name, uid string) {
+	if !wire.ValidName(key) {
+		f.fault("", "the key is not a subscription's name")
+	}
+	if name != key && !f.bad("name") {
+		f.fault("name", "%q is not the key", clip(name))
+	}
+	if (uid == "" || len(uid) > maxIdentifier) && !f.bad("uid") {
+		f.fault("uid", "want 1 to %d characters", maxIdentifier)
+	}
+}
+
+func (f *fields) entryError() error {
+	faults := f.all()
+	if len(faults) == 0 {
+		return nil
+	}
+	return &FaultsError{Faults: faults}
+}
+
+// FaultsError reports everything that is wrong with an entry.
+type FaultsError struct {
+	Faults []wire.Fault
+}
+
+func (e *FaultsError) Error() string {
+	return (&wire.Error{ErrCode: wire.CodeBadField, Description: "wrong fields", Details: e.Faults}).Error()
+}
+
+// NewRecord returns the record of a new subscription at generation 1.
+func NewRecord(name, uid string, spec wire.Spec, start uint64, storeCreated, now time.Time) *wire.Record {
+	return &wire.Record{
+		Schema: wire.SchemaVersion, Name: name, UID: uid, Generation: 1,
+		CreatedAt: now.UTC(), UpdatedAt: now.UTC(),
+		StartSequence: start, StoreCreated: storeCreated.UTC(), Spec: spec,
+	}
+}

@@ -1,0 +1,214 @@
+package subscription
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// ErrNotFound is in the error of a read where no live entry is.
+var ErrNotFound = errors.New("not found")
+
+// ConflictError reports that Key was no longer at Revision: somebody else
+// wrote it first. Revision 0 means that the key was to be new.
+type ConflictError struct {
+	Key      string
+	Revision uint64
+	Err      error
+}
+
+func (e *ConflictError) Error() string {
+	if e.Revision == 0 {
+		return fmt.Sprintf("key %q exists", e.Key)
+	}
+	return fmt.Sprintf("key %q changed since revision %d", e.Key, e.Revision)
+}
+
+func (e *ConflictError) Unwrap() error { return e.Err }
+
+// CorruptError reports an entry that is there but cannot be read.
+type CorruptError struct {
+	Key      string
+	Revision uint64
+	Value    []byte
+	Err      error
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("entry %q at revision %d cannot be read: %s", e.Key, e.Revision, e.Err)
+}
+
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// bucket is what the stores use of a KV bucket.
+type bucket interface {
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
+	History(ctx context.Context, key string, opts ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error)
+}
+
+// Store keeps the records. Every write names the revision that it replaces,
+// so of two writers at most one wins. A write that times out may have
+// happened: read the key before writing again.
+type Store struct {
+	kv bucket
+	ns wire.Namespace
+}
+
+// NewStore returns the store of records in the subscriptions bucket kv.
+func NewStore(kv bucket, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
+
+// Get returns the record of name and its revision. Where there is none the
+// error is ErrNotFound and the revision is that of the tombstone, 0 if there
+// never was one: what a Create has to replace. Where it cannot be read the
+// error is a *CorruptError.
+func (s *Store) Get(ctx context.Context, name string) (*wire.Record, uint64, error) {
+	value, rev, err := get(ctx, s.kv, name)
+	if err != nil {
+		return nil, rev, fmt.Errorf("read subscription %q: %w", name, err)
+	}
+	r, err := DecodeRecord(name, value, s.ns)
+	if err != nil {
+		return nil, rev, &CorruptError{Key: name, Revision: rev, Value: value, Err: err}
+	}
+	return r, rev, nil
+}
+
+// Create writes the record of a name that has none, and returns its revision,
+// or a *ConflictError where there is one.
+func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
+	rev, err := s.Update(ctx, r, 0)
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) {
+		return rev, err
+	}
+	_, tombstone, getErr := get(ctx, s.kv, r.Name)
+	switch {
+	case getErr == nil:
+		return 0, err
+	case !errors.Is(getErr, ErrNotFound):
+		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
+	case tombstone == 0:
+		return 0, err
+	}
+	rev, err = s.Update(ctx, r, tombstone)
+	if errors.As(err, &conflict) {
+		return 0, &ConflictError{Key: r.Name, Err: err}
+	}
+	return rev, err
+}
+
+// Update writes r over revision rev and returns the new revision, or a
+// *ConflictError where the record moved on. A rev of 0 is for a name that was
+// never used.
+func (s *Store) Update(ctx context.Context, r *wire.Record, rev uint64) (uint64, error) {
+	return update(ctx, s.kv, r.Name, r, rev)
+}
+
+// Delete removes the record at revision rev, which must not be 0, or returns
+// a *ConflictError where it moved on.
+func (s *Store) Delete(ctx context.Context, name string, rev uint64) error {
+	return remove(ctx, s.kv, name, rev)
+}
+
+// Pools keeps claims and checkpoints, with the promises of Store.
+type Pools struct {
+	kv bucket
+}
+
+// NewPools returns the store of pool entries in the pools bucket kv.
+func NewPools(kv bucket) *Pools { return &Pools{kv: kv} }
+
+// Get returns the pool entry of name and its revision, with the errors of
+// Store.Get: with ErrNotFound comes the revision that Write has to replace.
+func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
+	value, rev, err := get(ctx, p.kv, name)
+	if err != nil {
+		return nil, rev, fmt.Errorf("read pool %q: %w", name, err)
+	}
+	pool, err := DecodePool(name, value)
+	if err != nil {
+		return nil, rev, &CorruptError{Key: name, Revision: rev, Value: value, Err: err}
+	}
+	return pool, rev, nil
+}
+
+// Write writes the entry over revision rev (that of a tombstone, or 0, for a
+// name without an entry) and returns the new revision, or a *ConflictError.
+func (p *Pools) Write(ctx context.Context, pool *wire.Pool, rev uint64) (uint64, error) {
+	return update(ctx, p.kv, pool.Name, pool, rev)
+}
+
+// Delete removes the entry at revision rev, which must not be 0, or returns a
+// *ConflictError.
+func (p *Pools) Delete(ctx context.Context, name string, rev uint64) error {
+	return remove(ctx, p.kv, name, rev)
+}
+
+// NextEpoch returns the epoch of an entry that replaces old (nil where there
+// is none) at revision rev. It grows over deletion and re-creation too, since
+// no epoch is ever above its entry's revision.
+func NextEpoch(old *wire.Pool, rev uint64) uint64 {
+	if old != nil {
+		return max(old.Epoch, rev) + 1
+	}
+	return rev + 1
+}
+
+func get(ctx context.Context, kv bucket, key string) ([]byte, uint64, error) {
+	e, err := kv.Get(ctx, key)
+	if err == nil {
+		return e.Value(), e.Revision(), nil
+	}
+	if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, err
+	}
+	// Only the history tells a tombstone from a key that never was.
+	all, err := kv.History(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && len(all) == 0 {
+		return nil, 0, ErrNotFound
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	last := all[len(all)-1]
+	if last.Operation() == jetstream.KeyValuePut {
+		return last.Value(), last.Revision(), nil // written in between
+	}
+	return nil, last.Revision(), ErrNotFound
+}
+
+func update(ctx context.Context, kv bucket, key string, v any, rev uint64) (uint64, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return 0, fmt.Errorf("encode %q: %w", key, err)
+	}
+	next, err := kv.Update(ctx, key, b, rev)
+	if err != nil {
+		return 0, writeError(key, rev, err)
+	}
+	return next, nil
+}
+
+func remove(ctx context.Context, kv bucket, key string, rev uint64) error {
+	if rev == 0 {
+		return fmt.Errorf("delete %q: a revision is required", key)
+	}
+	if err := kv.Delete(ctx, key, jetstream.LastRevision(rev)); err != nil {
+		return writeError(key, rev, err)
+	}
+	return nil
+}
+
+func writeError(key string, rev uint64, err error) error {
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+		return &ConflictError{Key: key, Revision: rev, Err: err}
+	}
+	return fmt.Errorf("write %q over revision %d: %w", key, rev, err)
+}

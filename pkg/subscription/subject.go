@@ -1,0 +1,131 @@
+package subscription
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+func longer(limit int) string { return fmt.Sprintf("longer than %d characters", limit) }
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// DeliveryFault says why events may not be delivered to subject, "" where they
+// may. Whether the store captures the subject is for Captures to tell.
+func DeliveryFault(subject string, ns wire.Namespace) string {
+	if reason := subjectFault(subject, MaxSubjectLength); reason != "" {
+		return reason
+	}
+	first, _, _ := strings.Cut(subject, ".")
+	switch {
+	case strings.ContainsAny(subject, "*>"):
+		return "want a literal subject, without the wildcards * and >"
+	case strings.HasPrefix(subject, "$"):
+		return "subjects that begin with $ belong to NATS"
+	case strings.HasPrefix(subject, "_INBOX"):
+		return "subjects that begin with _INBOX are for replies"
+	case strings.HasPrefix(subject, strings.TrimSuffix(wire.InternalPrefix, ".")):
+		return "subjects that begin with _SLUICE are Sluice's own"
+	case first == string(ns):
+		return fmt.Sprintf("subjects that begin with %s. are Sluice's own", ns)
+	}
+	return ""
+}
+
+// subjectFault judges what literal subjects and filters have in common.
+func subjectFault(subject string, limit int) string {
+	switch {
+	case subject == "":
+		return "must not be empty"
+	case utf8.RuneCountInString(subject) > limit:
+		return longer(limit)
+	case !utf8.ValidString(subject):
+		return "want valid UTF-8"
+	case strings.ContainsFunc(subject, unicode.IsSpace):
+		return "must not hold white space"
+	case strings.ContainsFunc(subject, unicode.IsControl):
+		return "must not hold control characters"
+	case slices.Contains(strings.Split(subject, "."), ""):
+		return "must not have empty tokens (a dot at an end, or two together)"
+	}
+	return ""
+}
+
+// filterFault says what is wrong with a by_stream filter.
+func filterFault(filter string) string {
+	if filter == wire.AllStreams {
+		return ""
+	}
+	if reason := subjectFault(filter, MaxFilterLength); reason != "" {
+		return reason
+	}
+	tokens := strings.Split(filter, ".")
+	for i, t := range tokens {
+		switch {
+		case t == ">" && i < len(tokens)-1:
+			return "> may only be the last token"
+		case len(t) > 1 && strings.ContainsAny(t, "*>"):
+			return fmt.Sprintf("%q: a wildcard stands for whole tokens and must be a token by itself", clip(t))
+		}
+	}
+	return ""
+}
+
+func (f *fields) store(path, store string, ns wire.Namespace) {
+	switch {
+	case store == "":
+		f.fault(path, "is required")
+	case len(store) > MaxStoreLength:
+		f.fault(path, "%s", longer(MaxStoreLength))
+	case strings.ContainsFunc(store, oddInStreamName):
+		f.fault(path, "want the name of a stream: no white space, control characters, dots, wildcards or slashes")
+	case OwnStream(store, ns):
+		f.fault(path, "%s is Sluice's own", store)
+	}
+}
+
+func oddInStreamName(r rune) bool {
+	return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(`.*>/\`, r)
+}
+
+// OwnStream reports whether a stream belongs to the installation itself, so
+// that it cannot be a store.
+func OwnStream(stream string, ns wire.Namespace) bool {
+	switch stream {
+	case ns.StreamAdvisories(), ns.StreamParked(), ns.StreamQuarantine():
+		return true
+	}
+	return strings.HasPrefix(stream, "KV_"+string(ns)+"_")
+}
+
+// Captures returns the first of a stream's subjects that a message published
+// on the literal subject would match, "" where none does.
+func Captures(streamSubjects []string, subject string) string {
+	for _, s := range streamSubjects {
+		if Overlap(s, subject) {
+			return s
+		}
+	}
+	return ""
+}
+
+// Overlap reports whether some subject matches both filters. Either may be a
+// literal subject.
+func Overlap(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := 0; ; i++ {
+		switch {
+		case i == len(as) || i == len(bs):
+			return len(as) == len(bs)
+		case as[i] == ">" || bs[i] == ">":
+			return true
+		case as[i] != "*" && bs[i] != "*" && as[i] != bs[i]:
+			return false
+		}
+	}
+}
