@@ -3,6 +3,7 @@ package pattern
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // payloadCase is a pattern, documents that match it and documents that do not.
@@ -58,6 +59,7 @@ func TestOperatorsOnEveryKindOfValue(t *testing.T) {
 		{"wildcard alone", `{"a":[{"wildcard":"*"}]}`, []string{`{"a":""}`, `{"a":"x"}`}, []string{`{"a":1}`, `{"a":null}`, `{}`}},
 		{"wildcard without star", `{"a":[{"wildcard":"ab"}]}`, []string{`{"a":"ab"}`}, []string{`{"a":"abc"}`}},
 		{"wildcard overlap", `{"a":[{"wildcard":"aba*ba"}]}`, []string{`{"a":"ababa"}`}, []string{`{"a":"aba"}`}},
+		{"wildcard overlap in the middle", `{"a":[{"wildcard":"*ab*b"}]}`, []string{`{"a":"abb"}`}, []string{`{"a":"ab"}`}},
 		{"wildcard many", `{"a":[{"wildcard":"*a**b*"}]}`, []string{`{"a":"ab"}`, `{"a":"xaybz"}`}, []string{`{"a":"ba"}`}},
 		{"wildcard escapes", `{"a":[{"wildcard":"\\**\\\\"}]}`, []string{`{"a":"*\\"}`, `{"a":"*x\\"}`}, []string{`{"a":"x\\"}`, `{"a":"*"}`}},
 		{"exists", `{"a":[{"exists":true}]}`, []string{`{"a":1}`, `{"a":null}`, `{"a":{}}`, `{"a":[]}`, `{"a":[[]]}`, `{"a":{"b":1}}`, `[{"b":1},{"a":1}]`}, []string{`{}`, `{"b":1}`, `5`, `null`, `[]`}},
@@ -152,4 +154,39 @@ func TestLastOfANameGivenTwiceCounts(t *testing.T) {
 		{"long", `{"k":2}`, []string{`{"k":1,"k":2` + many.String() + `}`}, []string{`{"k":2,"k":1` + many.String() + `}`}},
 		{"long, first and last", `{"az":0,"zz":0,"zzz":[{"exists":false}],"a":[{"exists":false}]}`, []string{`{"k":1` + many.String() + `}`}, nil},
 	})
+}
+
+// Each of these takes milliseconds; with backtracking, with numbers written
+// out or with a leaf's alternatives compared one by one it takes minutes.
+func TestHostileInputsAreCheap(t *testing.T) {
+	t.Parallel()
+	const mega = 1 << 20
+	var many []string
+	for i := range MaxLeaves {
+		many = append(many, `"k`+strings.Repeat("z", i%8)+string(rune('Ѐ'+i))+`"`)
+	}
+	for _, tt := range []struct{ name, pattern, data string }{
+		{"wildcard", `{"a":[{"wildcard":"` + strings.Repeat("*a", 1000) + `*b"}]}`, `{"a":"` + strings.Repeat("a", mega) + `"}`},
+		{"exponent", `{"a":[{"numeric":["<",1e` + strings.Repeat("9", 60_000) + `]}]}`, `{"a":1e` + strings.Repeat("9", mega) + `}`},
+		{"digits", `{"a":[{"numeric":["<",0]}]}`, `{"a":` + strings.Repeat("9", mega) + `.5e-9}`},
+		{"alternatives", `{"a":[` + strings.Join(many, ",") + `]}`, `{"a":[` + strings.Repeat(`"k",`, mega/4) + `"k"]}`},
+		{"or", strings.Repeat(`{"$or":[{"x":1},`, MaxDepth-2) + `{"a":0}` + strings.Repeat(`]}`, MaxDepth-2), `{"a":[` + strings.Repeat("1,", mega/2) + `1]}`},
+		{"deep arrays", `{"a":{"a":{"a":1}}}`, strings.Repeat(`[`, 400) + strings.Repeat(`{"a":[`, 50) + strings.Repeat(`]}`, 50) + strings.Repeat(`]`, 400)},
+		{"names", `{"a":{"zz":1}}`, `{"a":{` + strings.Repeat(`"zz":2,`, mega/8) + `"zz":3}}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, d := mustPayload(t, tt.pattern), payloadDoc(tt.data)
+			if err := d.PayloadError(); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if p.Match(d) || len(p.Explain(d)) == 0 {
+				t.Error("it matches, or nothing says why not")
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
 }
