@@ -68,7 +68,9 @@
 //
 // Below anything that is not an object nothing exists, so {"a": {"b":
 // [{"exists": false}]}} matches {}, {"a": 1} and {"a": []}. As one element of
-// an array is enough, it also matches {"a": [{"b": 1}, {"c": 2}]}.
+// an array is enough, it also matches {"a": [{"b": 1}, {"c": 2}]}: there is an
+// element without b. (EventBridge judges absence over all elements that the
+// fields before it, by name, leave in question.)
 //
 // # Documents
 //
@@ -100,8 +102,8 @@
 //
 // Matching one pattern costs at most the product of its size and the
 // document's: nothing backtracks, $or is not multiplied out, and the size of a
-// number's exponent does not count. Decoding takes about 64 bytes of memory for each
-// value in the payload. An Index finds entries through the values in the
-// document, and tries only those that a value leads to and those that no
-// value can.
+// number's exponent does not count. Decoding takes a copy of the payload and
+// about 64 bytes for each value in it. An Index finds entries through the
+// values in the document, and tries only those that a value leads to and those
+// that no value can.
 package pattern
