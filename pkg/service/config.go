@@ -1,0 +1,90 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/telemetry"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Bounds of Common.
+const (
+	MaxReplicas   = 5 // JetStream's own limit
+	MinSessionTTL = time.Second
+	MaxSessionTTL = time.Hour
+)
+
+// Common is the configuration that all services share.
+type Common struct {
+	// Namespace prefixes every subject, stream and bucket. Defaults to sluice.
+	Namespace wire.Namespace `env:"SLUICE_NAMESPACE" envDefault:"sluice" desc:"prefix of every subject, stream and bucket"`
+
+	// Replicas of Sluice's own buckets and streams, 1 to 5. Defaults to 1.
+	Replicas int `env:"SLUICE_REPLICAS" envDefault:"1" desc:"replicas of Sluice's own buckets and streams"`
+
+	// SessionTTL is how long an instance that has gone silent keeps its
+	// claims, 1s to 1h. Defaults to 10s.
+	SessionTTL time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"10s" desc:"how long a silent instance keeps its claims"`
+
+	// HTTPAddr is where probes, metrics and the dashboard are served, as
+	// host:port. Defaults to 127.0.0.1:8080.
+	HTTPAddr string `env:"SLUICE_HTTP_ADDR" envDefault:"127.0.0.1:8080" desc:"where /livez, /readyz and /metrics are served"`
+
+	// LogLevel is one of trace, debug, info, warn, error, disabled. Defaults
+	// to info.
+	LogLevel string `env:"SLUICE_LOG_LEVEL" envDefault:"info" desc:"trace, debug, info, warn, error or disabled"`
+
+	// LogFormat is json or console. Defaults to json.
+	LogFormat string `env:"SLUICE_LOG_FORMAT" envDefault:"json" desc:"json, or console for people"`
+
+	// NATS says which NATS system to use.
+	NATS bus.Config
+}
+
+// ParseCommon reads Common from env. The error holds everything that is wrong.
+func ParseCommon(env Env) (Common, error) {
+	var c Common
+	err := Parse(env, &c)
+	return c, err
+}
+
+// Validate reports everything that is wrong with c.
+func (c Common) Validate() error {
+	var errs []error
+	if err := c.Namespace.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("SLUICE_NAMESPACE: %w", err))
+	}
+	if c.Replicas < 1 || c.Replicas > MaxReplicas {
+		errs = append(errs, fmt.Errorf("SLUICE_REPLICAS: %d: want 1 to %d", c.Replicas, MaxReplicas))
+	}
+	if c.SessionTTL < MinSessionTTL || c.SessionTTL > MaxSessionTTL {
+		errs = append(errs, fmt.Errorf("SLUICE_SESSION_TTL: %s: want %s to %s", c.SessionTTL, MinSessionTTL, MaxSessionTTL))
+	}
+	if err := validateAddr(c.HTTPAddr); err != nil {
+		errs = append(errs, fmt.Errorf("SLUICE_HTTP_ADDR: %w", err))
+	}
+	if err := c.logConfig("").Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("SLUICE_LOG_LEVEL, SLUICE_LOG_FORMAT: %w", err))
+	}
+	return errors.Join(append(errs, c.NATS.Validate())...)
+}
+
+func (c Common) logConfig(service string) telemetry.LogConfig {
+	return telemetry.LogConfig{Service: service, Level: c.LogLevel, Format: c.LogFormat}
+}
+
+func validateAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q: want host:port", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q: want a port of 0 to 65535", addr)
+	}
+	return nil
+}
