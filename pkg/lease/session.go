@@ -1,0 +1,272 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Bucket is the part of jetstream.KeyValue that a holder needs.
+type Bucket interface {
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
+}
+
+// SessionConfig of a Session.
+type SessionConfig struct {
+	// Namespace of the installation. Required.
+	Namespace wire.Namespace
+	// Service and Instance name the holder; Instance must be unique to this
+	// start of the process. Both are one token of a subject. Required.
+	Service, Instance string
+	// TTL is how long the session outlives its last renewal, at least 1s, and
+	// the same as the bucket's. Required.
+	TTL time.Duration
+	// Load gives the session's content at each renewal; Service, Instance and
+	// StartedAt are filled in. It must not block. Optional.
+	Load func() wire.Session
+}
+
+func (c SessionConfig) validate() error {
+	errs := []error{c.Namespace.Validate(), validateTTL(c.TTL)}
+	for _, s := range []string{c.Service, c.Instance} {
+		if !wire.ValidName(s) {
+			errs = append(errs, fmt.Errorf("session %s.%s: %q is not a name", c.Service, c.Instance, s))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Session is the presence of this instance in the sessions bucket.
+type Session struct {
+	nc  *nats.Conn
+	kv  Bucket
+	cfg SessionConfig
+	log zerolog.Logger
+
+	started time.Time
+	changes chan struct{}
+	now     chan struct{} // cap 1: renew at once
+
+	mu   sync.Mutex
+	term term
+
+	// Owned by Run.
+	rev    uint64 // 0: the key is not ours yet
+	unsure bool   // a write may or may not have happened
+	said   bool   // validity as last signalled
+}
+
+// NewSession returns a session that is not valid until Run has created it.
+func NewSession(nc *nats.Conn, kv Bucket, cfg SessionConfig, log zerolog.Logger) (*Session, error) {
+	if nc == nil {
+		return nil, errors.New("session: no connection")
+	}
+	return newSession(nc, kv, cfg, log)
+}
+
+func newSession(nc *nats.Conn, kv Bucket, cfg SessionConfig, log zerolog.Logger) (*Session, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("session config: %w", err)
+	}
+	return &Session{
+		nc: nc, kv: kv, cfg: cfg, log: log, started: time.Now().UTC(),
+		changes: make(chan struct{}, 1), now: make(chan struct{}, 1),
+	}, nil
+}
+
+// Instance is the name that the session was made for.
+func (s *Session) Instance() string { return s.cfg.Instance }
+
+// Valid reports whether the session may be trusted right now. It is false
+// from before anybody may consider the instance dead for silence.
+func (s *Session) Valid() bool { return s.ValidFor() > 0 }
+
+// ValidFor is how long the session may be trusted from now without another
+// renewal, 0 if it may not.
+func (s *Session) ValidFor() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.term.remaining(time.Now())
+}
+
+// Changes is signalled after Valid changed. Signals coalesce.
+func (s *Session) Changes() <-chan struct{} { return s.changes }
+
+// Renew asks for a renewal now, so that others see what Load has to say. It
+// does not wait.
+func (s *Session) Renew() {
+	select {
+	case s.now <- struct{}{}:
+	default:
+	}
+}
+
+// Run creates and renews the session and answers probes until ctx ends. Then
+// it deletes the session, so that nobody waits for it to expire, and returns
+// nil. It may be called once.
+func (s *Session) Run(ctx context.Context) error {
+	if s.nc != nil {
+		// Before the key exists, so that nobody sees the one without the other.
+		sub, err := s.nc.Subscribe(s.cfg.Namespace.Session(s.cfg.Service, s.cfg.Instance), s.answer)
+		if err != nil {
+			return fmt.Errorf("answer probes of %s: %w", s.cfg.Instance, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+	}
+	s.keep(ctx)
+	s.set(term{})
+	s.signal()
+	s.release(context.WithoutCancel(ctx))
+	return nil
+}
+
+// answer tells a prober that we live.
+func (s *Session) answer(m *nats.Msg) {
+	if m.Reply == "" {
+		return
+	}
+	if err := m.Respond([]byte(s.cfg.Instance)); err != nil {
+		s.log.Debug().Err(err).Msg("probe not answered")
+	}
+}
+
+// keep renews until ctx ends.
+func (s *Session) keep(ctx context.Context) {
+	next := time.NewTimer(0) // of the renewal
+	defer next.Stop()
+	lapse := time.NewTimer(s.cfg.TTL) // of the trust
+	defer lapse.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-lapse.C:
+			s.signal()
+			continue
+		case <-s.now:
+		case <-next.C:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		sent := time.Now()
+		err := s.renew(ctx)
+		switch {
+		case err == nil:
+			s.set(newTerm(sent, s.cfg.TTL))
+			next.Reset(max(0, s.cfg.TTL/renewPart-time.Since(sent)))
+		case ctx.Err() != nil:
+			return
+		default:
+			s.log.Warn().Err(err).Int64("left_ms", s.ValidFor().Milliseconds()).Msg("session renewal failed")
+			next.Reset(jittered(s.cfg.TTL / retryPart))
+		}
+		s.signal()
+		lapse.Reset(s.ValidFor()) // at 0 it fires at once and finds nothing new
+	}
+}
+
+// renew writes the session once, after finding out what an earlier write did.
+func (s *Session) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
+	defer cancel()
+	if s.unsure {
+		if err := s.reread(ctx); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(s.content())
+	if err != nil {
+		return fmt.Errorf("encode session %s: %w", s.key(), err)
+	}
+	var rev uint64
+	if s.rev == 0 {
+		rev, err = s.kv.Create(ctx, s.key(), body)
+	} else {
+		rev, err = s.kv.Update(ctx, s.key(), body, s.rev)
+	}
+	if err != nil {
+		s.unsure = true // a conflict too: then somebody else wrote or deleted it
+		return fmt.Errorf("renew session %s at revision %d: %w", s.key(), s.rev, err)
+	}
+	s.rev = rev
+	return nil
+}
+
+// reread finds the revision to write over.
+func (s *Session) reread(ctx context.Context) error {
+	e, err := s.kv.Get(ctx, s.key())
+	switch {
+	case isGone(err):
+		if s.rev != 0 {
+			s.log.Warn().Str("key", s.key()).Msg("session was gone, created again")
+			s.set(term{}) // others may have seen us dead
+			s.signal()
+		}
+		s.rev = 0
+	case err != nil:
+		return fmt.Errorf("read session %s: %w", s.key(), err)
+	default:
+		s.rev = e.Revision() // the key has our unique name in it
+	}
+	s.unsure = false
+	return nil
+}
+
+// release deletes the key if it can be reached.
+func (s *Session) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.cfg.TTL))
+	defer cancel()
+	var err error
+	if s.unsure { // e.g. the end of ctx cut a write short
+		err = s.reread(ctx)
+	}
+	if err == nil && s.rev != 0 {
+		err = s.kv.Delete(ctx, s.key(), jetstream.LastRevision(s.rev))
+	}
+	if err != nil {
+		s.log.Warn().Err(err).Str("key", s.key()).Msg("session not deleted, it will expire")
+	}
+}
+
+func (s *Session) key() string { return wire.SessionKey(s.cfg.Service, s.cfg.Instance) }
+
+func (s *Session) content() wire.Session {
+	var c wire.Session
+	if s.cfg.Load != nil {
+		c = s.cfg.Load()
+	}
+	c.Service, c.Instance, c.StartedAt = s.cfg.Service, s.cfg.Instance, s.started
+	return c
+}
+
+func (s *Session) set(t term) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.term = t
+}
+
+// signal tells Changes if validity is not what it last said.
+func (s *Session) signal() {
+	v := s.Valid()
+	if v == s.said {
+		return
+	}
+	s.said = v
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}

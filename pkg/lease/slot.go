@@ -1,0 +1,139 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// slot is the key of a role's lease as one candidate sees it. It is used by
+// one goroutine.
+type slot struct {
+	kv       Bucket
+	key      string
+	role     string
+	instance string
+	ttl      time.Duration
+
+	lease  wire.Lease // ours, after acquire
+	rev    uint64     // of our last write that was confirmed
+	unsure bool       // a write may or may not have happened since
+}
+
+// held is what lies under the key; rev 0 is nothing.
+type held struct {
+	lease wire.Lease
+	rev   uint64
+}
+
+// read reads the key. An entry that cannot be decoded is somebody else's
+// lease like any other: it stands until it is not renewed for a TTL.
+func (s *slot) read(ctx context.Context) (held, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
+	defer cancel()
+	e, err := s.kv.Get(ctx, s.key)
+	switch {
+	case isGone(err):
+		return held{}, nil
+	case err != nil:
+		return held{}, fmt.Errorf("read %s: %w", s.key, err)
+	}
+	h := held{rev: e.Revision()}
+	if json.Unmarshal(e.Value(), &h.lease) != nil {
+		h.lease = wire.Lease{}
+	}
+	return h, nil
+}
+
+// acquire takes the key over revision rev (0: there is none). The revision of
+// that first write is the epoch, since a bucket's revisions only grow, also
+// over keys that have expired. A second write tells it to everybody; the term
+// counts from it. Until then the entry has epoch 0: nobody leads.
+func (s *slot) acquire(ctx context.Context, rev uint64) (term, error) {
+	s.lease = wire.Lease{Role: s.role, Instance: s.instance, Since: time.Now().UTC()}
+	epoch, err := s.write(ctx, rev)
+	if err != nil {
+		return term{}, fmt.Errorf("claim %s: %w", s.key, err)
+	}
+	s.lease.Epoch = epoch
+	sent := time.Now()
+	s.rev, err = s.write(ctx, epoch)
+	if err != nil {
+		return term{}, fmt.Errorf("claim %s under epoch %d: %w", s.key, epoch, err)
+	}
+	s.unsure = false
+	return newTerm(sent, s.ttl), nil
+}
+
+// write puts our lease over revision rev, within a call's time.
+func (s *slot) write(ctx context.Context, rev uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
+	defer cancel()
+	body, err := json.Marshal(s.lease)
+	if err != nil {
+		return 0, fmt.Errorf("encode lease: %w", err)
+	}
+	if rev == 0 {
+		return s.kv.Create(ctx, s.key, body)
+	}
+	return s.kv.Update(ctx, s.key, body, rev)
+}
+
+// renew writes the lease once, after finding out what an earlier write did.
+// It returns an error that is ErrLost where the key is no longer ours.
+func (s *slot) renew(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if s.unsure {
+		if err := s.reread(ctx); err != nil {
+			return err
+		}
+	}
+	rev, err := s.write(ctx, s.rev)
+	if err == nil {
+		s.rev = rev
+		return nil
+	}
+	s.unsure = true
+	if isConflict(err) { // an earlier write of ours came through, or it is not ours any more
+		if err := s.reread(ctx); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("renew %s at revision %d: %w", s.key, s.rev, err)
+}
+
+// reread finds out whether the key is still ours, and at which revision.
+func (s *slot) reread(ctx context.Context) error {
+	h, err := s.read(ctx)
+	switch {
+	case err != nil:
+		return err
+	case h.rev == 0:
+		return fmt.Errorf("%w: the key is gone", ErrLost)
+	case h.lease.Instance != s.instance || h.lease.Epoch != s.lease.Epoch:
+		return fmt.Errorf("%w: to %s, epoch %d", ErrLost, h.lease.Instance, h.lease.Epoch)
+	}
+	s.rev, s.unsure = h.rev, false
+	return nil
+}
+
+// release deletes the key if it is still ours and can be reached.
+func (s *slot) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
+	defer cancel()
+	if s.unsure {
+		if err := s.reread(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.kv.Delete(ctx, s.key, jetstream.LastRevision(s.rev)); err != nil {
+		return fmt.Errorf("release %s: %w", s.key, err)
+	}
+	return nil
+}
