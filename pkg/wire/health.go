@@ -183,7 +183,11 @@ type ReconcileReport struct {
 	ToRevision   uint64       `json:"to_revision"` // the barrier
 	DurationMS   int64        `json:"duration_ms"`
 	Transitions  []Transition `json:"transitions"`
-	Missed       int          `json:"missed"`
-	Replayed     int          `json:"replayed"`
-	Unobserved   int          `json:"unobserved"` // still, at the end; looked at again
+	// Total counts the transitions. Truncated is set where they were too many
+	// for one message: Transitions then holds some of them, unobserved first.
+	Total      int  `json:"total"`
+	Truncated  bool `json:"truncated,omitempty"`
+	Missed     int  `json:"missed"`
+	Replayed   int  `json:"replayed"`
+	Unobserved int  `json:"unobserved"` // still, at the end; looked at again
 }

@@ -102,27 +102,26 @@ const (
 
 // PoolStatus is the live state of a pool as its owner sees it.
 type PoolStatus struct {
-	Name       string     `json:"name"`
-	UID        string     `json:"uid"`
-	Owner      string     `json:"owner"`
-	Epoch      uint64     `json:"epoch"`
-	State      PoolState  `json:"state"`
-	Reason     string     `json:"reason,omitempty"`
-	Floor      uint64     `json:"floor"`
-	Position   uint64     `json:"position"` // last sequence read
-	StoreLast  uint64     `json:"store_last"`
-	Pending    int        `json:"pending"`   // matched, not finished
-	InFlight   int        `json:"in_flight"` // delivered, not answered
-	Limit      int        `json:"limit"`     // of in flight, now
-	Retrying   int        `json:"retrying"`  // waiting for a backoff to end
-	Breaker    string     `json:"breaker"`   // closed, half-open, open
-	Matched    uint64     `json:"matched"`
-	Evaluated  uint64     `json:"evaluated"`
-	Delivered  uint64     `json:"delivered"` // deliveries sent, repeats included
-	Finished   uint64     `json:"finished"`
-	Parked     uint64     `json:"parked"`
-	OldestAt   *time.Time `json:"oldest_pending_at,omitempty"` // store time of the oldest unfinished event
-	LastAckAt  *time.Time `json:"last_finished_at,omitempty"`
+	Name      string     `json:"name"`
+	UID       string     `json:"uid"`
+	Owner     string     `json:"owner"`
+	Epoch     uint64     `json:"epoch"`
+	State     PoolState  `json:"state"`
+	Reason    string     `json:"reason,omitempty"`
+	Floor     uint64     `json:"floor"`
+	Position  uint64     `json:"position"` // last sequence read
+	StoreLast uint64     `json:"store_last"`
+	Pending   int        `json:"pending"`   // matched, not finished
+	InFlight  int        `json:"in_flight"` // delivered, not answered
+	Limit     int        `json:"limit"`     // of in flight, now
+	Retrying  int        `json:"retrying"`  // waiting for a backoff to end
+	Breaker   string     `json:"breaker"`   // closed, half-open, open
+	Matched   uint64     `json:"matched"`
+	Delivered uint64     `json:"delivered"` // deliveries sent, repeats included
+	Finished  uint64     `json:"finished"`
+	Parked    uint64     `json:"parked"`
+	OldestAt  *time.Time `json:"oldest_pending_at,omitempty"` // store time of the oldest unfinished event
+	LastAckAt *time.Time `json:"last_finished_at,omitempty"`
 	// ExtendedAt is when a subscriber last said that it is still working:
 	// a wait that it declared, so that nobody takes it for a stall.
 	ExtendedAt *time.Time `json:"last_extended_at,omitempty"`
@@ -190,6 +189,7 @@ const (
 	AdvLeaderLost           = "leader.lost"
 	AdvLifecycleMissed      = "lifecycle.missed"
 	AdvLifecycleReplayed    = "lifecycle.replayed"
+	AdvReplayFailed         = "replay.failed"
 	AdvIssueRaised          = "health.issue_raised"
 	AdvIssueCleared         = "health.issue_cleared"
 	AdvRepaired             = "health.repaired"

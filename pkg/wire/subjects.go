@@ -158,3 +158,10 @@ func ValidName(s string) bool { return namePattern.MatchString(s) }
 // BarrierKey is the key in the subscriptions bucket that the replayer writes
 // to learn a revision below which its history is complete.
 const BarrierKey = "barrier.replayer"
+
+// Keys in the replays bucket that are the replayer's own. No replay has such
+// an id.
+const (
+	ReconciledKey      = "reconciled" // up to where the history was reconciled
+	ReconcileReportKey = "report"     // the last report that found something
+)
