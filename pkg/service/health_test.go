@@ -41,7 +41,7 @@ func TestAProcessIsReadyWhenEveryCheckIsOK(t *testing.T) {
 
 func TestChangedWakesWhoeverWaitsForReadiness(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		h := NewHealth()
 		check := h.Check("nats")
 		seen := make(chan struct{})

@@ -65,11 +65,15 @@ func (s *HTTP) Run(ctx context.Context) error {
 	close(s.bound)
 	s.server.BaseContext = func(net.Listener) context.Context { return ctx }
 
-	served := make(chan error, 1)
-	go func() { served <- s.server.Serve(listener) }()
+	var serveErr error
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		serveErr = s.server.Serve(listener)
+	}()
 	select {
-	case err := <-served:
-		return fmt.Errorf("serve on %s: %w", s.listen, err)
+	case <-served:
+		return fmt.Errorf("serve on %s: %w", s.listen, serveErr)
 	case <-ctx.Done():
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

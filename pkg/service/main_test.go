@@ -268,7 +268,8 @@ func awaitStatus(t *testing.T, url string, want int) string {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for last := errors.New("not asked"); ; {
+	for {
+		var last error
 		status, body, err := get(ctx, &client, url)
 		switch {
 		case err != nil:

@@ -120,11 +120,13 @@ func TestAtopFailsWithWhateverEndsFirst(t *testing.T) {
 	}{
 		{
 			"the base", func(*record) Runner { return ends("base", time.Second, errBroken) },
-			func(r *record) Runner { return r.until("top", time.Second) }, "base: ", []string{"top ended"},
+			func(r *record) Runner { return r.until("top", time.Second) }, "base: ",
+			[]string{"top ended"},
 		},
 		{
 			"the top", func(r *record) Runner { return r.until("base", time.Second) },
-			func(*record) Runner { return ends("top", time.Second, errBroken) }, "top: ", []string{"base ended"},
+			func(*record) Runner { return ends("top", time.Second, errBroken) }, "top: ",
+			[]string{"base ended"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

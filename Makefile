@@ -1,0 +1,77 @@
+# Everything here needs only Go (and gcc, for the race detector), but for
+# compose-test, which needs Docker.
+
+GO               ?= go
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)
+NATS             := .tools/nats
+TEST_TIMEOUT     ?= 15m
+FUZZ_TIME        ?= 30s
+
+SERVICES := registry emitter healthmon replayer standalone
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build every service into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ $(SERVICES:%=./services/%)
+
+.PHONY: run
+run: ## Run a nats-server and all services in one process
+	@$(GO) run ./services/standalone
+
+.PHONY: test
+test: race-needs $(NATS) ## Run all tests, with the race detector
+	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Check style and formatting
+	$(GOLANGCI) run ./...
+
+.PHONY: bench
+bench: ## Compare delivery with a native consumer, side by side
+	$(GO) run ./integration/bench
+
+.PHONY: compose-test
+compose-test: ## Start compose, deliver, kill an emitter, deliver on (needs Docker)
+	bash deploy/compose/test.sh
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZ_TIME (30s)
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' pkg services integration | sort | while read -r file; do \
+		for fuzz in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$file: $$fuzz"; \
+			$(GO) test -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")"; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built; data/ stays
+	rm -rf bin .tools
+
+# The race detector needs cgo and a C compiler.
+.PHONY: race-needs
+race-needs:
+	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { \
+		echo "make: the race detector needs a C compiler, and '$$cc' is not here." >&2; \
+		echo "make: install gcc (or clang, and set CC), then try again." >&2; exit 1; }
+	@test "$$($(GO) env CGO_ENABLED)" = 1 || { \
+		echo "make: the race detector needs cgo: unset CGO_ENABLED." >&2; exit 1; }
+
+# The tools are pinned, and built once. The module proxy's checksums are
+# verified against the checksum database, or against the go.sum beside.
+$(GOLANGCI):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv .tools/new/golangci-lint $@ && rmdir .tools/new
+
+# Tests that use the nats CLI build it themselves; this is to have that in the
+# build cache before the test's time runs.
+$(NATS): tools/natscli/go.mod tools/natscli/go.sum
+	@mkdir -p .tools
+	$(GO) build -C tools/natscli -o $(CURDIR)/$@ github.com/nats-io/natscli/nats
