@@ -1,0 +1,140 @@
+// Package checkpoint keeps track of which events a pool has finished, and says
+// so in the form that is stored: a floor and the finished ranges above it.
+//
+// It is pure bookkeeping: no I/O, no locks; the pool that owns a Tracker
+// guards it.
+package checkpoint
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Mark stands for one unfinished event. The zero value is ready for Tracker.Add.
+type Mark struct {
+	seq  uint64
+	done bool
+}
+
+// Tracker knows the unfinished events of a pool and, from an earlier owner's
+// checkpoint, which events above the floor need not be delivered again.
+//
+// Everything that the pool has read and that is not unfinished is finished:
+// events that did not match are never told to the Tracker.
+type Tracker struct {
+	floor    uint64      // of the restored checkpoint: everything at or below is finished
+	restored [][2]uint64 // finished ranges above floor, ascending and disjoint
+	queue    []*Mark     // ascending by sequence; the first one is unfinished
+	open     int         // unfinished marks in queue
+}
+
+// Restore returns a tracker that begins where cp ends.
+func Restore(cp wire.Checkpoint) *Tracker {
+	t := &Tracker{floor: cp.Floor}
+	ranges := slices.Clone(cp.Ranges)
+	sort.Slice(ranges, func(i, j int) bool { return ranges[i][0] < ranges[j][0] })
+	for _, r := range ranges {
+		if r[0] > r[1] || r[1] <= t.floor {
+			continue // nothing in it
+		}
+		if r[0] <= t.floor+1 {
+			t.floor = r[1]
+			continue
+		}
+		t.restored = appendRange(t.restored, r[0], r[1])
+	}
+	return t
+}
+
+// Floor is the floor that the tracker began with.
+func (t *Tracker) Floor() uint64 { return t.floor }
+
+// Finished reports whether the restored checkpoint says that everything from
+// one sequence to another, both included, is finished.
+func (t *Tracker) Finished(from, to uint64) bool {
+	from = max(from, t.floor+1)
+	if from > to {
+		return true
+	}
+	i := sort.Search(len(t.restored), func(i int) bool { return t.restored[i][1] >= to })
+	return i < len(t.restored) && t.restored[i][0] <= from
+}
+
+// Add begins to track the event at seq, which must be above all added before.
+func (t *Tracker) Add(m *Mark, seq uint64) {
+	*m = Mark{seq: seq}
+	t.queue = append(t.queue, m)
+	t.open++
+}
+
+// Done finishes an event. Finishing it again changes nothing.
+func (t *Tracker) Done(m *Mark) {
+	if m.done {
+		return
+	}
+	m.done = true
+	t.open--
+	n := 0
+	for n < len(t.queue) && t.queue[n].done {
+		t.queue[n] = nil
+		n++
+	}
+	t.queue = t.queue[n:]
+}
+
+// Open is the number of unfinished events.
+func (t *Tracker) Open() int { return t.open }
+
+// Oldest returns the lowest unfinished sequence.
+func (t *Tracker) Oldest() (seq uint64, ok bool) {
+	if len(t.queue) == 0 {
+		return 0, false
+	}
+	return t.queue[0].seq, true
+}
+
+// Snapshot returns the checkpoint of a pool that has read everything up to and
+// including position.
+func (t *Tracker) Snapshot(position uint64) wire.Checkpoint {
+	position = max(position, t.floor)
+	cp := wire.Checkpoint{Floor: position}
+	if first, ok := t.Oldest(); ok {
+		cp.Floor = first - 1
+		prev := first
+		for _, m := range t.queue[1:] {
+			if m.done {
+				continue
+			}
+			cp.Ranges = appendRange(cp.Ranges, prev+1, m.seq-1)
+			prev = m.seq
+		}
+		cp.Ranges = appendRange(cp.Ranges, prev+1, position)
+	}
+	for _, r := range t.restored {
+		if r[1] <= position {
+			continue
+		}
+		from := max(r[0], position+1)
+		if from <= cp.Floor+1 {
+			cp.Floor = r[1]
+			continue
+		}
+		cp.Ranges = appendRange(cp.Ranges, from, r[1])
+	}
+	return cp
+}
+
+// appendRange adds the range, if it is not empty, and joins it to the last one
+// where they touch.
+func appendRange(rs [][2]uint64, from, to uint64) [][2]uint64 {
+	if from > to {
+		return rs
+	}
+	if n := len(rs); n > 0 && from <= rs[n-1][1]+1 {
+		rs[n-1][1] = max(rs[n-1][1], to)
+		return rs
+	}
+	return append(rs, [2]uint64{from, to})
+}

@@ -1,0 +1,152 @@
+// Package event is one event of a store inside an emitter: read once, shared
+// by every subscription that gets it, never copied and never changed.
+package event
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Event is one event of a store. Its fields are read-only once it is made.
+type Event struct {
+	Store    string
+	Sequence uint64
+	Time     time.Time
+	Subject  string
+	Type     string
+	Stream   string
+	Header   nats.Header // as stored
+	Data     []byte
+
+	doc    *pattern.Document
+	fields []Field
+}
+
+// Field is one header of a delivery.
+type Field struct {
+	Name   string
+	Values []string
+}
+
+// Message is a stored message; a jetstream.Msg is one.
+type Message interface {
+	Subject() string
+	Headers() nats.Header
+	Data() []byte
+}
+
+// New returns the event that lies at seq of store.
+func New(store string, seq uint64, at time.Time, msg Message) *Event {
+	e := &Event{
+		Store: store, Sequence: seq, Time: at,
+		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
+	}
+	e.Type, e.Stream = typeAndStream(e.Subject, e.Header)
+	return e
+}
+
+// typeAndStream follows contract §1: the ce-type header names the type where
+// there is one, else the last token of the subject does.
+func typeAndStream(subject string, h nats.Header) (typ, stream string) {
+	if v, ok := lookup(h, wire.HeaderCEType); ok && v != "" {
+		return v, subject
+	}
+	i := strings.LastIndexByte(subject, '.')
+	if i < 0 {
+		return subject, ""
+	}
+	return subject[i+1:], subject[:i]
+}
+
+// lookup finds a header whatever the case of its name: NATS keeps the case
+// that the publisher wrote.
+func lookup(h nats.Header, name string) (string, bool) {
+	if v, ok := h[name]; ok && len(v) > 0 {
+		return v[0], true
+	}
+	for k, v := range h {
+		if len(k) == len(name) && len(v) > 0 && strings.EqualFold(k, name) {
+			return v[0], true
+		}
+	}
+	return "", false
+}
+
+// HeaderValue returns the first value of the header, whatever the case of its
+// name; "" where there is none.
+func (e *Event) HeaderValue(name string) string {
+	v, _ := lookup(e.Header, name)
+	return v
+}
+
+// Document returns the event as patterns see it. It is made when it is first
+// asked for and then kept; only the reader that made the event may call it.
+func (e *Event) Document() *pattern.Document {
+	if e.doc == nil {
+		e.doc = pattern.NewDocument(pattern.Event{
+			Type: e.Type, Stream: e.Stream, Subject: e.Subject, Store: e.Store,
+			Sequence: e.Sequence, Time: e.Time, ID: e.id(), Source: e.HeaderValue(wire.HeaderCESource),
+			Headers: pattern.HeadersOf(e.Header), Data: e.Data,
+		})
+	}
+	return e.doc
+}
+
+// id is ce-id, else Nats-Msg-Id, else <store>:<sequence>.
+func (e *Event) id() string {
+	for _, name := range []string{wire.HeaderCEID, nats.MsgIdHdr} {
+		if v := e.HeaderValue(name); v != "" {
+			return v
+		}
+	}
+	return e.Store + ":" + strconv.FormatUint(e.Sequence, 10)
+}
+
+// Matched is called by the reader before the event is handed to pools. It does
+// the work that is the same for all of them and lets the parsed document go.
+func (e *Event) Matched() {
+	e.doc = nil
+	e.fields = make([]Field, 0, len(e.Header)+4)
+	for name, values := range e.Header {
+		if !reserved(name) {
+			e.fields = append(e.fields, Field{name, values})
+		}
+	}
+	e.fields = append(e.fields,
+		Field{wire.HeaderStore, []string{e.Store}},
+		Field{wire.HeaderSequence, []string{strconv.FormatUint(e.Sequence, 10)}},
+		Field{wire.HeaderSubject, []string{e.Subject}},
+		Field{wire.HeaderTime, []string{e.Time.UTC().Format(time.RFC3339Nano)}},
+	)
+}
+
+// reserved reports whether a stored header must not travel on: the server's
+// own, and those that a delivery sets itself.
+func reserved(name string) bool {
+	return hasPrefixFold(name, "Nats-") || hasPrefixFold(name, "Sluice-")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// Fields are the headers that every delivery of the event has.
+func (e *Event) Fields() []Field { return e.fields }
+
+// Size is about what the event holds in memory, in bytes.
+func (e *Event) Size() int {
+	n := len(e.Data) + len(e.Subject) + 256
+	for k, vs := range e.Header {
+		n += len(k) + 48
+		for _, v := range vs {
+			n += len(v) + 16
+		}
+	}
+	return n
+}

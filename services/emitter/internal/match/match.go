@@ -1,0 +1,213 @@
+// Package match decides which subscriptions of a store an event goes to.
+//
+// A Matcher is one subscription's selector, ready to be asked. An Index holds
+// many and finds those that match without asking each.
+package match
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server/gsl"
+
+	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+)
+
+// Matcher is a compiled selector. It is safe for concurrent use.
+type Matcher struct {
+	subjects []string // nil: every subject
+	types    []string // nil: every type
+	event    *pattern.Pattern
+	payload  *pattern.Pattern
+}
+
+// Compile returns the matcher of a selector.
+func Compile(s wire.Selector) (*Matcher, error) {
+	m := &Matcher{types: s.ByEventType}
+	if len(s.ByStream) > 0 && !slices.Contains(s.ByStream, wire.AllStreams) && !slices.Contains(s.ByStream, ">") {
+		m.subjects = s.ByStream
+	}
+	var err error
+	if len(s.ByEventPattern) > 0 {
+		if m.event, err = pattern.ParseEvent(s.ByEventPattern); err != nil {
+			return nil, fmt.Errorf("selector.by_event_pattern: %w", err)
+		}
+	}
+	if len(s.ByEventPayload) > 0 {
+		if m.payload, err = pattern.ParsePayload(s.ByEventPayload); err != nil {
+			return nil, fmt.Errorf("selector.by_event_payload: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Match reports whether all members of the selector hold for e.
+func (m *Matcher) Match(e *event.Event) bool {
+	return m.matchEnvelope(e) &&
+		(m.event == nil || m.event.Match(e.Document())) &&
+		(m.payload == nil || m.payload.Match(e.Document()))
+}
+
+// matchEnvelope looks at subject and type only, which costs next to nothing.
+func (m *Matcher) matchEnvelope(e *event.Event) bool {
+	if m.types != nil && !slices.Contains(m.types, e.Type) {
+		return false
+	}
+	return m.subjects == nil || slices.ContainsFunc(m.subjects, func(f string) bool {
+		return SubjectMatches(f, e.Subject)
+	})
+}
+
+func (m *Matcher) patterns() []*pattern.Pattern {
+	var ps []*pattern.Pattern
+	for _, p := range []*pattern.Pattern{m.event, m.payload} {
+		if p != nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// SubjectMatches reports whether a literal subject is covered by a filter with
+// the wildcards * and >.
+func SubjectMatches(filter, subject string) bool {
+	for {
+		f, fRest, fMore := strings.Cut(filter, ".")
+		if f == ">" {
+			return subject != ""
+		}
+		s, sRest, sMore := strings.Cut(subject, ".")
+		if f != "*" && f != s {
+			return false
+		}
+		if !fMore || !sMore {
+			return fMore == sMore
+		}
+		filter, subject = fRest, sRest
+	}
+}
+
+// Index holds the subscriptions of one reader. Each is filed under the member
+// of its selector that is cheapest to look up and most telling: its patterns,
+// else its types, else its subjects. What else it asks for is checked on what
+// the look-up found.
+//
+// An Index is not safe for concurrent use.
+type Index[K comparable] struct {
+	matchers map[K]*Matcher
+	patterns pattern.Index[K]
+	types    map[string][]K
+	subjects *gsl.GenericSublist[K]
+	all      []K
+	found    []K
+}
+
+// NewIndex returns an empty index.
+func NewIndex[K comparable]() *Index[K] {
+	return &Index[K]{
+		matchers: map[K]*Matcher{},
+		types:    map[string][]K{},
+		subjects: gsl.NewSublist[K](),
+	}
+}
+
+// Len is the number of subscriptions in the index.
+func (x *Index[K]) Len() int { return len(x.matchers) }
+
+// Has reports whether k is in the index.
+func (x *Index[K]) Has(k K) bool {
+	_, ok := x.matchers[k]
+	return ok
+}
+
+// Keys calls f for each subscription in the index, which f may remove.
+func (x *Index[K]) Keys(f func(K)) {
+	for k := range x.matchers {
+		f(k)
+	}
+}
+
+// Add puts k into the index, in place of what stood there under k.
+func (x *Index[K]) Add(k K, m *Matcher) error {
+	x.Remove(k)
+	switch ps := m.patterns(); {
+	case len(ps) > 0:
+		x.patterns.Add(k, ps...)
+	case m.types != nil:
+		for _, t := range m.types {
+			x.types[t] = append(x.types[t], k)
+		}
+	case m.subjects != nil:
+		for i, s := range m.subjects {
+			if err := x.subjects.Insert(s, k); err != nil {
+				for _, done := range m.subjects[:i] {
+					_ = x.subjects.Remove(done, k) // it was just inserted
+				}
+				return fmt.Errorf("index subject filter %q: %w", s, err)
+			}
+		}
+	default:
+		x.all = append(x.all, k)
+	}
+	x.matchers[k] = m
+	return nil
+}
+
+// Remove takes k out of the index; it may be absent.
+func (x *Index[K]) Remove(k K) {
+	m, ok := x.matchers[k]
+	if !ok {
+		return
+	}
+	delete(x.matchers, k)
+	drop := func(ks []K) []K { return slices.DeleteFunc(ks, func(o K) bool { return o == k }) }
+	switch {
+	case len(m.patterns()) > 0:
+		x.patterns.Remove(k)
+	case m.types != nil:
+		for _, t := range m.types {
+			if x.types[t] = drop(x.types[t]); len(x.types[t]) == 0 {
+				delete(x.types, t)
+			}
+		}
+	case m.subjects != nil:
+		for _, s := range m.subjects {
+			_ = x.subjects.Remove(s, k) // present, since Add put it there
+		}
+	default:
+		x.all = drop(x.all)
+	}
+}
+
+// Match returns the subscriptions that e goes to, each once, in no particular
+// order. The slice is valid until the next call.
+func (x *Index[K]) Match(e *event.Event) []K {
+	x.found = append(x.found[:0], x.all...)
+	if len(x.types) > 0 {
+		for _, k := range x.types[e.Type] {
+			x.consider(k, e)
+		}
+	}
+	if x.subjects.Count() > 0 {
+		from := len(x.found)
+		x.subjects.Match(e.Subject, func(k K) {
+			// A subscription whose filters overlap is found once for each.
+			if !slices.Contains(x.found[from:], k) || len(x.matchers[k].subjects) == 1 {
+				x.found = append(x.found, k)
+			}
+		})
+	}
+	if x.patterns.Len() > 0 {
+		x.patterns.Match(e.Document(), func(k K) { x.consider(k, e) })
+	}
+	return x.found
+}
+
+func (x *Index[K]) consider(k K, e *event.Event) {
+	if x.matchers[k].matchEnvelope(e) {
+		x.found = append(x.found, k)
+	}
+}

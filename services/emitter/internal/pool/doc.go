@@ -1,0 +1,16 @@
+// Package pool delivers the events of one subscription.
+//
+// Events come in from a reader in store order (Offer), are put into lanes by
+// ordering key, and go out while the pool's limit, its breaker and the presence
+// of a subscriber allow it (Flush). Answers come back by token (Answer); what
+// is not answered in time is tried again (Tick).
+//
+// Order: the next event of a lane is sent only when the one before is finished,
+// so first deliveries of a key keep store order whatever happens to others.
+// Duplicates: an event whose answer is late or lost is sent again, up to
+// retry.max_attempts; an event that was answered is never sent again by the
+// same pool.
+//
+// A pool has no goroutine. Its state is guarded by one mutex, which is never
+// held while a message is published or a callback runs.
+package pool

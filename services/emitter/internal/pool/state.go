@@ -1,0 +1,255 @@
+package pool
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Attach puts the pool under a reader, whose position it shares from now on:
+// everything up to base has been read, and the reader offers what follows.
+func (p *Pool) Attach(position *atomic.Uint64, base uint64, live bool) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.base = max(p.base, base)
+	p.source = position
+	p.live = live
+	p.lost = ""
+}
+
+// Detach takes the pool from its reader, which has offered everything up to base.
+func (p *Pool) Detach(base uint64) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.base = max(p.base, base)
+	p.source = nil
+	p.live = false
+}
+
+// Position is the last sequence that the pool has read.
+func (p *Pool) Position() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.position()
+}
+
+// position must read the reader's position while the lock is held: the reader
+// moves it only after it has offered the event there, so what the position
+// covers is either tracked or did not match.
+func (p *Pool) position() uint64 {
+	if p.source == nil {
+		return p.base
+	}
+	return max(p.base, p.source.Load())
+}
+
+// SkipTo notes that the events up to seq are not there to be read.
+func (p *Pool) SkipTo(seq uint64) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.base = max(p.base, seq)
+	p.cfg.Moved()
+}
+
+// Lost notes that the range from..to was gone before it was read.
+func (p *Pool) Lost(gap wire.Gap) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.gap = &gap
+	p.cfg.Moved()
+}
+
+// StoreLost says why the store cannot be read, "" that it can.
+func (p *Pool) StoreLost(why string) {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.lost != why {
+		p.lost = why
+		p.cfg.Moved()
+	}
+}
+
+// Finished reports whether the whole range is known to be finished.
+func (p *Pool) Finished(from, to uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracker.Finished(from, to)
+}
+
+// Room returns a channel that is closed when the pool can take events again,
+// which it can at once if it is not full.
+func (p *Pool) Room() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.room == nil {
+		p.room = make(chan struct{})
+	}
+	ch := p.room
+	if p.closed || p.roomy() {
+		close(p.room)
+		p.room = nil
+	}
+	return ch
+}
+
+// Drain stops sending and waits until nothing is in flight or ctx ends.
+func (p *Pool) Drain(ctx context.Context) {
+	p.mu.Lock()
+	p.draining = true
+	var idle chan struct{}
+	if p.flight.n > 0 || p.storing > 0 {
+		if p.idle == nil {
+			p.idle = make(chan struct{})
+		}
+		idle = p.idle
+	}
+	p.unlock()
+	if idle == nil {
+		return
+	}
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the pool: it sends nothing more and ignores answers.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.cfg.Timers.Forget(p)
+	p.cfg.Budget.give(p.bytes)
+	p.bytes = 0
+	if p.room != nil {
+		close(p.room)
+		p.room = nil
+	}
+	if p.idle != nil {
+		close(p.idle)
+		p.idle = nil
+	}
+}
+
+// breakerChanged is called by the breaker, inside a critical section of the pool.
+func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
+	what := wire.AdvBreakerClosed
+	p.reopenAt = time.Time{}
+	p.tripped = to != breaker.Closed
+	switch to {
+	case breaker.Open:
+		what = wire.AdvBreakerOpened
+		// A moment later than the breaker itself, so that it lets the probe pass.
+		p.reopenAt = time.Now().Add(p.spec.Breaker.OpenFor.Std() + time.Millisecond)
+	case breaker.HalfOpen:
+		what = wire.AdvBreakerHalfOpened
+	}
+	p.note(what, "", nil)
+}
+
+// State says what the pool is doing, and why if it is not simply at work.
+func (p *Pool) State() (wire.PoolState, string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state()
+}
+
+func (p *Pool) state() (wire.PoolState, string) {
+	switch {
+	case p.lost != "":
+		return wire.PoolStoreLost, p.lost
+	case p.tripped:
+		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
+	case p.absent:
+		return wire.PoolWaiting, "nobody listens on " + p.spec.Deliver.Subject
+	case p.stuck > 0:
+		return wire.PoolBlocked, "an exhausted event holds its lane"
+	case p.live:
+		return wire.PoolLive, ""
+	default:
+		return wire.PoolCatchingUp, ""
+	}
+}
+
+// noteState reports a change of state, at the end of a critical section.
+func (p *Pool) noteState() {
+	s, reason := p.state()
+	if s == p.stateWas || p.closed {
+		return
+	}
+	p.stateWas = s
+	switch s {
+	case wire.PoolLive:
+		p.note(wire.AdvPoolLive, "", nil)
+	case wire.PoolWaiting:
+		p.note(wire.AdvPoolWaiting, reason, nil)
+	}
+	p.cfg.Moved()
+}
+
+// Checkpoint is what the pool has finished.
+func (p *Pool) Checkpoint() wire.Checkpoint {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracker.Snapshot(p.position())
+}
+
+// Gap is the last range that was lost, nil if none was.
+func (p *Pool) Gap() *wire.Gap {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gap
+}
+
+// Status is what the pool is doing, in numbers. Owner and StoreLast are left
+// to the caller.
+func (p *Pool) Status() wire.PoolStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := wire.PoolStatus{
+		Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch, Generation: p.cfg.Record.Generation,
+		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
+		Limit: p.limit.value(), Retrying: len(p.rest), Breaker: string(p.breaker.State()),
+		Matched: p.stats.matched, Delivered: p.stats.delivered,
+		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
+	}
+	s.State, s.Reason = p.state()
+	s.Floor = p.tracker.Snapshot(s.Position).Floor
+	if it := p.oldest(); it != nil {
+		at := it.ev.Time
+		s.OldestAt = &at
+	}
+	if at := p.stats.lastFinished; !at.IsZero() {
+		s.LastAckAt = &at
+	}
+	return s
+}
+
+// oldest returns the unfinished item with the lowest sequence among the heads
+// of the lanes; with lanes of one event each, among those sent or ready.
+func (p *Pool) oldest() *item {
+	var min *item
+	consider := func(it *item) {
+		if it != nil && it.phase != settled && (min == nil || it.ev.Sequence < min.ev.Sequence) {
+			min = it
+		}
+	}
+	for _, l := range p.lanes {
+		consider(l.head)
+	}
+	if p.spec.OrderBy.Kind == wire.OrderNone {
+		for _, it := range p.slots {
+			consider(it)
+		}
+		for _, it := range p.ready {
+			consider(it)
+		}
+	}
+	return min
+}

@@ -1,0 +1,272 @@
+package reader
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/match"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// Prefetch of a reader: what lies in the client at most, beyond what pools hold.
+const (
+	prefetchMessages = 4096
+	prefetchBytes    = 8 << 20
+)
+
+// patience is how long a reader with a single pool waits for room before it
+// gives up its consumer.
+const patience = 2 * time.Second
+
+// reader reads a store from one position on, for the pools in its index.
+type reader struct {
+	store  *Store
+	log    zerolog.Logger
+	atHead bool // of the stream: the pools of this reader are live
+
+	consume jetstream.ConsumeContext // owned by the store's loop
+	cons    jetstream.Consumer
+	ctx     context.Context // ends when the reader is stopped; its handler waits under it
+	cancel  context.CancelFunc
+
+	position atomic.Uint64 // everything at or below has been offered; written under mu
+
+	mu      sync.Mutex
+	stopped bool
+	index   *match.Index[*pool.Pool]
+	jumps   []jump // gaps in the sequence, not yet judged
+
+	left    []leaver // scratch of handle
+	touched []*pool.Pool
+
+	// Seen by the store's loop only, to notice a reader that stands still.
+	lastPosition uint64
+	still        int
+}
+
+// jump is a range of sequences that the stream did not deliver: deleted one by
+// one (which is no fault) or gone from the front of the stream.
+type jump struct{ from, to uint64 }
+
+// maxJumps bounds the jumps kept between two looks; beyond it they are joined.
+const maxJumps = 64
+
+// leaver is a pool that left its reader: it has no room, or it met a jump.
+type leaver struct {
+	pool *pool.Pool
+	jump *jump
+}
+
+func newReader(s *Store, after uint64, atHead bool) *reader {
+	r := &reader{store: s, log: s.log, atHead: atHead, index: match.NewIndex[*pool.Pool]()}
+	r.position.Store(after)
+	r.lastPosition = after
+	return r
+}
+
+// open starts to read after the reader's position. The store's loop calls it.
+func (r *reader) open(ctx context.Context) error {
+	cons, err := r.store.js.OrderedConsumer(ctx, r.store.name, jetstream.OrderedConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       r.position.Load() + 1,
+		InactiveThreshold: 30 * time.Second,
+	})
+	if err != nil {
+		return fmt.Errorf("read %q after sequence %d: %w", r.store.name, r.position.Load(), err)
+	}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.cons = cons
+	session := r.ctx
+	r.consume, err = cons.Consume(
+		func(msg jetstream.Msg) { r.handle(session, msg) },
+		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, prefetchBytes),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			r.log.Debug().Err(err).Uint64("position", r.position.Load()).Msg("reader interrupted")
+		}),
+	)
+	if err != nil {
+		r.cancel()
+		return fmt.Errorf("consume %q: %w", r.store.name, err)
+	}
+	return nil
+}
+
+// close stops reading and waits until the handler has returned.
+func (r *reader) close() {
+	if r.consume == nil {
+		return
+	}
+	r.cancel()
+	r.consume.Stop()
+	<-r.consume.Closed()
+	r.mu.Lock() // the last call of the handler has ended once we have this
+	r.mu.Unlock()
+	r.consume = nil
+}
+
+// handle takes one message of the consumer. Calls come one after the other.
+func (r *reader) handle(session context.Context, msg jetstream.Msg) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		r.log.Error().Err(err).Msg("message without metadata")
+		return
+	}
+	if session.Err() != nil {
+		return
+	}
+	e := event.New(r.store.name, meta.Sequence.Stream, meta.Timestamp, msg)
+	if !r.take(session, e) {
+		return
+	}
+	for _, p := range r.touched {
+		p.Flush()
+	}
+	for _, l := range r.left {
+		r.store.left(r, l)
+	}
+	if !r.atHead && (meta.NumPending == 0 || e.Sequence >= r.store.headPosition()) {
+		r.store.merge(r)
+	}
+}
+
+// take offers e to the pools that it matches and moves the position past it.
+func (r *reader) take(session context.Context, e *event.Event) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	position := r.position.Load()
+	if r.stopped || e.Sequence <= position {
+		return false
+	}
+	r.left, r.touched = r.left[:0], r.touched[:0]
+	if e.Sequence > position+1 {
+		r.jumped(jump{position + 1, e.Sequence - 1})
+	}
+	matched := r.index.Match(e)
+	if len(matched) > 0 {
+		e.Matched()
+	}
+	for _, p := range matched {
+		switch {
+		case p.Offer(e) || r.insist(session, p, e):
+			r.touched = append(r.touched, p)
+		case r.index.Has(p):
+			r.leave(p, position, nil)
+		}
+	}
+	r.position.Store(e.Sequence)
+	return true
+}
+
+// insist waits a while for a pool that has no room, where nobody else is kept
+// waiting by that.
+func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) bool {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for !r.atHead && r.index.Len() == 1 {
+		room := p.Room()
+		r.mu.Unlock()
+		p.Flush()
+		ok := false
+		select {
+		case <-room:
+			ok = true
+		case <-deadline.C:
+		case <-session.Done():
+		}
+		r.mu.Lock()
+		if !ok || !r.index.Has(p) {
+			return false
+		}
+		if p.Offer(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// leave takes a pool off the reader, which has offered it everything up to position.
+func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
+	r.index.Remove(p)
+	p.Detach(position)
+	r.left = append(r.left, leaver{p, j})
+}
+
+// jumped notes that the stream left out a range. Pools that are to pause at a
+// gap leave before they get what follows, so that the store can tell first
+// whether it is one.
+func (r *reader) jumped(j jump) {
+	if n := len(r.jumps); n >= maxJumps {
+		r.jumps[n-1].to = j.to
+	} else {
+		r.jumps = append(r.jumps, j)
+	}
+	r.index.Keys(func(p *pool.Pool) {
+		if p.Spec().OnGap == wire.GapPause {
+			r.leave(p, j.from-1, &j)
+		}
+	})
+}
+
+// add puts a pool that has read everything up to base under this reader, if
+// the reader is not beyond that.
+func (r *reader) add(p *pool.Pool, base uint64) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addLocked(p, base)
+}
+
+func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
+	if r.stopped || r.position.Load() > base {
+		return false, nil
+	}
+	if err := r.index.Add(p, p.Matcher()); err != nil {
+		return false, err
+	}
+	p.Attach(&r.position, base, r.atHead)
+	return true, nil
+}
+
+// remove takes a pool off the reader, if it is there, and leaves it at the
+// position that it has reached.
+func (r *reader) remove(p *pool.Pool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index.Remove(p)
+	p.Detach(p.Position())
+}
+
+// stop makes the reader take nothing more, and returns the pools it had.
+func (r *reader) stop() []*pool.Pool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	var ps []*pool.Pool
+	r.index.Keys(func(p *pool.Pool) { ps = append(ps, p) })
+	for _, p := range ps {
+		r.index.Remove(p)
+		p.Detach(p.Position())
+	}
+	return ps
+}
+
+// moved reports whether the reader has moved since the last look, and counts
+// the looks for which it has not although there is more up to last.
+func (r *reader) moved(last uint64) bool {
+	position := r.position.Load()
+	moved := position != r.lastPosition
+	r.lastPosition = position
+	if moved || position >= last {
+		r.still = 0
+	} else {
+		r.still++
+	}
+	return moved
+}

@@ -1,0 +1,93 @@
+package reader
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// Config is what the readers of an instance need.
+type Config struct {
+	JetStream jetstream.JetStream
+	// MaxReaders bounds the consumers that one store is read through.
+	// Defaults to DefaultMaxReaders.
+	MaxReaders int
+	// Paused is told of a pool that met a gap and is to pause there. It must
+	// not block.
+	Paused func(name string, gap wire.Gap)
+	Log    zerolog.Logger
+}
+
+// Set holds the stores that an instance reads.
+type Set struct {
+	cfg Config
+
+	mu     sync.Mutex
+	ctx    context.Context // of Run; nil before
+	stores map[string]*Store
+	wg     sync.WaitGroup
+}
+
+// NewSet returns a set that reads nothing before Run.
+func NewSet(cfg Config) *Set {
+	if cfg.MaxReaders == 0 {
+		cfg.MaxReaders = DefaultMaxReaders
+	}
+	return &Set{cfg: cfg, stores: map[string]*Store{}}
+}
+
+// Run reads until ctx ends.
+func (s *Set) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.ctx = ctx
+	for _, st := range s.stores {
+		s.wg.Go(func() { st.run(ctx) })
+	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.wg.Wait()
+	return nil
+}
+
+// Attach begins to read store for p, from its checkpoint on. Created is when
+// the store was created that the checkpoint belongs to; zero if that is not known.
+func (s *Set) Attach(store string, p *pool.Pool, created time.Time, generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stores[store]
+	if st == nil {
+		st = newStore(store, s.cfg.JetStream, s.cfg.MaxReaders, s.cfg.Paused, s.cfg.Log)
+		s.stores[store] = st
+		if s.ctx != nil && s.ctx.Err() == nil {
+			s.wg.Go(func() { st.run(s.ctx) })
+		}
+	}
+	st.attach(p, created, generation)
+}
+
+// Detach ends reading for p: nothing more is offered once it returns.
+func (s *Set) Detach(store string, p *pool.Pool) {
+	s.mu.Lock()
+	st := s.stores[store]
+	s.mu.Unlock()
+	if st != nil {
+		st.detach(p)
+	}
+}
+
+// Last is the last sequence of a store when it was last looked at.
+func (s *Set) Last(store string) uint64 {
+	s.mu.Lock()
+	st := s.stores[store]
+	s.mu.Unlock()
+	if st == nil {
+		return 0
+	}
+	return st.last()
+}
