@@ -52,8 +52,8 @@ type PeersConfig struct {
 	// Own is this process's session where it is of the same service: it is
 	// alive exactly while it is valid. Optional.
 	Own *Session
-	// OnChange is called after Live has changed, in who lives or in what a
-	// session says. It must not block. Optional.
+	// OnChange is called after it has changed who lives, or who of them is
+	// draining; not for changes of load. It must not block. Optional.
 	OnChange func()
 }
 
@@ -134,7 +134,7 @@ func (p *Peers) Alive(instance string) bool {
 func (p *Peers) Live() []wire.Session {
 	var live []wire.Session
 	if p.cfg.Own != nil && p.cfg.Own.Valid() {
-		live = append(live, p.cfg.Own.content())
+		live = append(live, p.cfg.Own.Shown())
 	}
 	p.mu.Lock()
 	for name, have := range p.peers {
@@ -204,12 +204,9 @@ func (p *Peers) see(instance string, rev uint64, value []byte) {
 	}
 }
 
+// sameSession reports whether a and b differ in load only.
 func sameSession(a, b wire.Session) bool {
-	if !a.StartedAt.Equal(b.StartedAt) {
-		return false
-	}
-	b.StartedAt = a.StartedAt
-	return a == b
+	return a.StartedAt.Equal(b.StartedAt) && a.Version == b.Version && a.Draining == b.Draining
 }
 
 // lose takes over that a session was deleted, at revision rev.

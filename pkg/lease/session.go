@@ -59,8 +59,9 @@ type Session struct {
 	changes chan struct{}
 	now     chan struct{} // cap 1: renew at once
 
-	mu   sync.Mutex
-	term term
+	mu    sync.Mutex
+	term  term
+	shown wire.Session // as last written
 
 	// Owned by Run.
 	rev    uint64 // 0: the key is not ours yet
@@ -99,6 +100,13 @@ func (s *Session) ValidFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.term.remaining(time.Now())
+}
+
+// Shown is the session's content as last written.
+func (s *Session) Shown() wire.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown
 }
 
 // Changes is signalled after Valid changed. Signals coalesce.
@@ -187,7 +195,8 @@ func (s *Session) renew(ctx context.Context) error {
 			return err
 		}
 	}
-	body, err := json.Marshal(s.content())
+	content := s.content()
+	body, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("encode session %s: %w", s.key(), err)
 	}
@@ -202,6 +211,9 @@ func (s *Session) renew(ctx context.Context) error {
 		return fmt.Errorf("renew session %s at revision %d: %w", s.key(), s.rev, err)
 	}
 	s.rev = rev
+	s.mu.Lock()
+	s.shown = content
+	s.mu.Unlock()
 	return nil
 }
 
