@@ -133,7 +133,8 @@ func TestFilesThatAreTooLongAndCommentsThatAreNotOneAreFound(t *testing.T) {
 		{"one comment and short files", []File{{Name: "doc.go", Doc: true}, {Name: "a.go", Lines: MaxLines}}, nil},
 		{"no comment", []File{{Name: "a.go"}}, []string{"0 package comments"}},
 		{
-			"two comments, one in a test", []File{{Name: "doc.go", Doc: true}, {Name: "a_test.go", Doc: true}},
+			"two comments, one in a test",
+			[]File{{Name: "doc.go", Doc: true}, {Name: "a_test.go", Doc: true}},
 			[]string{"2 package comments"},
 		},
 		{"a long file", []File{{Name: "doc.go", Doc: true, Lines: MaxLines + 1}}, []string{"doc.go has 501 lines"}},
