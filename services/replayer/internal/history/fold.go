@@ -68,9 +68,6 @@ type life struct {
 
 // add takes the next entry of the name.
 func (l *life) add(e Entry, from uint64) {
-	if e.Revision <= l.last.Revision {
-		return // seen before
-	}
 	kind := l.kind(e)
 	if kind != "" && e.Revision >= from {
 		step := wire.Transition{

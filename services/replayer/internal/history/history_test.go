@@ -114,6 +114,8 @@ func TestObserved(t *testing.T) {
 		{"the window begins with the deletion", over, 6, pool("v", 2), nil, 0},
 		{"only the life before a restart", []history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)}, 2,
 			pool("u", 1), rec("v", 2), 0},
+		{"only the life before a restart, and a read of the record that lags",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)}, 2, pool("u", 1), rec("u", 1), 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,62 @@
+package replayer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/service"
+)
+
+// Config configures a Service. The zero value is not valid: start from
+// DefaultConfig, or from FromEnv's variables.
+type Config struct {
+	// Settle is how long it must be quiet after a move of leadership before a
+	// run begins, so that a burst of moves is one run. Defaults to 250ms.
+	Settle time.Duration `env:"SLUICE_RECONCILE_SETTLE" envDefault:"250ms" desc:"quiet time after a move of leadership before the history is reconciled"`
+
+	// Wait is how long a run waits for the emitters to observe what it
+	// replays. Defaults to 10s.
+	Wait time.Duration `env:"SLUICE_RECONCILE_WAIT" envDefault:"10s" desc:"how long a run waits for replayed transitions to be observed"`
+
+	// Retry is the pause before a run is repeated that left something
+	// unobserved. Defaults to 30s.
+	Retry time.Duration `env:"SLUICE_RECONCILE_RETRY" envDefault:"30s" desc:"pause before what stayed unobserved is replayed again"`
+}
+
+// settleFactor times Settle is the longest that an unbroken series of moves
+// can hold a run up.
+const settleFactor = 8
+
+// DefaultConfig returns the configuration of an empty environment.
+func DefaultConfig() Config {
+	return Config{Settle: 250 * time.Millisecond, Wait: 10 * time.Second, Retry: 30 * time.Second}
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	for _, d := range []struct {
+		name     string
+		d        time.Duration
+		min, max time.Duration
+	}{
+		{"SLUICE_RECONCILE_SETTLE", c.Settle, time.Millisecond, time.Minute},
+		{"SLUICE_RECONCILE_WAIT", c.Wait, time.Millisecond, 10 * time.Minute},
+		{"SLUICE_RECONCILE_RETRY", c.Retry, 10 * time.Millisecond, time.Hour},
+	} {
+		if d.d < d.min || d.d > d.max {
+			errs = append(errs, fmt.Errorf("%s: %s: want %s to %s", d.name, d.d, d.min, d.max))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// FromEnv returns the service that env describes, not yet running.
+func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
+	var cfg Config
+	if err := service.Parse(env, &cfg); err != nil {
+		return nil, fmt.Errorf("replayer config: %w", err)
+	}
+	return New(cfg, d)
+}

@@ -1,0 +1,203 @@
+package replayer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/replayer/internal/history"
+)
+
+const (
+	// callTimeout bounds one request to JetStream.
+	callTimeout = 5 * time.Second
+	// readTimeout bounds one reading of the history.
+	readTimeout = time.Minute
+	// drainTimeout bounds the end of a watch.
+	drainTimeout = 5 * time.Second
+	// barrierAttempts bounds how often a barrier is tried against other
+	// writers, barrierPause is the first pause between two attempts.
+	barrierAttempts = 8
+	barrierPause    = 10 * time.Millisecond
+	// contextNames is how many names the history before the window is read
+	// for one by one; for more it is cheaper to read all of it.
+	contextNames = 256
+)
+
+// journal is the subscriptions bucket as a history.
+type journal struct {
+	kv  jetstream.KeyValue
+	ns  wire.Namespace
+	log zerolog.Logger
+	// warned is the highest revision whose entry was reported as unreadable.
+	warned uint64
+}
+
+// barrier is the value under wire.BarrierKey.
+type barrier struct {
+	Instance string    `json:"instance"`
+	ID       string    `json:"id"` // tells whose write it was when an answer was lost
+	At       time.Time `json:"at"`
+}
+
+// putBarrier writes a barrier and returns its revision: whatever was
+// acknowledged before has a lower one, whatever is begun after, a higher one.
+func (j *journal) putBarrier(ctx context.Context, instance string) (uint64, error) {
+	b := barrier{Instance: instance, ID: nuid.Next(), At: time.Now().UTC()}
+	value, err := json.Marshal(b)
+	if err != nil {
+		return 0, fmt.Errorf("encode barrier: %w", err)
+	}
+	rev, err := backoff.Retry(ctx, func() (uint64, error) {
+		return j.tryBarrier(ctx, b.ID, value)
+	}, backoff.WithMaxTries(barrierAttempts), backoff.WithBackOff(&backoff.ExponentialBackOff{
+		InitialInterval: barrierPause, MaxInterval: 16 * barrierPause, Multiplier: 2, RandomizationFactor: 0.5,
+	}))
+	if err != nil {
+		return 0, fmt.Errorf("write barrier: %w", err)
+	}
+	return rev, nil
+}
+
+// tryBarrier writes the barrier over the one that is there, unless that is the
+// same: an earlier attempt whose answer was lost.
+func (j *journal) tryBarrier(ctx context.Context, id string, value []byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	e, err := j.kv.Get(ctx, wire.BarrierKey)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return j.kv.Create(ctx, wire.BarrierKey, value)
+	case err != nil:
+		return 0, err
+	}
+	var was barrier
+	if json.Unmarshal(e.Value(), &was) == nil && was.ID == id {
+		return e.Revision(), nil
+	}
+	return j.kv.Update(ctx, wire.BarrierKey, value, e.Revision())
+}
+
+// incarnation is when the bucket was created: a bucket of the same name but
+// another incarnation has another history.
+func (j *journal) incarnation(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	st, err := j.kv.Status(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look at the subscriptions bucket: %w", err)
+	}
+	bs, ok := st.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return time.Time{}, fmt.Errorf("look at the subscriptions bucket: no stream behind it, but %s", st.BackingStore())
+	}
+	return bs.StreamInfo().Created.UTC(), nil
+}
+
+// chains reads and folds what happened from revision from up to the barrier.
+func (j *journal) chains(ctx context.Context, from, barrier uint64) ([]history.Chain, error) {
+	entries, err := j.read(ctx, []string{jetstream.AllKeys}, from, barrier)
+	if err != nil {
+		return nil, err
+	}
+	chains := history.Fold(entries, from)
+	if from <= 1 || len(chains) == 0 {
+		return chains, nil
+	}
+	// What was there before tells an update from a new life, and what a
+	// tombstone ended.
+	keys := []string{jetstream.AllKeys}
+	if len(chains) <= contextNames {
+		keys = []string{wire.BarrierKey}
+		for _, c := range chains {
+			keys = append(keys, c.Name)
+		}
+	}
+	entries, err = j.read(ctx, keys, 1, barrier)
+	if err != nil {
+		return nil, err
+	}
+	return history.Fold(entries, from), nil
+}
+
+// read returns the entries of keys from revision from up to the barrier, which
+// keys must include: the reading ends there, so that it is complete even when
+// the server that is read from lags.
+func (j *journal) read(ctx context.Context, keys []string, from, barrier uint64) ([]history.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	w, err := j.kv.WatchFiltered(ctx, keys, jetstream.IncludeHistory(), jetstream.ResumeFromRevision(max(from, 1)))
+	if err != nil {
+		return nil, fmt.Errorf("read the history from revision %d: %w", from, err)
+	}
+	defer endWatch(w)
+	var entries []history.Entry
+	var last uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read the history from revision %d: reached %d of %d: %w", from, last, barrier, context.Cause(ctx))
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("read the history from revision %d: watch ended at %d of %d", from, last, barrier)
+			case e == nil || e.Revision() <= last || e.Revision() < from:
+				continue // a marker, or repeated after the watch was set up anew
+			}
+			last = e.Revision()
+			if last < barrier {
+				entries = j.add(entries, e)
+				continue
+			}
+			return entries, nil
+		}
+	}
+}
+
+// add appends e, unless it is no subscription or nobody can read it.
+func (j *journal) add(entries []history.Entry, e jetstream.KeyValueEntry) []history.Entry {
+	if !wire.ValidName(e.Key()) {
+		return entries
+	}
+	if e.Operation() != jetstream.KeyValuePut {
+		return append(entries, history.Entry{Name: e.Key(), Revision: e.Revision(), Deleted: true})
+	}
+	r, err := subscription.DecodeRecord(e.Key(), e.Value(), j.ns)
+	if err != nil {
+		if e.Revision() > j.warned {
+			j.warned = e.Revision()
+			j.log.Warn().Err(err).Str("key", e.Key()).Uint64("revision", e.Revision()).Msg("history entry skipped")
+		}
+		return entries
+	}
+	return append(entries, history.Entry{
+		Name: e.Key(), Revision: e.Revision(), UID: r.UID, Generation: r.Generation,
+	})
+}
+
+// endWatch stops w and reads it empty: its callback holds a lock while it
+// waits for room in the channel, and needs the same lock to end.
+func endWatch(w jetstream.KeyWatcher) {
+	_ = w.Stop() // an error means that it has ended
+	late := time.NewTimer(drainTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case _, ok := <-w.Updates():
+			if !ok {
+				return
+			}
+		case <-late.C:
+			return
+		}
+	}
+}

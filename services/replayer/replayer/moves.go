@@ -1,0 +1,128 @@
+package replayer
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/rs/zerolog"
+)
+
+// What moved, as a report's trigger names it.
+const (
+	moveElected   = "elected"       // this instance became the leader
+	movePool      = "pool"          // a pool's owner or epoch changed
+	moveLease     = "lease"         // another role's leader lease changed hands
+	moveStream    = "stream_leader" // JetStream elected a leader for one of our buckets
+	moveReconnect = "reconnected"   // our own connection was away
+	moveRetry     = "retry"         // something stayed unobserved, or the last run failed
+)
+
+// moves collects what moved until a run takes it. Its size is bounded by the
+// number of kinds of move.
+type moves struct {
+	mu     sync.Mutex
+	kinds  []string
+	signal chan struct{} // cap 1: there may be something to take
+}
+
+func newMoves() *moves { return &moves{signal: make(chan struct{}, 1)} }
+
+// add notes a move. It never blocks.
+func (m *moves) add(kind string) {
+	m.mu.Lock()
+	if !slices.Contains(m.kinds, kind) {
+		m.kinds = append(m.kinds, kind)
+	}
+	m.mu.Unlock()
+	select {
+	case m.signal <- struct{}{}:
+	default: // the signal that is there stands for this move too
+	}
+}
+
+// take returns the kinds noted since the last take, in the order in which
+// they first came, and forgets them.
+func (m *moves) take() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kinds := strings.Join(m.kinds, ",")
+	m.kinds = nil
+	return kinds
+}
+
+// conductor decides when runs happen: one at a time, one for a burst of moves,
+// one more if moves came meanwhile.
+type conductor struct {
+	moves  *moves
+	settle time.Duration
+	retry  time.Duration
+	log    zerolog.Logger
+	// run does one run and says how many transitions it left unobserved.
+	run func(ctx context.Context, trigger string) (unobserved int, err error)
+}
+
+// minRunRetry is the first pause after a failed run; the pauses grow up to
+// conductor.retry.
+const minRunRetry = 500 * time.Millisecond
+
+// conduct runs until ctx ends.
+func (c *conductor) conduct(ctx context.Context) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = min(minRunRetry, c.retry), c.retry
+	again := time.NewTimer(0)
+	defer again.Stop()
+	again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+			c.moves.add(moveRetry)
+			continue
+		case <-c.moves.signal:
+		}
+		if !c.quiet(ctx) {
+			return
+		}
+		again.Stop()
+		unobserved, err := c.run(ctx, c.moves.take())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			wait := pause.NextBackOff()
+			c.log.Warn().Err(err).Int64("retry_ms", wait.Milliseconds()).Msg("reconciliation failed")
+			again.Reset(wait)
+		case unobserved > 0:
+			pause.Reset()
+			again.Reset(c.retry)
+		default:
+			pause.Reset()
+		}
+	}
+}
+
+// quiet waits until no move has come for settle, but no longer than
+// settleFactor times that. It returns false when ctx has ended.
+func (c *conductor) quiet(ctx context.Context) bool {
+	settled := time.NewTimer(c.settle)
+	defer settled.Stop()
+	longest := time.NewTimer(settleFactor * c.settle)
+	defer longest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-settled.C:
+			return true
+		case <-longest.C:
+			return true
+		case <-c.moves.signal:
+			settled.Reset(c.settle)
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package replayer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/lease"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// flushTimeout bounds the sending of what is left at the end.
+const flushTimeout = 2 * time.Second
+
+// Service is one instance of the replayer.
+type Service struct {
+	cfg      Config
+	common   service.Common
+	instance string
+	log      zerolog.Logger
+	metrics  *metrics
+	ready    *service.Check
+
+	step func(name string) error // see reconciler
+}
+
+// New returns a replayer that is not yet running. A failed New needs no
+// cleanup.
+func New(cfg Config, d service.Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("replayer config: %w", err)
+	}
+	m, err := newMetrics(d.Meter)
+	if err != nil {
+		return nil, fmt.Errorf("replayer metrics: %w", err)
+	}
+	instance := bus.NewInstanceID(wire.ServiceReplayer)
+	return &Service{
+		cfg: cfg, common: d.Common, instance: instance, metrics: m,
+		log:   d.Log.With().Str("instance", instance).Logger(),
+		ready: d.Health.Check("nats"),
+	}, nil
+}
+
+// Name implements service.Runner.
+func (s *Service) Name() string { return wire.ServiceReplayer }
+
+// Run connects, stands by, and reconciles whenever this instance leads, until
+// ctx ends. A run on its way is then given up: the next leader does it again.
+// It may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	nc, err := bus.Connect(ctx, s.common.NATS, s.instance, s.log)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	buckets, err := bus.Ensure(ctx, js, bus.Layout{
+		Namespace: s.common.Namespace, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL,
+	}, s.log)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	return s.serve(ctx, nc, buckets)
+}
+
+// ended drops an error that only says that ctx ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets) error {
+	ns := s.common.Namespace
+	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
+	session, err := lease.NewSession(nc, buckets.Sessions, lease.SessionConfig{
+		Namespace: ns, Service: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL,
+	}, s.log)
+	if err != nil {
+		return err
+	}
+	leader, err := lease.NewLeader(buckets.Sessions, advisor, lease.LeaderConfig{
+		Namespace: ns, Role: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL,
+	}, s.log)
+	if err != nil {
+		return err
+	}
+	api, err := serveAPI(nc, ns, advisor)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = api.Stop() // fails only where the connection has ended
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		_ = nc.FlushWithContext(late) // advisories; best effort
+	}()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return session.Run(ctx) })
+	g.Go(func() error {
+		return leader.Run(ctx, func(ctx context.Context, l wire.Lease) error {
+			return s.lead(ctx, nc, buckets, advisor, l)
+		})
+	})
+	g.Go(func() error { s.followConnection(ctx, nc); return nil })
+	return g.Wait()
+}
+
+// lead watches and reconciles for one term of leadership.
+func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bus.Advisor, l wire.Lease) error {
+	r := &reconciler{
+		nc: nc, ns: s.common.Namespace, instance: s.instance, epoch: l.Epoch, wait: s.cfg.Wait,
+		buckets: b, archive: archive{b.Replays}, advisor: a, metrics: s.metrics, log: s.log, step: s.step,
+		journal: &journal{kv: b.Subscriptions, ns: s.common.Namespace, log: s.log},
+	}
+	moves := newMoves()
+	moves.add(moveElected)
+	c := conductor{moves: moves, settle: s.cfg.Settle, retry: s.cfg.Retry, log: s.log, run: r.run}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
+	g.Go(func() error { c.conduct(ctx); return nil })
+	return g.Wait()
+}
+
+// followConnection keeps the readiness check: an instance that stands by is as
+// ready as the one that leads, as long as it is connected.
+func (s *Service) followConnection(ctx context.Context, nc *nats.Conn) {
+	changed := nc.StatusChanged()
+	defer nc.RemoveStatusListener(changed)
+	for {
+		if nc.IsConnected() {
+			s.ready.OK()
+		} else {
+			s.ready.Fail("not connected to NATS")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
