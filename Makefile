@@ -3,7 +3,7 @@
 
 GO               ?= go
 GOLANGCI_VERSION := v2.15.0
-GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)
+GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell $(GO) env GOVERSION)
 NATS             := .tools/nats
 TEST_TIMEOUT     ?= 15m
 FUZZ_TIME        ?= 30s
@@ -23,7 +23,7 @@ build: ## Build every service into bin/
 
 .PHONY: run
 run: ## Run a nats-server and all services in one process
-	@$(GO) run ./services/standalone
+	@SLUICE_LOG_FORMAT=$${SLUICE_LOG_FORMAT:-console} $(GO) run ./services/standalone
 
 .PHONY: test
 test: race-needs $(NATS) ## Run all tests, with the race detector

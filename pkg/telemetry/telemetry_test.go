@@ -109,19 +109,23 @@ func TestSignalsGoWhereTheEnvironmentSays(t *testing.T) {
 		{"an endpoint alone gets both", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT"}, true, true},
 		{
 			"an exporter that is off sends nothing",
-			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_TRACES_EXPORTER": "none"}, true, false,
+			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_TRACES_EXPORTER": "none"},
+			true, false,
 		},
 		{
 			"prometheus is what is served anyway",
-			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_METRICS_EXPORTER": "prometheus"}, false, true,
+			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_METRICS_EXPORTER": "prometheus"},
+			false, true,
 		},
 		{
 			"an endpoint for one signal is for that one",
-			map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "ENDPOINT/v1/metrics"}, true, false,
+			map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "ENDPOINT/v1/metrics"},
+			true, false,
 		},
 		{
 			"a disabled SDK sends nothing",
-			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_SDK_DISABLED": "true"}, false, false,
+			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ENDPOINT", "OTEL_SDK_DISABLED": "true"},
+			false, false,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
