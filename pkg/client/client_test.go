@@ -199,7 +199,7 @@ func TestAnswersThatCannotBeMeantAreErrors(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
 		"not JSON":            `pong`,
-		"of another type":     `{"type":"io.sluice.api.v1.other_response"}`,
+		"of another type":     `{"type":"io.sluice.api.v1.other_response","subscription":{"name":"n"}}`,
 		"no subscription":     `{"type":"io.sluice.api.v1.subscription_get_response"}`,
 		"field of wrong kind": `{"type":"io.sluice.api.v1.subscription_get_response","subscription":3}`,
 		"empty":               ``,

@@ -288,9 +288,6 @@ func (r *Receiver) handle(ctx context.Context, d *Delivery) {
 	if err != nil {
 		r.cfg.onError(d, err)
 	}
-	if d.answered.Load() {
-		return
-	}
 	var term *termError
 	var retry *retryError
 	switch {
@@ -303,7 +300,7 @@ func (r *Receiver) handle(ctx context.Context, d *Delivery) {
 	default:
 		err = d.Nak(0)
 	}
-	if err != nil && !errors.Is(err, ErrAnswered) {
+	if err != nil && !errors.Is(err, ErrAnswered) { // the handler may have answered by itself
 		r.cfg.onError(d, err)
 	}
 }
