@@ -1,0 +1,303 @@
+package healthmon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Bounds of the requests.
+const (
+	maxBody     = 64 << 10
+	maxRequests = 128              // under way at once in this instance
+	handOver    = 30 * time.Second // for the leader's answer
+	version     = "1.0.0"          // of the interface
+)
+
+// api answers requests. Every instance has one.
+type api struct {
+	nc             *nats.Conn
+	ns             wire.Namespace
+	health         jetstream.KeyValue
+	subs           *subscription.Store
+	advisor        *bus.Advisor
+	log            zerolog.Logger
+	instance       string
+	defaultCleanup bool
+}
+
+// handler carries out a request: body is what is answered, as JSON or as a
+// value to encode.
+type handler func(ctx context.Context, req micro.Request) (body any, e *wire.Error)
+
+// run serves until ctx ends, then lets the requests under way finish.
+func (a *api) run(ctx context.Context, ready func()) error {
+	svc, err := micro.AddService(a.nc, micro.Config{
+		Name: a.ns.MicroName(wire.ServiceHealthmon), Version: version,
+		Description: "finds what is wrong with subscriptions and repairs it",
+		Metadata:    map[string]string{"instance": a.instance, "namespace": string(a.ns)},
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
+			a.log.Warn().Str("subject", e.Subject).Str("error", e.Description).Msg("request interface")
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("register the service: %w", err)
+	}
+	var g errgroup.Group
+	g.SetLimit(maxRequests)
+	for _, ep := range []struct {
+		name, subject string
+		do            handler
+	}{
+		{"check", a.ns.API(wire.VerbHealthCheck), a.check},
+		{"report", a.ns.API(wire.VerbHealthReport), a.report},
+		{"subscription", a.ns.API(wire.VerbHealthSubscription, "*"), a.subscription},
+		{"cleanup", a.ns.API(wire.VerbHealthCleanup), a.cleanup},
+		{"repair", a.ns.API(wire.VerbHealthRepair), a.repair},
+	} {
+		verb := "health." + ep.name
+		err := svc.AddEndpoint(ep.name, micro.HandlerFunc(func(req micro.Request) {
+			a.serve(ctx, &g, verb, req, ep.do)
+		}), micro.WithEndpointSubject(ep.subject))
+		if err != nil {
+			return errors.Join(fmt.Errorf("register %s: %w", verb, err), svc.Stop())
+		}
+	}
+	ready()
+	<-ctx.Done()
+	err = svc.Stop()
+	_ = g.Wait() // handlers return no errors
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		a.log.Warn().Err(err).Msg("request interface did not stop cleanly")
+	}
+	return nil
+}
+
+// serve carries out one request on a goroutine of its own, so that a sweep
+// holds up nobody who asks for something else.
+func (a *api) serve(ctx context.Context, g *errgroup.Group, verb string, req micro.Request, do handler) {
+	if len(req.Data()) > maxBody {
+		a.respond(verb, req, nil, wire.Errorf(wire.CodeTooLarge, "the request has %d bytes, %d are allowed", len(req.Data()), maxBody))
+		return
+	}
+	started := g.TryGo(func() error {
+		// What has begun is finished also while the service stops.
+		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOver)
+		defer cancel()
+		body, e := do(rctx, req)
+		a.respond(verb, req, body, e)
+		return nil
+	})
+	if !started {
+		e := wire.Errorf(wire.CodeTooMany, "too many requests are under way")
+		limit, left := maxRequests, 0
+		e.Limit, e.Remaining = &limit, &left
+		a.respond(verb, req, nil, e)
+	}
+}
+
+// respond answers, or says in the log and in an advisory what became of a
+// request that nobody waits for.
+func (a *api) respond(verb string, req micro.Request, body any, e *wire.Error) {
+	if e != nil && e.ErrCode == wire.CodeInternal {
+		e.ID = nuid.Next()
+		a.log.Error().Str("id", e.ID).Str("verb", verb).Str("error", e.Description).Msg("request failed")
+	}
+	if req.Reply() == "" {
+		if e != nil && verb == wire.VerbHealthRepair {
+			var r wire.RepairRequest
+			_ = json.Unmarshal(req.Data(), &r) // whatever can be read of it
+			name := r.Name
+			if !wire.ValidName(name) {
+				name = "unknown"
+			}
+			a.advisor.Publish(wire.AdvRepairFailed, wire.Advisory{Name: name, Detail: e.Description, Error: e})
+		}
+		return
+	}
+	var err error
+	if e != nil {
+		var b []byte
+		b, err = json.Marshal(wire.Head{Type: wire.ResponseType(verb), Error: e})
+		if err == nil {
+			err = req.Error(strconv.Itoa(e.Code), headerSafe(e.Description), b)
+		}
+	} else {
+		err = req.RespondJSON(body)
+	}
+	if err != nil {
+		a.log.Warn().Err(err).Str("verb", verb).Msg("answer not sent")
+	}
+}
+
+// headerSafe makes one line of a description.
+func headerSafe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func (a *api) check(ctx context.Context, req micro.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Data(), nil, nil); e != nil {
+		return nil, e
+	}
+	return a.leader(ctx, wire.VerbHealthCheck, nil)
+}
+
+func (a *api) report(ctx context.Context, req micro.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Data(), nil, nil); e != nil {
+		return nil, e
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	entry, err := a.health.Get(ctx, keyReport)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil, wire.Errorf(wire.CodeUnavailable, "no sweep has been finished yet")
+	case err != nil:
+		return nil, wire.Errorf(wire.CodeUnavailable, "the report cannot be read: %s", err)
+	}
+	return json.RawMessage(entry.Value()), nil
+}
+
+// leader hands a request to the leader and returns its answer.
+func (a *api) leader(ctx context.Context, verb string, body any) (any, *wire.Error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, wire.Errorf(wire.CodeInternal, "encode request: %s", err)
+	}
+	m, err := a.nc.RequestWithContext(ctx, leaderSubject(a.ns, verb), b)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, wire.Errorf(wire.CodeUnavailable, "no health monitor leads right now, nothing was done")
+	case err != nil:
+		e := wire.Errorf(wire.CodeUnavailable, "the leading health monitor did not answer: %s", err)
+		if verb == wire.VerbHealthRepair {
+			e.Outcome = wire.OutcomeUnknown
+		}
+		return nil, e
+	}
+	var head wire.Head
+	if err := json.Unmarshal(m.Data, &head); err != nil {
+		return nil, wire.Errorf(wire.CodeInternal, "the leader's answer cannot be read: %s", err)
+	}
+	if head.Error != nil {
+		return nil, head.Error
+	}
+	return json.RawMessage(m.Data), nil
+}
+
+func (a *api) subscription(ctx context.Context, req micro.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Data(), nil, nil); e != nil {
+		return nil, e
+	}
+	name := req.Subject()[strings.LastIndexByte(req.Subject(), '.')+1:]
+	if !wire.ValidName(name) {
+		return nil, badFields(wire.Fault{Field: "name", Reason: nameWanted})
+	}
+	// One that is new since the last sweep, or new under its name, has no
+	// status yet: that takes a sweep.
+	for range 2 {
+		st, e := a.status(ctx, name)
+		if e != nil || st != nil {
+			return st, e
+		}
+		if _, e := a.leader(ctx, wire.VerbHealthCheck, nil); e != nil {
+			return nil, e
+		}
+	}
+	return nil, wire.Errorf(wire.CodeUnavailable, "the subscription has no status yet")
+}
+
+// status reads the kept status of a subscription; nil where there is none that
+// is of the subscription as it is.
+func (a *api) status(ctx context.Context, name string) (*wire.SubscriptionHealthResponse, *wire.Error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	rec, _, err := a.subs.Get(ctx, name)
+	var corrupt *subscription.CorruptError
+	switch {
+	case errors.Is(err, subscription.ErrNotFound):
+		return nil, wire.Errorf(wire.CodeNoSubscription, "there is no subscription %q", name)
+	case err != nil && !errors.As(err, &corrupt):
+		return nil, wire.Errorf(wire.CodeUnavailable, "the subscription cannot be read: %s", err)
+	}
+	out := &wire.SubscriptionHealthResponse{Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthSubscription)}}
+	found, err := read(ctx, a.health, subscriptionKey(name), &out.SubscriptionHealth)
+	if err != nil {
+		return nil, wire.Errorf(wire.CodeUnavailable, "the status cannot be read: %s", err)
+	}
+	if !found || rec != nil && out.CheckedAt.Before(rec.CreatedAt) {
+		return nil, nil
+	}
+	// The status is written when it changes: it holds as of the last report.
+	var last struct {
+		Timestamp time.Time `json:"timestamp"`
+	}
+	if _, err := read(ctx, a.health, keyReport, &last); err == nil && last.Timestamp.After(out.CheckedAt) {
+		out.CheckedAt = last.Timestamp
+	}
+	return out, nil
+}
+
+// read decodes the entry under key; false where there is none, or none that
+// can be read.
+func read(ctx context.Context, kv jetstream.KeyValue, key string, into any) (bool, error) {
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %q: %w", key, err)
+	}
+	return json.Unmarshal(e.Value(), into) == nil, nil
+}
+
+func (a *api) cleanup(ctx context.Context, req micro.Request) (any, *wire.Error) {
+	var r wire.CleanupRequest
+	e := decodeObject(req.Data(), map[string]any{"enabled": &r.Enabled}, func() []wire.Fault {
+		if r.Enabled == nil {
+			return []wire.Fault{{Field: "enabled", Reason: "is required: true or false"}}
+		}
+		return nil
+	})
+	if e != nil {
+		return nil, e
+	}
+	k := &kept{kv: a.health, revs: map[string]uint64{}}
+	if err := k.put(ctx, keyCleanup, cleanupSwitch{Enabled: *r.Enabled}); err != nil {
+		e := wire.Errorf(wire.CodeUnavailable, "the switch was perhaps not set: %s", err)
+		e.Outcome = wire.OutcomeUnknown
+		return nil, e
+	}
+	a.log.Info().Bool("enabled", *r.Enabled).Msg("cleanup switched")
+	return wire.CleanupResponse{Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthCleanup)}, Enabled: *r.Enabled}, nil
+}
+
+func (a *api) repair(ctx context.Context, req micro.Request) (any, *wire.Error) {
+	var r wire.RepairRequest
+	e := decodeObject(req.Data(), map[string]any{"kind": &r.Kind, "name": &r.Name, "dry_run": &r.DryRun},
+		func() []wire.Fault { return repairFaults(r) })
+	if e != nil {
+		return nil, e
+	}
+	return a.leader(ctx, wire.VerbHealthRepair, r)
+}

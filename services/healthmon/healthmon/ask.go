@@ -1,0 +1,271 @@
+package healthmon
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/healthmon/internal/check"
+)
+
+// statusChunk bounds how many pools one question to an emitter is about, so
+// that the answer fits a message.
+const statusChunk = 500
+
+// sorted returns the values of m in the order of their keys.
+func sorted[V any](m map[string]V) []V {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	out := make([]V, 0, len(m))
+	for _, k := range keys {
+		out = append(out, m[k])
+	}
+	return out
+}
+
+// statuses asks the live owners how their pools are. An owner that does not
+// answer leaves its pools without a status.
+func (s *source) statuses(ctx context.Context, snap *check.Snapshot) map[string]wire.PoolStatus {
+	owned := map[string][]string{}
+	for _, p := range snap.Pools {
+		if p.Pool != nil && snap.Emitters[p.Pool.Owner] {
+			owned[p.Pool.Owner] = append(owned[p.Pool.Owner], p.Key)
+		}
+	}
+	out := map[string]wire.PoolStatus{}
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for owner, names := range owned {
+		g.Go(func() error {
+			for chunk := range slices.Chunk(names, statusChunk) {
+				pools, err := s.ask(ctx, owner, chunk)
+				if err != nil {
+					s.log.Warn().Err(err).Str("emitter", owner).Msg("emitter does not tell how its pools are")
+					return nil
+				}
+				mu.Lock()
+				for _, p := range pools {
+					out[p.Name] = p
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return out
+}
+
+func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.PoolStatus, error) {
+	body, err := json.Marshal(map[string][]string{"names": names})
+	if err != nil {
+		return nil, fmt.Errorf("encode question: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	m, err := s.nc.RequestWithContext(ctx, s.ns.EmitterPools(owner), body)
+	if err != nil {
+		return nil, fmt.Errorf("ask for pools: %w", err)
+	}
+	var answer struct {
+		Pools []wire.PoolStatus `json:"pools"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return nil, fmt.Errorf("decode pools: %w", err)
+	}
+	return answer.Pools, nil
+}
+
+// stores looks at every store that a record names. One that cannot be asked
+// is unknown, and takes nothing from the others.
+func (s *source) stores(ctx context.Context, snap *check.Snapshot) map[string]check.Store {
+	out := map[string]check.Store{}
+	for _, r := range snap.Records {
+		if r.Record != nil {
+			out[r.Record.Spec.Store] = check.Store{Reason: "not asked"}
+		}
+	}
+	names := make([]string, 0, len(out))
+	for name := range out {
+		names = append(names, name)
+	}
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for _, name := range names {
+		g.Go(func() error {
+			st := s.lookAt(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = st
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return out
+}
+
+func (s *source) lookAt(ctx context.Context, name string) check.Store {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := subscription.Inspect(ctx, s.js, name)
+	switch {
+	case errors.Is(err, subscription.ErrNoStore):
+		return check.Store{Known: true}
+	case err != nil:
+		s.log.Warn().Err(err).Str("store", name).Msg("store cannot be looked at")
+		return check.Store{Reason: err.Error()}
+	}
+	return check.Store{Known: true, Exists: true, Created: info.Created, First: info.First, Last: info.Last}
+}
+
+// nextAt finds, for each pool that the numbers say is behind its store, the
+// first event that it has not read. Sequences at the end of a store can be
+// deleted, so the numbers alone prove nothing.
+func (s *source) nextAt(ctx context.Context, snap *check.Snapshot) {
+	type place struct {
+		store string
+		seq   uint64
+	}
+	wanted := map[place][]int{}
+	index := make(map[string]int, len(snap.Pools))
+	for i, p := range snap.Pools {
+		index[p.Key] = i
+	}
+	for _, r := range snap.Records {
+		i, ok := index[r.Key]
+		if r.Record == nil || !ok || snap.Pools[i].Pool == nil || snap.Pools[i].Pool.UID != r.Record.UID {
+			continue
+		}
+		from := snap.Pools[i].Pool.Checkpoint.Floor + 1
+		if st, ok := snap.Statuses[r.Key]; ok && st.UID == r.Record.UID {
+			from = st.Position + 1
+		}
+		st := snap.Stores[r.Record.Spec.Store]
+		sameStore := r.Record.StoreCreated.IsZero() || st.Created.Equal(r.Record.StoreCreated)
+		from = max(from, st.First, 1)
+		if st.Known && st.Exists && sameStore && from <= st.Last {
+			at := place{r.Record.Spec.Store, from}
+			wanted[at] = append(wanted[at], i)
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for at, pools := range wanted {
+		g.Go(func() error {
+			if t := s.storedAt(ctx, at.store, at.seq); t != nil {
+				for _, i := range pools { // a pool is wanted at one place only
+					snap.Pools[i].NextAt = t
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+// storedAt is when the first event at or after seq was stored; nil where there
+// is none, or it cannot be learnt.
+func (s *source) storedAt(ctx context.Context, store string, seq uint64) *time.Time {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := s.js.Stream(ctx, store)
+	if err != nil {
+		return nil
+	}
+	m, err := st.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(">"))
+	if err != nil {
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			s.log.Warn().Err(err).Str("store", store).Uint64("sequence", seq).Msg("event cannot be looked at")
+		}
+		return nil
+	}
+	t := m.Time.UTC()
+	return &t
+}
+
+// parked counts the parked events of every subscription.
+func (s *source) parked(ctx context.Context) (map[string]uint64, bool) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := s.js.Stream(ctx, s.ns.StreamParked())
+	if err != nil {
+		s.log.Warn().Err(err).Msg("parked events cannot be counted")
+		return nil, false
+	}
+	info, err := st.Info(ctx, jetstream.WithSubjectFilter(s.ns.Parked("*")))
+	if err != nil {
+		s.log.Warn().Err(err).Msg("parked events cannot be counted")
+		return nil, false
+	}
+	prefix := s.ns.Parked("")
+	out := make(map[string]uint64, len(info.State.Subjects))
+	for subject, n := range info.State.Subjects {
+		if name, ok := strings.CutPrefix(subject, prefix); ok {
+			out[name] = n
+		}
+	}
+	return out, true
+}
+
+// listeners asks who listens on the delivery subjects, and asks a second time
+// where nobody does.
+func (s *source) listeners(ctx context.Context, snap *check.Snapshot) map[string]check.Listeners {
+	seen := map[string]bool{}
+	var subjects []string
+	for _, r := range snap.Records {
+		if r.Record != nil && !seen[r.Record.Spec.Deliver.Subject] {
+			seen[r.Record.Spec.Deliver.Subject] = true
+			subjects = append(subjects, r.Record.Spec.Deliver.Subject)
+		}
+	}
+	slices.Sort(subjects)
+	out := make(map[string]check.Listeners, len(subjects))
+	silent := s.probe(ctx, subjects, out)
+	if len(silent) == 0 {
+		return out
+	}
+	select {
+	case <-time.After(confirmAfter):
+	case <-ctx.Done():
+		return nil
+	}
+	s.probe(ctx, silent, out)
+	return out
+}
+
+// probe asks once, writes what it learns to out, and returns the subjects on
+// which nobody listens.
+func (s *source) probe(ctx context.Context, subjects []string, out map[string]check.Listeners) (silent []string) {
+	found, err := s.prober.Probe(ctx, subjects)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("presence of subscribers cannot be asked")
+	}
+	for _, subject := range subjects {
+		l, ok := found[subject]
+		if !ok {
+			delete(out, subject) // not known, whatever an earlier probe said
+			continue
+		}
+		out[subject] = check.Listeners{Known: l.Known, Count: l.Count(), Detail: cmp.Or(l.Reason, strings.Join(l.Streams, ","))}
+		if l.None() {
+			silent = append(silent, subject)
+		}
+	}
+	return silent
+}

@@ -1,0 +1,69 @@
+package healthmon
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/service"
+)
+
+// Config configures a Service. The zero value is not valid: start from
+// DefaultConfig, or from FromEnv's variables.
+type Config struct {
+	// Interval is the time between two sweeps, 100ms to 24h. Defaults to 60s.
+	Interval time.Duration `env:"SLUICE_HEALTH_INTERVAL" envDefault:"60s" desc:"time between two sweeps"`
+
+	// LagAge is the age of the oldest unfinished event from which a pool
+	// counts as lagging. Defaults to 5m.
+	LagAge time.Duration `env:"SLUICE_HEALTH_LAG_AGE" envDefault:"5m" desc:"age of the oldest unfinished event that counts as lagging"`
+
+	// CleanupEnabled is the switch of automatic repair until somebody sets
+	// it by a request, which is kept. Defaults to true.
+	CleanupEnabled bool `env:"SLUICE_CLEANUP_ENABLED" envDefault:"true" desc:"automatic repair, until a request switches it"`
+
+	// CleanupMaxAttempts is how often an issue is repaired before the monitor
+	// gives up on it, 1 to 1000. Defaults to 3.
+	CleanupMaxAttempts int `env:"SLUICE_CLEANUP_MAX_ATTEMPTS" envDefault:"3" desc:"automatic repairs of one issue before giving up"`
+
+	// CleanupRetryDelay is the time between two of them. Defaults to 5s.
+	CleanupRetryDelay time.Duration `env:"SLUICE_CLEANUP_RETRY_DELAY" envDefault:"5s" desc:"time between two automatic repairs of one issue"`
+}
+
+// DefaultConfig returns the configuration of an empty environment.
+func DefaultConfig() Config {
+	return Config{
+		Interval: time.Minute, LagAge: 5 * time.Minute,
+		CleanupEnabled: true, CleanupMaxAttempts: 3, CleanupRetryDelay: 5 * time.Second,
+	}
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	for _, d := range []struct {
+		name        string
+		d, min, max time.Duration
+	}{
+		{"SLUICE_HEALTH_INTERVAL", c.Interval, 100 * time.Millisecond, 24 * time.Hour},
+		{"SLUICE_HEALTH_LAG_AGE", c.LagAge, time.Millisecond, 10 * 365 * 24 * time.Hour},
+		{"SLUICE_CLEANUP_RETRY_DELAY", c.CleanupRetryDelay, time.Millisecond, 24 * time.Hour},
+	} {
+		if d.d < d.min || d.d > d.max {
+			errs = append(errs, fmt.Errorf("%s: %s: want %s to %s", d.name, d.d, d.min, d.max))
+		}
+	}
+	if c.CleanupMaxAttempts < 1 || c.CleanupMaxAttempts > 1000 {
+		errs = append(errs, fmt.Errorf("SLUICE_CLEANUP_MAX_ATTEMPTS: %d: want 1 to 1000", c.CleanupMaxAttempts))
+	}
+	return errors.Join(errs...)
+}
+
+// FromEnv returns the service that env describes, not yet running.
+func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
+	var cfg Config
+	if err := service.Parse(env, &cfg); err != nil {
+		return nil, fmt.Errorf("healthmon config: %w", err)
+	}
+	return New(cfg, d)
+}

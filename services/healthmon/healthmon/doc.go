@@ -1,0 +1,58 @@
+// Package healthmon is the health monitor: it finds what is wrong with a
+// Sluice installation, says so, and repairs what can be repaired safely.
+//
+// # One leader
+//
+// Any number of instances run; one leads by a lease on the role "healthmon".
+// The leader sweeps: every Config.Interval, when somebody asks, when an
+// emitter comes or goes, and when something that is only suspected would have
+// lasted long enough. One sweep at a time; a check that is asked for while a
+// sweep runs gets a sweep of its own after it, shared by all who wait.
+//
+// Every instance answers requests. The last report, a subscription's status
+// and the cleanup switch lie in KV, so any instance answers them by itself;
+// a check and a repair are handed to the leader. While nobody leads those get
+// CodeUnavailable, and nothing was done.
+//
+// # What is judged, and how
+//
+// See package check for the rules. Nothing is concluded from what could not be
+// learnt. What looks wrong in the local copies of the buckets is read again
+// from the server before it is judged, so that their lag fools nobody. That
+// nobody listens is asked twice, a moment apart, with probes that deliver
+// nothing.
+//
+// The status of the report is healthy without issues; failing with a missing
+// or stalled pool, a lost store or a corrupt record; degraded with any other
+// issue. The status of one subscription follows from its own issues in the
+// same way, and is paused where it is paused and nothing is failing.
+//
+// # Repairs
+//
+//	stale_subscriptions  an ephemeral one is removed after expire_after; a durable one never
+//	orphaned_pools       the pool entry is removed
+//	missing_pools        the emitters are asked to reconcile
+//	unobserved_changes   the emitters are asked to reconcile
+//	stalled_pools        the claim is freed, so that an emitter takes it anew
+//	corrupt_records      the entry is quarantined; a subscription's last readable
+//	                     revision takes its place, if there is one
+//
+// Each write is a compare-and-swap on the revision that was judged, and each
+// repair looks again just before it acts. Automatic repairs happen while the
+// cleanup switch is on, at most Config.CleanupMaxAttempts times for one issue
+// with Config.CleanupRetryDelay in between; then the report says given_up until
+// the issue clears. Attempts are counted in KV before they are made, so neither
+// a crash nor a change of leader gives any back. A repair by hand ignores
+// switch and limit.
+//
+// An orphaned pool whose subscription left no trace of a deletion, although
+// the pool had seen it, is not removed automatically: a bucket that lost
+// records must not cost the checkpoints too.
+//
+// # What lies in the health bucket
+//
+//	report                 the last report
+//	subscription.<name>    the status, written when it changes or its numbers do by a tenth
+//	cleanup                the switch, once somebody has set it
+//	issue.<kind>.<name>    since when an issue lasts and what was tried
+package healthmon

@@ -1,0 +1,258 @@
+package healthmon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/healthmon/internal/check"
+	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
+)
+
+// Bounds of the leader's loop.
+const (
+	maxTasks = 64                     // requests that wait for the leader; more get CodeTooMany
+	minPause = 250 * time.Millisecond // between two sweeps that nobody asked for
+)
+
+// monitorConfig configures a monitor.
+type monitorConfig struct {
+	Config
+	ns       wire.Namespace
+	instance string
+	check    check.Config
+}
+
+// monitor is the leader's work. Its loop is one goroutine: sweeps and repairs
+// never overlap.
+type monitor struct {
+	cfg     monitorConfig
+	src     *source
+	buckets *bus.Buckets
+	advisor *bus.Advisor
+	metrics *metrics
+	log     zerolog.Logger
+	tasks   chan task
+	woken   chan struct{} // cap 1
+
+	// Below: of the current term, touched by its loop only.
+	mem    check.Memory
+	book   *repair.Book
+	kept   *kept
+	issues map[check.Ref]heldIssue            // as they lie in KV
+	status map[string]wire.SubscriptionHealth // likewise
+	swept  time.Time
+}
+
+// task is a request that was handed to the leader.
+type task struct {
+	repair *wire.RepairRequest // nil: a check
+	msg    *nats.Msg
+}
+
+func newMonitor(cfg monitorConfig, src *source, b *bus.Buckets, advisor *bus.Advisor, m *metrics, log zerolog.Logger) *monitor {
+	return &monitor{
+		cfg: cfg, src: src, buckets: b, advisor: advisor, metrics: m, log: log,
+		tasks: make(chan task, maxTasks), woken: make(chan struct{}, 1),
+	}
+}
+
+// wake asks for a sweep soon. It never blocks.
+func (m *monitor) wake() {
+	select {
+	case m.woken <- struct{}{}:
+	default:
+	}
+}
+
+// leaderSubject is where the leader takes what only it can do.
+func leaderSubject(ns wire.Namespace, verb string) string {
+	return wire.InternalPrefix + string(ns) + ".healthmon.leader." + verb
+}
+
+// lead does the leader's work until ctx ends.
+func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
+	m.kept = &kept{kv: m.buckets.Health, revs: map[string]uint64{}}
+	mem, tried, err := m.kept.memory(ctx)
+	if err != nil {
+		return fmt.Errorf("read back issues: %w", err)
+	}
+	m.mem, m.book = mem, repair.NewBook(repair.Limits{
+		MaxAttempts: m.cfg.CleanupMaxAttempts, Delay: m.cfg.CleanupRetryDelay,
+	}, tried)
+	m.issues, m.status = map[check.Ref]heldIssue{}, map[string]wire.SubscriptionHealth{}
+	for ref, h := range mem.Issues {
+		m.issues[ref] = heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: tried[ref]}
+	}
+	for name, st := range mem.Statuses {
+		m.status[name] = st
+	}
+	stop, err := m.take()
+	if err != nil {
+		return err
+	}
+	m.log.Info().Uint64("epoch", l.Epoch).Int("issues", len(mem.Issues)).Msg("leading")
+	m.loop(ctx)
+	stop()
+	m.refuse()
+	m.metrics.follow()
+	return nil
+}
+
+// take subscribes to what is handed to the leader; stop ends that.
+func (m *monitor) take() (stop func(), err error) {
+	var subs []*nats.Subscription
+	stop = func() {
+		for _, s := range subs {
+			_ = s.Unsubscribe()
+		}
+	}
+	for verb, read := range map[string]func(*nats.Msg) (task, error){
+		wire.VerbHealthCheck: func(msg *nats.Msg) (task, error) { return task{msg: msg}, nil },
+		wire.VerbHealthRepair: func(msg *nats.Msg) (task, error) {
+			var req wire.RepairRequest
+			err := json.Unmarshal(msg.Data, &req)
+			return task{msg: msg, repair: &req}, err
+		},
+	} {
+		s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verb), func(msg *nats.Msg) {
+			t, err := read(msg)
+			if err != nil {
+				m.answer(msg, verb, nil, wire.Errorf(wire.CodeBadJSON, "the request cannot be read: %s", err))
+				return
+			}
+			select {
+			case m.tasks <- t:
+			default:
+				e := wire.Errorf(wire.CodeTooMany, "too many requests wait for the monitor")
+				limit, left := maxTasks, 0
+				e.Limit, e.Remaining = &limit, &left
+				m.answer(msg, verb, nil, e)
+			}
+		})
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("take requests: %w", err)
+		}
+		subs = append(subs, s)
+	}
+	return stop, nil
+}
+
+// refuse answers what was handed over too late to be done.
+func (m *monitor) refuse() {
+	for {
+		select {
+		case t := <-m.tasks:
+			m.answer(t.msg, t.verb(), nil, wire.Errorf(wire.CodeUnavailable, "the monitor's leader has changed, nothing was done"))
+		default:
+			return
+		}
+	}
+}
+
+func (t task) verb() string {
+	if t.repair != nil {
+		return wire.VerbHealthRepair
+	}
+	return wire.VerbHealthCheck
+}
+
+// answer replies with body, or with the error where there is one.
+func (m *monitor) answer(msg *nats.Msg, verb string, body any, e *wire.Error) {
+	if e != nil {
+		body = wire.Head{Type: wire.ResponseType(verb), Error: e}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		m.log.Error().Err(err).Str("verb", verb).Msg("answer cannot be encoded")
+		return
+	}
+	if err := msg.Respond(b); err != nil {
+		m.log.Warn().Err(err).Str("verb", verb).Msg("answer not sent")
+	}
+}
+
+// loop sweeps until ctx ends.
+func (m *monitor) loop(ctx context.Context) {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for ctx.Err() == nil {
+		var checks []task
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		case <-m.woken:
+			next.Reset(max(0, minPause-time.Since(m.swept)))
+			continue
+		case t := <-m.tasks:
+			if t.repair != nil {
+				m.byHand(ctx, t)
+				continue
+			}
+			checks = append(checks, t)
+		}
+		checks, repairs := m.waiting(checks)
+		recheck := m.sweepFor(ctx, checks)
+		for _, t := range repairs {
+			m.byHand(ctx, t)
+		}
+		pause := m.cfg.Interval
+		if recheck > 0 {
+			pause = min(pause, max(recheck, minPause))
+		}
+		next.Reset(pause)
+	}
+}
+
+// waiting takes the requests that wait already: one sweep serves all checks.
+func (m *monitor) waiting(checks []task) (all, repairs []task) {
+	for {
+		select {
+		case t := <-m.tasks:
+			if t.repair != nil {
+				repairs = append(repairs, t)
+			} else {
+				checks = append(checks, t)
+			}
+		default:
+			return checks, repairs
+		}
+	}
+}
+
+// sweepFor sweeps and answers those who asked for it. It returns how soon to
+// look again, 0 for the interval.
+func (m *monitor) sweepFor(ctx context.Context, checks []task) time.Duration {
+	start := time.Now()
+	report, recheck, err := m.sweep(ctx, start)
+	m.swept = time.Now()
+	var issues []wire.Issue
+	if err == nil {
+		issues = report.all
+	}
+	m.metrics.swept(ctx, start, issues, err)
+	var e *wire.Error
+	if err != nil {
+		if ctx.Err() == nil {
+			m.log.Error().Err(err).Msg("sweep failed")
+		}
+		e = wire.Errorf(wire.CodeUnavailable, "the sweep was not finished: %s", err)
+		recheck = time.Second
+	}
+	for _, t := range checks {
+		if e != nil {
+			m.answer(t.msg, t.verb(), nil, e)
+			continue
+		}
+		m.answer(t.msg, t.verb(), json.RawMessage(report.body), nil)
+	}
+	return recheck
+}

@@ -1,0 +1,187 @@
+package healthmon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/lease"
+	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/healthmon/internal/check"
+	"github.com/sluicehq/sluice/services/healthmon/internal/presence"
+)
+
+// Role is the role that the monitors elect a leader for.
+const Role = "healthmon"
+
+// maxStall bounds how long a pool may have work and not move before that is
+// an issue.
+const maxStall = 10 * time.Second
+
+// Service is one instance of the monitor.
+type Service struct {
+	cfg      Config
+	common   service.Common
+	log      zerolog.Logger
+	metrics  *metrics
+	ready    *service.Check
+	instance string
+}
+
+// New returns an instance that is not yet running.
+func New(cfg Config, d service.Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("healthmon config: %w", err)
+	}
+	m, err := newMetrics(d.Meter)
+	if err != nil {
+		return nil, fmt.Errorf("healthmon metrics: %w", err)
+	}
+	instance := bus.NewInstanceID(wire.ServiceHealthmon)
+	return &Service{
+		cfg: cfg, common: d.Common, metrics: m, instance: instance,
+		log:   d.Log.With().Str("instance", instance).Logger(),
+		ready: d.Health.Check("healthmon"),
+	}, nil
+}
+
+// Name implements service.Runner.
+func (s *Service) Name() string { return wire.ServiceHealthmon }
+
+// Instance is the name of this instance, as reports show it.
+func (s *Service) Instance() string { return s.instance }
+
+// Run stands for the lease and serves requests until ctx ends; then it
+// finishes what is under way, releases the lease, and returns nil. It may be
+// called once.
+func (s *Service) Run(ctx context.Context) error {
+	nc, err := bus.Connect(ctx, s.common.NATS, string(s.common.Namespace)+"-"+s.instance, s.log)
+	if err != nil {
+		return s.ended(ctx, err)
+	}
+	defer nc.Close()
+	p, err := s.parts(ctx, nc)
+	if err != nil {
+		return s.ended(ctx, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.subs.Run(ctx) })
+	g.Go(func() error { return p.pools.Run(ctx) })
+	g.Go(func() error { return p.peers.Run(ctx) })
+	g.Go(func() error { return p.session.Run(ctx) })
+	g.Go(func() error { return p.kickOnReconnect(ctx) })
+	for _, synced := range []<-chan struct{}{p.subs.Synced(), p.pools.Synced(), p.peers.Synced()} {
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return g.Wait()
+		}
+	}
+	g.Go(func() error { return p.leader.Run(ctx, p.mon.lead) })
+	g.Go(func() error { return p.api.run(ctx, s.ready.OK) })
+	return g.Wait()
+}
+
+// ended turns an error that only says that ctx ended into none.
+func (s *Service) ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// parts are what an instance consists of while it runs.
+type parts struct {
+	nc          *nats.Conn
+	subs, pools *mirror.Mirror
+	peers       *lease.Peers
+	session     *lease.Session
+	leader      *lease.Leader
+	mon         *monitor
+	api         *api
+}
+
+// parts puts an instance together.
+func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
+	ns, ttl := s.common.Namespace, s.common.SessionTTL
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	b, err := bus.Ensure(ctx, js, bus.Layout{Namespace: ns, Replicas: s.common.Replicas, SessionTTL: ttl}, s.log)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{
+		nc:    nc,
+		subs:  mirror.New(b.Subscriptions, mirror.Options{Log: s.log}),
+		pools: mirror.New(b.Pools, mirror.Options{Log: s.log}),
+	}
+	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
+	src := &source{
+		ns: ns, nc: nc, js: js, subs: p.subs, pools: p.pools, subsKV: b.Subscriptions, poolsKV: b.Pools,
+		prober: presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
+		log:    s.log,
+	}
+	p.mon = newMonitor(monitorConfig{
+		Config: s.cfg, ns: ns, instance: s.instance,
+		check: check.Config{
+			Grace: ttl, StallAfter: min(max(s.cfg.Interval, time.Second), maxStall), LagAge: s.cfg.LagAge,
+		},
+	}, src, b, advisor, s.metrics, s.log)
+	p.peers, err = lease.NewPeers(nc, b.Sessions, lease.PeersConfig{
+		Namespace: ns, Service: wire.ServiceEmitter, TTL: ttl, OnChange: p.mon.wake,
+	}, s.log)
+	if err != nil {
+		return nil, err
+	}
+	src.emitters = p.peers.Live
+	p.session, err = lease.NewSession(nc, b.Sessions, lease.SessionConfig{
+		Namespace: ns, Service: wire.ServiceHealthmon, Instance: s.instance, TTL: ttl,
+	}, s.log)
+	if err != nil {
+		return nil, err
+	}
+	p.leader, err = lease.NewLeader(b.Sessions, advisor, lease.LeaderConfig{
+		Namespace: ns, Role: Role, Instance: s.instance, TTL: ttl,
+	}, s.log)
+	if err != nil {
+		return nil, err
+	}
+	p.api = &api{
+		nc: nc, ns: ns, health: b.Health, subs: src.store(), advisor: advisor, log: s.log, instance: s.instance,
+		defaultCleanup: s.cfg.CleanupEnabled,
+	}
+	return p, nil
+}
+
+// kickOnReconnect lists the buckets anew whenever the connection is back,
+// since a watch may have missed something.
+func (p *parts) kickOnReconnect(ctx context.Context) error {
+	changed := p.nc.StatusChanged(nats.CONNECTED)
+	defer p.nc.RemoveStatusListener(changed)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-changed:
+			if !ok {
+				<-ctx.Done()
+				return nil
+			}
+			p.subs.Kick()
+			p.pools.Kick()
+			p.mon.wake()
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package healthmon
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/healthmon/internal/check"
+	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
+)
+
+// reserve is what a message needs beside a report's JSON.
+const reserve = 4096
+
+// made is a report as it goes out.
+type made struct {
+	body []byte
+	all  []wire.Issue // also those that did not fit
+}
+
+// sweep looks, judges, repairs, keeps and publishes. It returns how soon to
+// look again, 0 for the interval.
+func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Duration, error) {
+	enabled, err := m.cleanup(ctx)
+	if err != nil {
+		return made{}, 0, err
+	}
+	snap, err := m.src.all(ctx)
+	if err != nil {
+		return made{}, 0, err
+	}
+	res := check.Judge(m.cfg.check, m.mem, snap)
+	m.tell(res)
+	m.mem = res.Memory
+	recheck := res.Recheck
+	// First kept, then acted upon: a leader that dies in between leaves to
+	// the next one what it knew and how often it tried.
+	if err := m.keepIssues(ctx, res.Memory); err != nil {
+		return made{}, 0, err
+	}
+	repairs := []wire.Repair{}
+	if enabled {
+		var again time.Duration
+		repairs, again, err = m.repairAll(ctx, res, snap)
+		if err != nil {
+			return made{}, 0, err
+		}
+		if again > 0 && (recheck == 0 || again < recheck) {
+			recheck = again
+		}
+	}
+	if err := m.keepStatuses(ctx, res.Statuses); err != nil {
+		return made{}, 0, err
+	}
+	r := m.report(res, snap, enabled, repairs)
+	r.CheckDurationMS = time.Since(start).Milliseconds()
+	body, err := fitReport(r, int(m.src.nc.MaxPayload())-reserve)
+	if err != nil {
+		return made{}, 0, err
+	}
+	if err := m.kept.put(ctx, keyReport, json.RawMessage(body)); err != nil {
+		return made{}, 0, err
+	}
+	if err := m.src.nc.Publish(m.cfg.ns.HealthReport(), body); err != nil {
+		m.log.Warn().Err(err).Msg("report not published")
+	}
+	return made{body: body, all: res.Issues}, recheck, ctx.Err()
+}
+
+// cleanup reads whether automatic repair is on.
+func (m *monitor) cleanup(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return readCleanup(ctx, m.buckets.Health, m.cfg.CleanupEnabled)
+}
+
+// readCleanup reads the switch; unset is the given default. An entry that
+// cannot be read counts as off: nothing is repaired on a guess.
+func readCleanup(ctx context.Context, kv jetstream.KeyValue, unset bool) (bool, error) {
+	e, err := kv.Get(ctx, keyCleanup)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return unset, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the cleanup switch: %w", err)
+	}
+	var sw cleanupSwitch
+	if json.Unmarshal(e.Value(), &sw) != nil {
+		return false, nil
+	}
+	return sw.Enabled, nil
+}
+
+// tell publishes what came and went.
+func (m *monitor) tell(res check.Result) {
+	for _, i := range res.Raised {
+		m.log.Warn().Str("kind", i.Kind).Str("name", i.Name).Str("detail", i.Detail).Msg("issue raised")
+		m.advisor.Advise(wire.AdvIssueRaised, i.Name, i.Detail, map[string]any{"kind": i.Kind, "evidence": i.Evidence})
+	}
+	for _, i := range res.Cleared {
+		m.log.Info().Str("kind", i.Kind).Str("name", i.Name).Msg("issue cleared")
+		m.advisor.Advise(wire.AdvIssueCleared, i.Name, i.Detail, map[string]any{"kind": i.Kind, "since": i.Since})
+		m.book.Forget(check.Ref{Kind: i.Kind, Name: i.Name})
+	}
+}
+
+// keepIssues brings the issues in KV to what mem and the book say.
+func (m *monitor) keepIssues(ctx context.Context, mem check.Memory) error {
+	for ref, h := range mem.Issues {
+		if err := m.keepIssue(ctx, ref, h); err != nil {
+			return err
+		}
+	}
+	for ref := range m.issues {
+		if _, ok := mem.Issues[ref]; ok {
+			continue
+		}
+		if err := m.kept.remove(ctx, issueKey(ref)); err != nil {
+			return fmt.Errorf("forget issue: %w", err)
+		}
+		delete(m.issues, ref)
+	}
+	return nil
+}
+
+// keepIssue writes one issue, if what matters of it has changed.
+func (m *monitor) keepIssue(ctx context.Context, ref check.Ref, h check.Held) error {
+	was, ok := m.issues[ref]
+	now := heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: m.book.Entry(ref)}
+	if ok && was.UID == now.UID && was.Issue.Since.Equal(now.Issue.Since) && was.Repair == now.Repair {
+		return nil
+	}
+	if err := m.kept.put(ctx, issueKey(ref), now); err != nil {
+		return fmt.Errorf("keep issue: %w", err)
+	}
+	m.issues[ref] = now
+	return nil
+}
+
+// keepStatuses brings the statuses in KV to what they are, and publishes those
+// that changed.
+func (m *monitor) keepStatuses(ctx context.Context, statuses []wire.SubscriptionHealth) error {
+	there := make(map[string]bool, len(statuses))
+	for _, st := range statuses {
+		there[st.Name] = true
+		was, ok := m.status[st.Name]
+		if ok && !worthWriting(was, st) {
+			continue
+		}
+		if err := m.kept.put(ctx, subscriptionKey(st.Name), st); err != nil {
+			return fmt.Errorf("keep status: %w", err)
+		}
+		m.status[st.Name] = st
+		if !ok || was.Status != st.Status {
+			m.publishStatus(st)
+		}
+	}
+	for name := range m.status {
+		if there[name] {
+			continue
+		}
+		if err := m.kept.remove(ctx, subscriptionKey(name)); err != nil {
+			return fmt.Errorf("forget status: %w", err)
+		}
+		delete(m.status, name)
+	}
+	return nil
+}
+
+func (m *monitor) publishStatus(st wire.SubscriptionHealth) {
+	body, err := json.Marshal(st)
+	if err == nil {
+		err = m.src.nc.Publish(m.cfg.ns.HealthSubscription(st.Name), body)
+	}
+	if err != nil {
+		m.log.Warn().Err(err).Str("subscription", st.Name).Msg("status not published")
+	}
+}
+
+// worthWriting reports whether a status says something else than before:
+// anything but its numbers, or a number that changed by more than a tenth.
+func worthWriting(was, now wire.SubscriptionHealth) bool {
+	if was.Status != now.Status || was.State != now.State || was.Owner != now.Owner || was.Epoch != now.Epoch ||
+		was.Parked != now.Parked || was.Listeners != now.Listeners || len(was.Reasons) != len(now.Reasons) {
+		return true
+	}
+	return moved(float64(was.Lag), float64(now.Lag)) || moved(was.Rate, now.Rate) ||
+		moved(was.LagAge.Std().Seconds(), now.LagAge.Std().Seconds())
+}
+
+// moved reports whether a number went to or from zero or by more than a tenth.
+func moved(was, now float64) bool {
+	return (was == 0) != (now == 0) || math.Abs(now-was) > math.Max(was, now)/10
+}
+
+// report puts a sweep into the words of the contract.
+func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool, repairs []wire.Repair) wire.Report {
+	r := wire.Report{
+		Type: wire.ReportType, ID: nuid.Next(), Timestamp: time.Now().UTC(), Namespace: m.cfg.ns,
+		Leader: m.cfg.instance, CleanupEnabled: enabled, Status: res.Status,
+		TotalSubscriptions: len(snap.Records), TotalPools: len(snap.Pools), TotalEmitters: len(snap.Emitters),
+		Repairs: repairs,
+	}
+	lists := issueLists(&r.Issues)
+	for _, l := range lists {
+		*l = []wire.Issue{}
+	}
+	for _, i := range res.Issues {
+		*lists[i.Kind] = append(*lists[i.Kind], i)
+	}
+	r.Summary = wire.Summary{
+		Stale: len(r.Issues.Stale), Orphaned: len(r.Issues.Orphaned), Missing: len(r.Issues.Missing),
+		Total: len(res.Issues),
+	}
+	return r
+}
+
+// issueLists returns the list of each kind.
+func issueLists(i *wire.Issues) map[string]*[]wire.Issue {
+	return map[string]*[]wire.Issue{
+		wire.IssueStale: &i.Stale, wire.IssueOrphanedPool: &i.Orphaned, wire.IssueMissingPool: &i.Missing,
+		wire.IssueStalledPool: &i.Stalled, wire.IssueLaggingPool: &i.Lagging, wire.IssueOpenBreaker: &i.OpenBreaker,
+		wire.IssueParkedEvents: &i.Parked, wire.IssueGap: &i.Gaps, wire.IssueLostStore: &i.LostStores,
+		wire.IssueUnobservedChange: &i.Unobserved, wire.IssueCorruptRecord: &i.Corrupt,
+	}
+}
+
+// fitReport encodes r, with as many issues of each kind, and as many repairs,
+// as fit into limit bytes.
+func fitReport(r wire.Report, limit int) ([]byte, error) {
+	for most := longest(&r); ; most /= 2 {
+		for _, l := range issueLists(&r.Issues) {
+			*l = (*l)[:min(len(*l), most)]
+		}
+		r.Repairs = r.Repairs[:min(len(r.Repairs), most)]
+		body, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encode report: %w", err)
+		}
+		if len(body) <= limit || most == 0 {
+			return body, nil
+		}
+		r.Truncated = true
+	}
+}
+
+func longest(r *wire.Report) int {
+	n := len(r.Repairs)
+	for _, l := range issueLists(&r.Issues) {
+		n = max(n, len(*l))
+	}
+	return n
+}
+
+// facts are what the plan for an issue depends on.
+func facts(i wire.Issue, res check.Result, snap check.Snapshot, byHand bool) repair.Facts {
+	f := repair.Facts{Expired: res.Expired[i.Name], Durable: true, Emitters: len(snap.Emitters), ByHand: byHand}
+	at, ok := slices.BinarySearchFunc(snap.Records, i.Name, func(r check.Record, name string) int {
+		return cmp.Compare(r.Key, name)
+	})
+	if ok && snap.Records[at].Record != nil {
+		f.Durable = snap.Records[at].Record.Spec.ExpireAfter <= 0
+	}
+	return f
+}

@@ -1,0 +1,274 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Judge compares what was seen with what was seen before. It changes neither.
+func Judge(cfg Config, prev Memory, s Snapshot) Result {
+	j := &judge{
+		cfg: cfg, prev: prev, s: s,
+		found: map[Ref]Held{}, expired: map[string]bool{},
+		pools: make(map[string]*Pool, len(s.Pools)), records: make(map[string]*Record, len(s.Records)),
+		next: Memory{suspects: map[Ref]suspect{}, progress: map[string]progress{}},
+	}
+	for i := range s.Pools {
+		j.pools[s.Pools[i].Key] = &s.Pools[i]
+	}
+	for i := range s.Records {
+		j.records[s.Records[i].Key] = &s.Records[i]
+	}
+	rates := map[string]float64{}
+	for i := range s.Records {
+		r := &s.Records[i]
+		if r.Record == nil {
+			j.corrupt(r.Key, "subscriptions", r.Revision, r.Reason, r.Size, r.Newer)
+			continue
+		}
+		rates[r.Key] = j.record(r, j.pools[r.Key])
+	}
+	for i := range s.Pools {
+		j.pool(&s.Pools[i])
+	}
+	j.stores()
+	return j.result(rates)
+}
+
+type judge struct {
+	cfg     Config
+	prev    Memory
+	s       Snapshot
+	pools   map[string]*Pool
+	records map[string]*Record
+	next    Memory
+	found   map[Ref]Held
+	expired map[string]bool
+	recheck time.Duration
+}
+
+// again asks for another look after d.
+func (j *judge) again(d time.Duration) {
+	d = max(d, time.Millisecond)
+	if j.recheck == 0 || d < j.recheck {
+		j.recheck = d
+	}
+}
+
+// finding is an issue before it is known since when.
+type finding struct {
+	kind, name, uid string
+	detail          string
+	evidence        map[string]any
+	repair          string
+}
+
+// raise reports an issue that has lasted since the given time, or longer if
+// it is remembered so.
+func (j *judge) raise(f finding, since time.Time) time.Time {
+	ref := Ref{f.kind, f.name}
+	if held, ok := j.prev.Issues[ref]; ok && held.UID == f.uid {
+		since = held.Issue.Since
+	}
+	if f.evidence == nil {
+		f.evidence = map[string]any{}
+	}
+	if f.uid != "" {
+		f.evidence["uid"] = f.uid
+	}
+	j.found[ref] = Held{UID: f.uid, Issue: wire.Issue{
+		Kind: f.kind, Name: f.name, Since: since.UTC().Round(0),
+		Detail: f.detail, Evidence: f.evidence, Repair: f.repair,
+	}}
+	return since
+}
+
+// keep leaves an issue as it was, because nothing was learnt about it.
+func (j *judge) keep(kind, name, uid string) {
+	ref := Ref{kind, name}
+	if held, ok := j.prev.Issues[ref]; ok && held.UID == uid {
+		j.found[ref] = held
+	}
+	if sus, ok := j.prev.suspects[ref]; ok && sus.uid == uid {
+		j.next.suspects[ref] = sus
+	}
+}
+
+// lasting raises f once it has lasted grace. The condition holds at least
+// since the time at, if that is not zero: a time of another host's clock,
+// which can shorten the wait but never lengthen it.
+func (j *judge) lasting(f finding, at time.Time, grace time.Duration) {
+	ref := Ref{f.kind, f.name}
+	since := j.s.At
+	if sus, ok := j.prev.suspects[ref]; ok && sus.uid == f.uid {
+		since = sus.since
+	}
+	j.next.suspects[ref] = suspect{uid: f.uid, since: since}
+	held, was := j.prev.Issues[ref]
+	lasted := j.s.At.Sub(since)
+	if !at.IsZero() {
+		lasted = max(lasted, j.s.At.Sub(at))
+	}
+	if was && held.UID == f.uid || lasted >= grace {
+		j.raise(f, since)
+		return
+	}
+	j.again(grace - lasted)
+}
+
+// corrupt reports an entry that cannot be read.
+func (j *judge) corrupt(key, bucket string, revision uint64, reason string, size int, newer bool) {
+	if _, ok := j.found[Ref{wire.IssueCorruptRecord, key}]; ok {
+		return // the record goes first, the pool's turn comes when it is repaired
+	}
+	f := finding{
+		kind: wire.IssueCorruptRecord, name: key,
+		detail:   fmt.Sprintf("the entry in %s cannot be read: %s", bucket, reason),
+		evidence: map[string]any{"bucket": bucket, "revision": revision, "reason": reason, "size": size},
+		repair:   "quarantine_record",
+	}
+	if newer {
+		f.detail = fmt.Sprintf("the entry in %s was written by a later version and is not looked after by this one", bucket)
+		f.repair = ""
+	}
+	j.raise(f, j.s.At)
+}
+
+// pool judges an entry of the pools bucket by itself.
+func (j *judge) pool(p *Pool) {
+	if p.Pool == nil {
+		j.corrupt(p.Key, "pools", p.Revision, p.Reason, p.Size, p.Newer)
+		return
+	}
+	r, ok := j.records[p.Key]
+	if ok && (r.Record == nil || r.Record.UID == p.Pool.UID) {
+		return // a record that cannot be read says nothing about its pool
+	}
+	f := finding{
+		kind: wire.IssueOrphanedPool, name: p.Key, uid: p.Pool.UID,
+		detail: "the pool has no subscription",
+		evidence: map[string]any{
+			"revision": p.Revision, "owner": p.Pool.Owner, "owner_alive": j.s.Emitters[p.Pool.Owner],
+			"epoch": p.Pool.Epoch, "floor": p.Pool.Checkpoint.Floor,
+		},
+		repair: "remove_pool",
+	}
+	if ok {
+		f.detail = "the pool is of an earlier subscription of the same name"
+		f.evidence["subscription_uid"] = r.Record.UID
+	}
+	if p.Vanished {
+		f.detail = "the pool's subscription is gone without ever having been deleted; a person must decide"
+		f.evidence["observed_revision"] = p.Pool.ObservedRevision
+		f.repair = ""
+	}
+	j.lasting(f, time.Time{}, j.cfg.Grace)
+}
+
+// stores judges the stores that records name.
+func (j *judge) stores() {
+	users := map[string][]*wire.Record{}
+	for i := range j.s.Records {
+		if r := j.s.Records[i].Record; r != nil {
+			users[r.Spec.Store] = append(users[r.Spec.Store], r)
+		}
+	}
+	for name, rs := range users {
+		st := j.s.Stores[name]
+		switch {
+		case !st.Known:
+			j.keep(wire.IssueLostStore, name, "")
+		case !st.Exists:
+			j.raise(finding{
+				kind: wire.IssueLostStore, name: name, detail: "the store does not exist",
+				evidence: map[string]any{"subscriptions": names(rs), "subscription_count": len(rs)},
+			}, j.s.At)
+		default:
+			var lost []*wire.Record
+			for _, r := range rs {
+				if otherStore(r, st) {
+					lost = append(lost, r)
+				}
+			}
+			if len(lost) > 0 {
+				j.raise(finding{
+					kind: wire.IssueLostStore, name: name,
+					detail: "the store was deleted and created again: its sequences are not those that the subscriptions knew",
+					evidence: map[string]any{
+						"subscriptions": names(lost), "subscription_count": len(lost),
+						"store_created": st.Created.UTC(),
+					},
+				}, j.s.At)
+			}
+		}
+	}
+}
+
+// otherStore reports whether the store is not the one that r was made for.
+func otherStore(r *wire.Record, st Store) bool {
+	return st.Known && st.Exists && !r.StoreCreated.IsZero() && !st.Created.IsZero() && !st.Created.Equal(r.StoreCreated)
+}
+
+// maxNames bounds the names that one issue lists.
+const maxNames = 20
+
+func names(rs []*wire.Record) []string {
+	out := make([]string, 0, min(len(rs), maxNames))
+	for _, r := range rs[:min(len(rs), maxNames)] {
+		out = append(out, r.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// result puts everything together.
+func (j *judge) result(rates map[string]float64) Result {
+	order := map[string]int{}
+	for i, k := range Kinds() {
+		order[k] = i
+	}
+	byName := func(a, b wire.Issue) int {
+		return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), cmp.Compare(a.Name, b.Name))
+	}
+	res := Result{Status: wire.StatusHealthy, Recheck: j.recheck, Expired: j.expired}
+	for ref, h := range j.found {
+		res.Issues = append(res.Issues, h.Issue)
+		if held, ok := j.prev.Issues[ref]; !ok || held.UID != h.UID {
+			res.Raised = append(res.Raised, h.Issue)
+		}
+	}
+	for ref, h := range j.prev.Issues {
+		if now, ok := j.found[ref]; !ok || now.UID != h.UID {
+			res.Cleared = append(res.Cleared, h.Issue)
+		}
+	}
+	slices.SortFunc(res.Issues, byName)
+	slices.SortFunc(res.Raised, byName)
+	slices.SortFunc(res.Cleared, byName)
+	res.Status = worst(res.Issues)
+	res.Statuses = j.statuses(res.Issues, rates)
+	j.next.Issues = maps.Clone(j.found)
+	j.next.Statuses = make(map[string]wire.SubscriptionHealth, len(res.Statuses))
+	for _, st := range res.Statuses {
+		j.next.Statuses[st.Name] = st
+	}
+	res.Memory = j.next
+	return res
+}
+
+// worst is the status that issues amount to.
+func worst(issues []wire.Issue) string {
+	status := wire.StatusHealthy
+	for _, i := range issues {
+		if Failing(i.Kind) {
+			return wire.StatusFailing
+		}
+		status = wire.StatusDegraded
+	}
+	return status
+}

@@ -1,0 +1,254 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// record judges one subscription and returns the rate at which its pool
+// finishes events.
+func (j *judge) record(r *Record, p *Pool) float64 {
+	rec := r.Record
+	var pool *wire.Pool
+	if p != nil && p.Pool != nil && p.Pool.UID == rec.UID {
+		pool = p.Pool
+	}
+	unreadable := p != nil && p.Pool == nil
+	j.stale(r)
+	if unreadable {
+		j.keep(wire.IssueMissingPool, rec.Name, rec.UID)
+	} else {
+		j.missing(r, pool)
+	}
+	j.unobserved(r, pool)
+	j.parked(rec)
+	j.gap(rec, pool)
+	j.breaker(rec, pool)
+	rate := j.progress(rec, p)
+	j.lagging(rec, p)
+	return rate
+}
+
+// stale judges whether anybody listens on the delivery subject.
+func (j *judge) stale(r *Record) {
+	rec := r.Record
+	ephemeral := rec.Spec.ExpireAfter > 0
+	l, ok := j.s.Listeners[rec.Spec.Deliver.Subject]
+	switch {
+	case !ok || !l.Known:
+		j.keep(wire.IssueStale, rec.Name, rec.UID)
+		return
+	case l.Count > 0, rec.Paused && !ephemeral:
+		return
+	}
+	f := finding{
+		kind: wire.IssueStale, name: rec.Name, uid: rec.UID,
+		detail: fmt.Sprintf("nobody listens on %q", rec.Spec.Deliver.Subject),
+		evidence: map[string]any{
+			"subject": rec.Spec.Deliver.Subject, "listeners": 0,
+			"expire_after": rec.Spec.ExpireAfter.String(), "revision": r.Revision,
+		},
+	}
+	grace := j.cfg.Grace
+	if ephemeral {
+		f.repair = "remove_subscription"
+		grace = min(grace, rec.Spec.ExpireAfter.Std())
+	}
+	j.lasting(f, rec.UpdatedAt, grace)
+	if ephemeral {
+		j.expiry(rec)
+	}
+}
+
+// expiry notes an ephemeral subscription that has been stale for long enough.
+func (j *judge) expiry(rec *wire.Record) {
+	held, ok := j.found[Ref{wire.IssueStale, rec.Name}]
+	if !ok {
+		return
+	}
+	left := rec.Spec.ExpireAfter.Std() - j.s.At.Sub(held.Issue.Since)
+	if left <= 0 {
+		j.expired[rec.Name] = true
+		return
+	}
+	j.again(left)
+}
+
+// missing judges whether the subscription has a live owner.
+func (j *judge) missing(r *Record, pool *wire.Pool) {
+	rec := r.Record
+	var detail string
+	var since time.Time // of another host's clock
+	switch {
+	case rec.Paused, pool != nil && pool.Owner != "" && j.s.Emitters[pool.Owner]:
+		return
+	case pool == nil:
+		detail, since = "no emitter has claimed the subscription", rec.UpdatedAt
+	case pool.Owner == "":
+		detail = "the pool was released and no emitter has claimed it"
+	default:
+		detail = fmt.Sprintf("the pool's owner %s is gone", pool.Owner)
+	}
+	f := finding{
+		kind: wire.IssueMissingPool, name: rec.Name, uid: rec.UID, detail: detail,
+		evidence: map[string]any{
+			"emitters": len(j.s.Emitters), "revision": r.Revision, "generation": rec.Generation,
+		},
+		repair: "start_pool",
+	}
+	if pool != nil {
+		f.evidence["owner"], f.evidence["epoch"] = pool.Owner, pool.Epoch
+	}
+	j.lasting(f, since, j.cfg.Grace)
+}
+
+// unobserved judges whether the owner runs by the latest generation.
+func (j *judge) unobserved(r *Record, pool *wire.Pool) {
+	rec := r.Record
+	if pool == nil || pool.ObservedGeneration >= rec.Generation || !j.s.Emitters[pool.Owner] {
+		return
+	}
+	j.lasting(finding{
+		kind: wire.IssueUnobservedChange, name: rec.Name, uid: rec.UID,
+		detail: fmt.Sprintf("the pool runs by generation %d of %d", pool.ObservedGeneration, rec.Generation),
+		evidence: map[string]any{
+			"generation": rec.Generation, "observed_generation": pool.ObservedGeneration,
+			"revision": r.Revision, "observed_revision": pool.ObservedRevision, "owner": pool.Owner,
+		},
+		repair: "reconcile_pool",
+	}, rec.UpdatedAt, j.cfg.Grace)
+}
+
+func (j *judge) parked(rec *wire.Record) {
+	if !j.s.ParkedKnown {
+		j.keep(wire.IssueParkedEvents, rec.Name, rec.UID)
+		return
+	}
+	if n := j.s.Parked[rec.Name]; n > 0 {
+		j.raise(finding{
+			kind: wire.IssueParkedEvents, name: rec.Name, uid: rec.UID,
+			detail:   fmt.Sprintf("%d events are parked", n),
+			evidence: map[string]any{"parked": n},
+		}, j.s.At)
+	}
+}
+
+// gap reports the last range lost, until the subscription has been changed or
+// resumed since.
+func (j *judge) gap(rec *wire.Record, pool *wire.Pool) {
+	var g *wire.Gap
+	if pool != nil {
+		g = pool.Gap
+	}
+	if st, ok := j.live(rec); ok && st.Gap != nil {
+		g = st.Gap
+	}
+	if g == nil || g.Generation < rec.Generation {
+		return
+	}
+	j.raise(finding{
+		kind: wire.IssueGap, name: rec.Name, uid: rec.UID,
+		detail: fmt.Sprintf("the store no longer held the events %d to %d when the pool came to read them", g.From, g.To),
+		evidence: map[string]any{
+			"from": g.From, "to": g.To, "at": g.At.UTC(), "generation": g.Generation, "on_gap": rec.Spec.OnGap,
+		},
+	}, g.At)
+}
+
+func (j *judge) breaker(rec *wire.Record, pool *wire.Pool) {
+	st, ok := j.live(rec)
+	open := ok && (st.Breaker == "open" || st.Breaker == "half-open" || st.State == wire.PoolBreakerOpen)
+	if !ok {
+		open = pool != nil && pool.State == wire.PoolBreakerOpen && j.s.Emitters[pool.Owner]
+	}
+	if !open {
+		return
+	}
+	ev := map[string]any{"failures": rec.Spec.Breaker.Failures, "open_for": rec.Spec.Breaker.OpenFor.String()}
+	detail := "the breaker is open: deliveries fail one after the other, events wait"
+	if ok {
+		ev["breaker"], ev["pending"] = st.Breaker, st.Pending
+	}
+	j.raise(finding{
+		kind: wire.IssueOpenBreaker, name: rec.Name, uid: rec.UID, detail: detail, evidence: ev,
+	}, j.s.At)
+}
+
+// live is what the owner of a record's pool says of it, if it is of the same
+// claim as the pool entry.
+func (j *judge) live(rec *wire.Record) (wire.PoolStatus, bool) {
+	st, ok := j.s.Statuses[rec.Name]
+	p := j.pools[rec.Name]
+	if !ok || st.UID != rec.UID || p == nil || p.Pool == nil ||
+		p.Pool.Owner != st.Owner || p.Pool.Epoch != st.Epoch {
+		return wire.PoolStatus{}, false
+	}
+	return st, true
+}
+
+// lagAge is the age of the oldest event that is not finished; 0 where there
+// is none or it is not known.
+func (j *judge) lagAge(rec *wire.Record, p *Pool) time.Duration {
+	var oldest time.Time
+	if st, ok := j.live(rec); ok && st.OldestAt != nil {
+		oldest = *st.OldestAt
+	}
+	if p != nil && p.NextAt != nil && (oldest.IsZero() || p.NextAt.Before(oldest)) {
+		oldest = *p.NextAt
+	}
+	if oldest.IsZero() {
+		return 0
+	}
+	return max(0, j.s.At.Sub(oldest))
+}
+
+func (j *judge) lagging(rec *wire.Record, p *Pool) {
+	age := j.lagAge(rec, p)
+	if rec.Paused || age <= j.cfg.LagAge {
+		return
+	}
+	j.raise(finding{
+		kind: wire.IssueLaggingPool, name: rec.Name, uid: rec.UID,
+		detail: fmt.Sprintf("the oldest unfinished event is %s old", age.Round(time.Second)),
+		evidence: map[string]any{
+			"lag": j.lag(rec, p), "lag_age": wire.Duration(age.Round(time.Millisecond)).String(),
+			"threshold": wire.Duration(j.cfg.LagAge).String(),
+		},
+	}, j.s.At)
+}
+
+// lag counts the stored events after the floor, matching or not.
+func (j *judge) lag(rec *wire.Record, p *Pool) uint64 {
+	store := j.s.Stores[rec.Spec.Store]
+	if !store.Known || !store.Exists || otherStore(rec, store) {
+		return 0
+	}
+	floor := uint64(0)
+	if rec.StartSequence > 0 {
+		floor = rec.StartSequence - 1
+	}
+	if p != nil && p.Pool != nil && p.Pool.UID == rec.UID {
+		floor = p.Pool.Checkpoint.Floor
+	}
+	if st, ok := j.live(rec); ok {
+		floor = max(floor, st.Floor)
+	}
+	if store.First > 0 {
+		floor = max(floor, store.First-1)
+	}
+	if store.Last <= floor {
+		return 0
+	}
+	return store.Last - floor
+}
+
+// declared are the states in which a pool says that it waits, and why.
+func declared(s wire.PoolState) bool {
+	return slices.Contains([]wire.PoolState{
+		wire.PoolWaiting, wire.PoolBreakerOpen, wire.PoolBlocked, wire.PoolPaused,
+		wire.PoolStoreLost, wire.PoolReleased,
+	}, s)
+}

@@ -1,0 +1,134 @@
+package presence
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Listeners is who would get a message on a subject.
+type Listeners struct {
+	// Known is false where the servers did not tell: then an absence of
+	// listeners means nothing.
+	Known bool
+	// Subscriptions counts core subscriptions, a queue group once.
+	Subscriptions int
+	// Streams are the JetStream streams that would store it.
+	Streams []string
+	// Reason says why it is not known.
+	Reason string
+}
+
+// Count is how many would get the message.
+func (l Listeners) Count() int { return l.Subscriptions + len(l.Streams) }
+
+// None reports whether it is known that nobody listens.
+func (l Listeners) None() bool { return l.Known && l.Count() == 0 }
+
+// headerHop is set by a server on the message it passes on, and tells in that
+// server's trace which hop it was.
+const headerHop = "Nats-Trace-Hop"
+
+// Kinds of connection that pass a message on to another server.
+const (
+	kindRouter  = 1
+	kindGateway = 2
+	kindLeaf    = 4
+)
+
+// trace is what one server reports.
+type trace struct {
+	Request struct {
+		Header map[string][]string `json:"header"`
+	} `json:"request"`
+	Events []struct {
+		Type       string `json:"type"`
+		Kind       int    `json:"kind"`
+		Hop        string `json:"hop"`
+		Stream     string `json:"stream"`
+		NoInterest bool   `json:"nointerest"`
+		Error      string `json:"error"`
+	} `json:"events"`
+}
+
+// path gathers the traces of one message until every hop has reported.
+type path struct {
+	expected  map[string]bool // hops announced; "" is the first server
+	seen      map[string]bool
+	listeners Listeners
+	blind     string // why a part of the path cannot be seen
+}
+
+func newPath() *path {
+	return &path{expected: map[string]bool{"": true}, seen: map[string]bool{}}
+}
+
+// add takes one server's trace.
+func (p *path) add(body []byte, ours func(stream string) bool) error {
+	var t trace
+	if err := json.Unmarshal(body, &t); err != nil {
+		return fmt.Errorf("decode trace: %w", err)
+	}
+	hop := ""
+	if v := t.Request.Header[headerHop]; len(v) > 0 {
+		hop = v[0]
+	}
+	if p.seen[hop] {
+		return nil
+	}
+	p.seen[hop] = true
+	for _, e := range t.Events {
+		switch e.Type {
+		case "in":
+			if e.Error != "" {
+				p.blind = e.Error
+			}
+		case "js":
+			if e.Error == "" && !e.NoInterest && !ours(e.Stream) {
+				p.listeners.Streams = append(p.listeners.Streams, e.Stream)
+			}
+		case "eg":
+			p.egress(e.Kind, e.Hop, e.Error)
+		}
+	}
+	return nil
+}
+
+func (p *path) egress(kind int, hop, failure string) {
+	remote := kind == kindRouter || kind == kindGateway || kind == kindLeaf
+	switch {
+	case remote && failure != "":
+		p.blind = failure
+	case remote && hop != "":
+		p.expected[hop] = true
+	case failure == "":
+		p.listeners.Subscriptions++
+	}
+}
+
+// complete reports whether every server that was to report has done so.
+func (p *path) complete() bool {
+	for hop := range p.expected {
+		if !p.seen[hop] {
+			return false
+		}
+	}
+	return true
+}
+
+// result is what the traces say so far.
+func (p *path) result() Listeners {
+	l := p.listeners
+	switch {
+	case l.Count() > 0:
+		l.Known = true
+	case p.blind != "":
+		l.Reason = p.blind
+	case !p.seen[""]:
+		l.Reason = "the server did not answer the trace"
+	case !p.complete():
+		l.Reason = "not every server on the path answered the trace"
+	default:
+		l.Known = true
+	}
+	return l
+}
