@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -87,7 +88,7 @@ func ResolveStart(ctx context.Context, js streams, store string, p wire.Position
 // firstSince asks for the first event stored at or after t. The server finds
 // it without a consumer; nats.go has no call for that request.
 func firstSince(ctx context.Context, js streams, store string, info StoreInfo, t time.Time) (uint64, error) {
-	body, err := json.Marshal(map[string]any{"start_time": t, "next_by_subj": ">", "no_hdr": true})
+	body, err := json.Marshal(map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
 	if err != nil {
 		return 0, fmt.Errorf("encode the time to start at: %w", err)
 	}
@@ -112,6 +113,19 @@ func firstSince(ctx context.Context, js streams, store string, info StoreInfo, t
 		return 0, fmt.Errorf("find the first event of store %q since %s: empty answer", store, t)
 	}
 	return answer.Message.Sequence, nil
+}
+
+// countable moves a time that int64 nanoseconds since 1970 cannot express to
+// the nearest that they can: the server counts in them, and would wrap around.
+func countable(t time.Time) time.Time {
+	lo, hi := time.Unix(0, 0), time.Unix(0, math.MaxInt64)
+	switch {
+	case t.Before(lo):
+		return lo.UTC()
+	case t.After(hi):
+		return hi.UTC()
+	}
+	return t
 }
 
 func apiPrefix(o jetstream.JetStreamOptions) string {

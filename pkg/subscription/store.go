@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,9 +66,7 @@ type Store struct {
 func NewStore(kv bucket, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
 
 // Get returns the record of name and its revision. Where there is none the
-// error is ErrNotFound and the revision is that of the tombstone, 0 if there
-// never was one: what a Create has to replace. Where it cannot be read the
-// error is a *CorruptError.
+// error is ErrNotFound, where it cannot be read a *CorruptError.
 func (s *Store) Get(ctx context.Context, name string) (*wire.Record, uint64, error) {
 	value, rev, err := get(ctx, s.kv, name)
 	if err != nil {
@@ -88,16 +87,14 @@ func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
 	if !errors.As(err, &conflict) {
 		return rev, err
 	}
-	_, tombstone, getErr := get(ctx, s.kv, r.Name)
+	last, live, getErr := latest(ctx, s.kv, r.Name)
 	switch {
-	case getErr == nil:
-		return 0, err
-	case !errors.Is(getErr, ErrNotFound):
+	case getErr != nil:
 		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
-	case tombstone == 0:
+	case live || last == 0:
 		return 0, err
 	}
-	rev, err = s.Update(ctx, r, tombstone)
+	rev, err = s.Update(ctx, r, last)
 	if errors.As(err, &conflict) {
 		return 0, &ConflictError{Key: r.Name, Err: err}
 	}
@@ -126,9 +123,21 @@ type Pools struct {
 func NewPools(kv bucket) *Pools { return &Pools{kv: kv} }
 
 // Get returns the pool entry of name and its revision, with the errors of
-// Store.Get: with ErrNotFound comes the revision that Write has to replace.
+// Store.Get. With ErrNotFound comes the revision of the tombstone, 0 where the
+// name was never used: what Write has to replace.
 func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
 	value, rev, err := get(ctx, p.kv, name)
+	if errors.Is(err, ErrNotFound) {
+		last, live, lastErr := latest(ctx, p.kv, name)
+		switch {
+		case lastErr != nil:
+			err = lastErr
+		case live: // written in between
+			value, rev, err = get(ctx, p.kv, name)
+		default:
+			rev = last
+		}
+	}
 	if err != nil {
 		return nil, rev, fmt.Errorf("read pool %q: %w", name, err)
 	}
@@ -166,30 +175,35 @@ func get(ctx context.Context, kv bucket, key string) ([]byte, uint64, error) {
 	if err == nil {
 		return e.Value(), e.Revision(), nil
 	}
-	if !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, 0, err
-	}
-	// Only the history tells a tombstone from a key that never was.
-	all, err := kv.History(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && len(all) == 0 {
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, ErrNotFound
 	}
+	return nil, 0, err
+}
+
+// latest returns the revision of the last entry of key, tombstones included,
+// and whether it is a live one; 0 where the key was never used. Only the
+// history tells a tombstone's revision.
+func latest(ctx context.Context, kv bucket, key string) (rev uint64, live bool, err error) {
+	all, err := kv.History(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && len(all) == 0 {
+		return 0, false, nil
+	}
 	if err != nil {
-		return nil, 0, err
+		return 0, false, err
 	}
 	last := all[len(all)-1]
-	if last.Operation() == jetstream.KeyValuePut {
-		return last.Value(), last.Revision(), nil // written in between
-	}
-	return nil, last.Revision(), ErrNotFound
+	return last.Revision(), last.Operation() == jetstream.KeyValuePut, nil
 }
 
 func update(ctx context.Context, kv bucket, key string, v any, rev uint64) (uint64, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // a pattern of < and > must not grow sixfold
+	if err := enc.Encode(v); err != nil {
 		return 0, fmt.Errorf("encode %q: %w", key, err)
 	}
-	next, err := kv.Update(ctx, key, b, rev)
+	next, err := kv.Update(ctx, key, bytes.TrimSpace(b.Bytes()), rev)
 	if err != nil {
 		return 0, writeError(key, rev, err)
 	}

@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluicehq/sluice/pkg/service"
+)
+
+// Config limits what a registry takes on.
+type Config struct {
+	// MaxRequestBytes is the largest body of a request, at least 1024.
+	// Defaults to 65536.
+	MaxRequestBytes int `env:"SLUICE_MAX_REQUEST_BYTES" envDefault:"65536" desc:"largest request, in bytes"`
+
+	// MaxSubscriptions is how many subscriptions the namespace may have, at
+	// least 1. Several registries may together go over it by a few. Defaults
+	// to 100000.
+	MaxSubscriptions int `env:"SLUICE_MAX_SUBSCRIPTIONS" envDefault:"100000" desc:"most subscriptions in all"`
+
+	// MaxRequestsPerSecond is how many requests this instance takes a second,
+	// bursts of the same size included, at least 1. Defaults to 2000.
+	MaxRequestsPerSecond int `env:"SLUICE_MAX_REQUESTS_PER_SECOND" envDefault:"2000" desc:"most requests per second and instance"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	atLeast := func(name string, v, least int) error {
+		if v < least {
+			return fmt.Errorf("%s %d: want at least %d", name, v, least)
+		}
+		return nil
+	}
+	return errors.Join(
+		atLeast("SLUICE_MAX_REQUEST_BYTES", c.MaxRequestBytes, 1024),
+		atLeast("SLUICE_MAX_SUBSCRIPTIONS", c.MaxSubscriptions, 1),
+		atLeast("SLUICE_MAX_REQUESTS_PER_SECOND", c.MaxRequestsPerSecond, 1),
+	)
+}
+
+// FromEnv returns the registry that the environment describes.
+func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
+	var cfg Config
+	if err := service.Parse(env, &cfg); err != nil {
+		return nil, err
+	}
+	return New(cfg, d)
+}

@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/breaker"
+)
+
+const (
+	callTimeout   = time.Second            // of one call to JetStream
+	fairTimeout   = 500 * time.Millisecond // a call cut shorter says nothing of JetStream
+	gateFailures  = 3
+	minProbeWait  = 250 * time.Millisecond
+	maxProbeWait  = 5 * time.Second
+	probeWaitGrow = 1.7
+)
+
+// errAway is in the error of a call to JetStream that was not made, or that
+// JetStream did not answer.
+var errAway = errors.New("JetStream is away")
+
+// errNotSent goes with errAway where the call was certainly not carried out.
+var errNotSent = errors.New("nothing was done")
+
+// gate lets calls through to JetStream while it answers. After a few failures
+// in a row it refuses calls, and lets one probe through at growing intervals.
+type gate struct {
+	br  *breaker.Breaker
+	log zerolog.Logger
+
+	mu      sync.Mutex
+	waits   *backoff.ExponentialBackOff
+	probeAt time.Time     // no call before, while the breaker is open
+	opened  chan struct{} // cap 1
+}
+
+func newGate(log zerolog.Logger) *gate {
+	g := &gate{log: log, waits: backoff.NewExponentialBackOff(), opened: make(chan struct{}, 1)}
+	g.waits.InitialInterval, g.waits.MaxInterval, g.waits.Multiplier = minProbeWait, maxProbeWait, probeWaitGrow
+	g.waits.Reset()
+	g.br = breaker.New(breaker.Config{
+		Name: "jetstream", Failures: gateFailures, OpenFor: minProbeWait / 2, OnChange: g.changed,
+	})
+	return g
+}
+
+func (g *gate) changed(_ string, from, to breaker.State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch to {
+	case breaker.Open:
+		wait := g.waits.NextBackOff()
+		g.probeAt = time.Now().Add(wait)
+		if from == breaker.Closed {
+			g.log.Warn().Msg("jetstream is away, requests are refused")
+		}
+		select {
+		case g.opened <- struct{}{}:
+		default:
+		}
+	case breaker.Closed:
+		g.waits.Reset()
+		g.probeAt = time.Time{}
+		g.log.Info().Msg("jetstream is back")
+	case breaker.HalfOpen:
+	}
+}
+
+// do makes one call to JetStream, within callTimeout and ctx. The error of a
+// call that JetStream did not answer is errAway, with errNotSent where nothing
+// was sent; any other error is an answer.
+func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
+	if g.waiting() {
+		return fmt.Errorf("%w: %w", errAway, errNotSent)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w: no time is left for the request", errAway, errNotSent)
+	}
+	done, err := g.br.Begin()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAway, errNotSent)
+	}
+	defer done(errAway) // counts only if call panics
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	until, _ := ctx.Deadline()
+	fair := time.Until(until) >= fairTimeout
+	err = call(ctx)
+	switch {
+	case !away(err):
+		done(nil)
+		return err
+	case fair && !errors.Is(err, context.Canceled):
+		done(err)
+	default:
+		done(context.Canceled)
+	}
+	if notSent(err) {
+		return fmt.Errorf("%w: %w: %w", errAway, errNotSent, err)
+	}
+	return fmt.Errorf("%w: %w", errAway, err)
+}
+
+// waiting reports whether the breaker is open and its next probe not yet due.
+func (g *gate) waiting() bool {
+	if g.br.State() == breaker.Closed {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Now().Before(g.probeAt)
+}
+
+// hurry makes the next probe due, e.g. after a reconnect.
+func (g *gate) hurry() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.probeAt = time.Time{}
+	g.waits.Reset()
+}
+
+// run probes while the gate is shut, so that it opens without a request's
+// help, until ctx ends. tell is called when it shuts and when it opens.
+func (g *gate) run(ctx context.Context, probe func(context.Context) error, tell func(open bool)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.opened:
+		}
+		if g.br.State() == breaker.Closed {
+			continue // a signal of a failed probe that another one has made up for
+		}
+		tell(false)
+		for ctx.Err() == nil && g.br.State() != breaker.Closed {
+			select {
+			case <-ctx.Done():
+			case <-time.After(minProbeWait):
+				_ = g.do(ctx, probe) // refused unless one is due; the breaker keeps the outcome
+			}
+		}
+		tell(true)
+	}
+}
+
+// away reports whether err says that JetStream did not answer, or could not.
+func away(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, target := range []error{
+		context.DeadlineExceeded, context.Canceled, nats.ErrTimeout,
+		nats.ErrConnectionClosed, nats.ErrDisconnected, nats.ErrConnectionDraining,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.Code == 503 {
+		return true
+	}
+	return notSent(err)
+}
+
+// notSent reports whether err proves that nobody took the request.
+func notSent(err error) bool {
+	for _, target := range []error{
+		nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
+		jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,
+		jetstream.ErrJetStreamNotEnabledForAccount,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// answerWithin bounds a request from its arrival: users are promised an answer
+// in two seconds.
+const answerWithin = 1800 * time.Millisecond
+
+// request is one request while it is carried out.
+type request struct {
+	verb string
+	name string // as in the subject; "" for verbs without one
+	body []byte
+	// reply is where the answer goes. Where it is empty the outcome is an
+	// advisory.
+	reply   string
+	arrived time.Time
+}
+
+// handler carries a request out. Its answer is one of wire's responses.
+type handler func(ctx context.Context, r *request) (any, *wire.Error)
+
+// verb is one endpoint.
+type verb struct {
+	name    string
+	named   bool // the subject ends with a subscription's name
+	ordered bool // requests about one name wait for each other
+	handle  handler
+	does    string
+}
+
+// take is called by the endpoint, one request at a time: it refuses or hands
+// over, and never waits.
+func (s *Service) take(v *verb, m micro.Request) {
+	r := &request{verb: v.name, body: m.Data(), reply: m.Reply(), arrived: time.Now()}
+	if v.named {
+		r.name = strings.TrimPrefix(m.Subject(), s.ns.API(v.name)+".")
+	}
+	if bad := s.admit(r); bad != nil {
+		s.answer(r, nil, bad)
+		return
+	}
+	key := ""
+	if v.ordered {
+		key = r.name
+	}
+	if !s.jobs.submit(key, func() { s.carryOut(v, r) }) {
+		s.answer(r, nil, tooMany("too many requests are waiting", maxPending, 0))
+	}
+}
+
+func (s *Service) admit(r *request) *wire.Error {
+	if !s.rate.AllowN(r.arrived, 1) {
+		return tooMany("too many requests per second", s.cfg.MaxRequestsPerSecond, int(max(0, s.rate.TokensAt(r.arrived))))
+	}
+	if len(r.body) > s.cfg.MaxRequestBytes {
+		return wire.Errorf(wire.CodeTooLarge, "the request has %d bytes: want at most %d", len(r.body), s.cfg.MaxRequestBytes)
+	}
+	return nil
+}
+
+func tooMany(description string, limit, left int) *wire.Error {
+	e := wire.Errorf(wire.CodeTooMany, "%s: the limit is %d", description, limit)
+	e.Limit, e.Remaining = &limit, &left
+	return e
+}
+
+func (s *Service) carryOut(v *verb, r *request) {
+	ctx, cancel := context.WithDeadline(s.jobCtx, r.arrived.Add(answerWithin))
+	defer cancel()
+	answer, bad := s.guarded(ctx, v, r)
+	s.answer(r, answer, bad)
+}
+
+// guarded calls the handler. A panic is a fault of ours that one request sees;
+// the service goes on.
+func (s *Service) guarded(ctx context.Context, v *verb, r *request) (answer any, bad *wire.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer, bad = nil, s.internal(r, "panic", func(id string) {
+				s.log.Error().Str("id", id).Str("verb", r.verb).Str("name", r.name).
+					Interface("panic", p).Bytes("stack", debug.Stack()).Msg("request panicked")
+			})
+		}
+	}()
+	return v.handle(ctx, r)
+}
+
+// internal returns the error for a fault of ours; log is given its id.
+func (s *Service) internal(_ *request, what string, log func(id string)) *wire.Error {
+	e := wire.Errorf(wire.CodeInternal, "a fault of the registry (%s); its log has more under this id", what)
+	e.ID = nuid.Next()
+	log(e.ID)
+	return e
+}
+
+// answer sends the outcome to whoever asked. Answers go out from the workers,
+// not through the micro framework's request, which may only be used while the
+// endpoint's handler runs; the headers are the same.
+func (s *Service) answer(r *request, answer any, bad *wire.Error) {
+	s.m.observe(r.verb, bad, time.Since(r.arrived))
+	s.tally.add(r.verb, bad, time.Since(r.arrived))
+	if r.reply == "" {
+		if bad != nil {
+			s.advisor.Publish(wire.AdvSubscriptionRejected, wire.Advisory{
+				Name: r.name, Detail: bad.Description, Error: bad, Data: map[string]any{"verb": r.verb},
+			})
+		}
+		return
+	}
+	msg := &nats.Msg{Subject: r.reply}
+	if bad == nil {
+		msg.Data, bad = s.encode(r, answer)
+	}
+	if bad != nil {
+		msg.Header = nats.Header{
+			wire.HeaderServiceError:     {headerText(bad.Description)},
+			wire.HeaderServiceErrorCode: {strconv.Itoa(bad.Code)},
+		}
+		msg.Data, _ = json.Marshal(wire.Head{Type: wire.ResponseType(r.verb), Error: bad})
+	}
+	if err := s.nc.PublishMsg(msg); err != nil {
+		s.log.Warn().Err(err).Str("verb", r.verb).Str("name", r.name).Msg("answer not sent")
+	}
+}
+
+func (s *Service) encode(r *request, answer any) ([]byte, *wire.Error) {
+	b, err := json.Marshal(answer)
+	if err == nil && int64(len(b)) > s.nc.MaxPayload() {
+		return nil, s.internal(r, "the answer is larger than NATS takes", func(id string) {
+			s.log.Error().Str("id", id).Str("verb", r.verb).Int("bytes", len(b)).Msg("answer too large")
+		})
+	}
+	if err != nil {
+		return nil, s.internal(r, "the answer cannot be encoded", func(id string) {
+			s.log.Error().Err(err).Str("id", id).Str("verb", r.verb).Msg("answer not encoded")
+		})
+	}
+	return b, nil
+}
+
+// maxHeaderText bounds a description in a header; the body has all of it.
+const maxHeaderText = 512
+
+func headerText(s string) string {
+	if len(s) > maxHeaderText {
+		s = strings.ToValidUTF8(s[:maxHeaderText], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func head(r *request) wire.Head { return wire.Head{Type: wire.ResponseType(r.verb)} }

@@ -1,0 +1,137 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+func (s *Service) seek(ctx context.Context, r *request) (any, *wire.Error) {
+	req, bad := subscription.DecodeSeek(r.body, r.name)
+	if bad != nil {
+		return nil, bad
+	}
+	st, bad := s.stores()
+	if bad != nil {
+		return nil, bad
+	}
+	rec, _, err := s.read(ctx, st, r.name)
+	if err != nil {
+		return nil, s.failed(r, err)
+	}
+	to, info, err := s.resolve(ctx, rec.Spec.Store, req.To)
+	switch {
+	case err != nil:
+		return nil, s.failed(r, err)
+	case !rec.StoreCreated.IsZero() && !rec.StoreCreated.Equal(info.Created):
+		return nil, wire.Errorf(wire.CodeNoStore,
+			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)
+	}
+	m := move{rec: rec, to: to, now: time.Now().UTC(), dry: req.DryRun}
+	from, bad := s.movePool(ctx, r, st, m)
+	if bad != nil {
+		return nil, bad
+	}
+	events := info.Held(min(from, to), max(from, to))
+	if !req.DryRun {
+		s.advise(r, true, wire.AdvSubscriptionSought, "checkpoint moved on request",
+			map[string]any{"uid": rec.UID, "from_sequence": from, "to_sequence": to, "events": events})
+	}
+	return wire.SeekResponse{Head: head(r), FromSequence: from, ToSequence: to, Events: events, DryRun: req.DryRun}, nil
+}
+
+// move puts a pool's checkpoint at a sequence.
+type move struct {
+	rec *wire.Record
+	to  uint64 // the next sequence to be read
+	now time.Time
+	dry bool
+}
+
+// entry returns the pool entry that replaces old (nil if there is none) at
+// revision rev: nobody's, under a new epoch, so that the present owner stops
+// and whoever claims it begins at the new place.
+func (m move) entry(old *wire.Pool, rev uint64) *wire.Pool {
+	next := wire.Pool{
+		Schema: wire.SchemaVersion, Name: m.rec.Name, UID: m.rec.UID,
+		Epoch: subscription.NextEpoch(old, rev), Checkpoint: wire.Checkpoint{Floor: m.to - 1},
+		State: wire.PoolReleased, Reason: "checkpoint moved on request", UpdatedAt: m.now,
+	}
+	if old != nil && old.UID == m.rec.UID {
+		next.ObservedGeneration, next.ObservedRevision = old.ObservedGeneration, old.ObservedRevision
+		next.Gap, next.ClaimedAt = old.Gap, old.ClaimedAt
+	}
+	return &next
+}
+
+// from returns the next sequence to be read as things stand.
+func (m move) from(old *wire.Pool) uint64 {
+	if old != nil && old.UID == m.rec.UID {
+		return old.Checkpoint.Floor + 1
+	}
+	return max(m.rec.StartSequence, 1)
+}
+
+// movePool writes the new entry over whatever is there and returns where the
+// pool stood. The owner writes its checkpoint all the time, so the first try
+// may well come second.
+func (s *Service) movePool(ctx context.Context, r *request, st *stores, m move) (from uint64, bad *wire.Error) {
+	var (
+		sent   *wire.Pool // written over sentAt, but not confirmed
+		sentAt uint64
+	)
+	for range maxTries {
+		old, rev, err := s.readPool(ctx, st, m.rec.Name)
+		switch {
+		case errors.Is(err, subscription.ErrNotFound):
+			old = nil
+		case err != nil && sent != nil:
+			return 0, unknown()
+		case err != nil:
+			return 0, s.failed(r, err)
+		}
+		if sent != nil && rev != sentAt {
+			if old != nil && old.Epoch == sent.Epoch && old.UpdatedAt.Equal(sent.UpdatedAt) {
+				return from, nil
+			}
+			return 0, unknown() // whoever wrote since may have begun at either place
+		}
+		from = m.from(old)
+		if m.dry {
+			return from, nil
+		}
+		next := m.entry(old, rev)
+		err = s.gate.do(ctx, func(ctx context.Context) error {
+			_, err := st.pools.Write(ctx, next, rev)
+			return err
+		})
+		var conflict *subscription.ConflictError
+		switch {
+		case err == nil:
+			return from, nil
+		case errors.As(err, &conflict): // look again
+		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
+			sent, sentAt = next, rev
+		case errors.Is(err, errAway) && sent != nil:
+			return 0, unknown()
+		default:
+			return 0, s.failed(r, err)
+		}
+	}
+	if sent != nil {
+		return 0, unknown()
+	}
+	return 0, contended(m.rec.Name, 0)
+}
+
+func (s *Service) readPool(ctx context.Context, st *stores, name string) (pool *wire.Pool, rev uint64, err error) {
+	err = s.gate.do(ctx, func(ctx context.Context) error {
+		var err error
+		pool, rev, err = st.pools.Get(ctx, name)
+		return err
+	})
+	return pool, rev, err
+}

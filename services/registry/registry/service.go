@@ -1,0 +1,286 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+const (
+	// apiVersion is the version of the request interface in `nats service ls`.
+	apiVersion = "1.0.0"
+	// startAnyway is how long a starting registry waits for JetStream before
+	// it takes requests, and refuses them: with JetStream there it starts
+	// without refusing any.
+	startAnyway = time.Second
+	// drainTimeout bounds the end of Run: every request is over by then.
+	drainTimeout = answerWithin + time.Second
+)
+
+// Service is a registry.
+type Service struct {
+	cfg    Config
+	common service.Common
+	ns     wire.Namespace
+	log    zerolog.Logger
+	m      *metrics
+	rate   *rate.Limiter
+	tally  tally
+	view   *view
+	gate   *gate
+	jobs   *dispatcher
+	verbs  []verb
+
+	natsCheck, jetstreamCheck *service.Check
+
+	// newJetStream is jetstream.New, but for tests.
+	newJetStream func(*nats.Conn) (jetstream.JetStream, error)
+
+	// Set by Run before the first request is taken.
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	advisor *bus.Advisor
+	jobCtx  context.Context // ends when requests must
+	opened  atomic.Pointer[stores]
+}
+
+// stores are there once the buckets are.
+type stores struct {
+	records *subscription.Store
+	pools   *subscription.Pools
+	buckets *bus.Buckets
+	mirror  *mirror.Mirror
+}
+
+// New returns a registry that is not yet running. A failed New needs no cleanup.
+func New(cfg Config, d service.Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("registry config: %w", err)
+	}
+	if err := d.Common.Validate(); err != nil {
+		return nil, fmt.Errorf("registry config: %w", err)
+	}
+	m, err := newMetrics(d.Meter)
+	if err != nil {
+		return nil, fmt.Errorf("registry metrics: %w", err)
+	}
+	s := &Service{
+		cfg: cfg, common: d.Common, ns: d.Common.Namespace, log: d.Log, m: m,
+		rate:         rate.NewLimiter(rate.Limit(cfg.MaxRequestsPerSecond), cfg.MaxRequestsPerSecond),
+		view:         newView(d.Common.Namespace),
+		gate:         newGate(d.Log),
+		jobs:         newDispatcher(),
+		natsCheck:    d.Health.Check("nats"),
+		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
+	}
+	s.jetstreamCheck = d.Health.Check("jetstream")
+	s.verbs = []verb{
+		{name: wire.VerbSubscribe, named: true, ordered: true, handle: s.subscribe, does: "create or change a subscription"},
+		{name: wire.VerbUnsubscribe, named: true, ordered: true, handle: s.unsubscribe, does: "remove a subscription"},
+		{name: wire.VerbPause, named: true, ordered: true, handle: s.pause, does: "pause a subscription"},
+		{name: wire.VerbResume, named: true, ordered: true, handle: s.resume, does: "resume a subscription"},
+		{name: wire.VerbSeek, named: true, ordered: true, handle: s.seek, does: "move a subscription's checkpoint"},
+		{name: wire.VerbGet, named: true, handle: s.get, does: "show a subscription and its pool"},
+		{name: wire.VerbList, handle: s.list, does: "list subscriptions"},
+	}
+	return s, nil
+}
+
+// Name implements service.Runner.
+func (s *Service) Name() string { return wire.ServiceRegistry }
+
+// Run serves until ctx ends, then lets the requests under way finish, for
+// drainTimeout at most. It may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	nc, err := bus.Connect(ctx, s.common.NATS, s.ns.MicroName(wire.ServiceRegistry), s.log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer nc.Close()
+	js, err := s.newJetStream(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	jobCtx, endJobs := context.WithCancel(context.WithoutCancel(ctx))
+	defer endJobs()
+	s.nc, s.js, s.jobCtx = nc, js, jobCtx
+	s.advisor = bus.NewAdvisor(nc, s.ns, bus.NewInstanceID(wire.ServiceRegistry), s.log)
+
+	opened := make(chan struct{})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.watchConnection(gctx) })
+	g.Go(func() error { return s.keepRecords(gctx, opened) })
+	g.Go(func() error { return s.gate.run(gctx, s.probe, s.tellJetStream) })
+	g.Go(func() error { return s.serve(gctx, opened) })
+	return g.Wait()
+}
+
+// watchConnection keeps the readiness check, and has JetStream looked at
+// again as soon as the connection is back.
+func (s *Service) watchConnection(ctx context.Context) error {
+	changes := s.nc.StatusChanged()
+	defer s.nc.RemoveStatusListener(changes)
+	for {
+		if status := s.nc.Status(); status == nats.CONNECTED {
+			s.natsCheck.OK()
+			s.gate.hurry()
+			if st := s.opened.Load(); st != nil {
+				st.mirror.Kick()
+			}
+		} else {
+			s.natsCheck.Fail("connection to NATS is " + strings.ToLower(status.String()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
+	}
+}
+
+// keepRecords waits for the buckets, opens the stores and keeps the view.
+func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
+	buckets, err := bus.Ensure(ctx, s.js, s.layout(), s.log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	var m *mirror.Mirror
+	m = mirror.New(buckets.Subscriptions, mirror.Options{
+		Log: s.log, OnChange: func(key string) { s.view.follow(m, key) },
+	})
+	s.opened.Store(&stores{
+		records: subscription.NewStore(buckets.Subscriptions, s.ns),
+		pools:   subscription.NewPools(buckets.Pools),
+		buckets: buckets, mirror: m,
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-m.Synced():
+			s.jetstreamCheck.OK()
+			close(opened)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+func (s *Service) layout() bus.Layout {
+	return bus.Layout{Namespace: s.ns, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL}
+}
+
+// probe asks JetStream for the bucket, and makes it where it is gone: a server
+// may come back without its store.
+func (s *Service) probe(ctx context.Context) error {
+	st := s.opened.Load()
+	if st == nil {
+		return nil
+	}
+	_, err := st.buckets.Subscriptions.Status(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = bus.Ensure(ctx, s.js, s.layout(), s.log)
+	}
+	return err
+}
+
+func (s *Service) tellJetStream(open bool) {
+	switch {
+	case !open:
+		s.jetstreamCheck.Fail("JetStream does not answer")
+	case s.opened.Load() != nil:
+		s.jetstreamCheck.OK()
+	}
+}
+
+// serve takes requests until ctx ends. It begins once the records are there,
+// or after startAnyway.
+func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-opened:
+	case <-time.After(startAnyway):
+		s.log.Warn().Msg("jetstream is not there yet, requests are refused until it is")
+	}
+	svc, err := s.addEndpoints()
+	if err != nil {
+		return err
+	}
+	s.log.Info().Str("service", s.ns.MicroName(wire.ServiceRegistry)).Msg("registry takes requests")
+	<-ctx.Done()
+	return s.drain(svc)
+}
+
+func (s *Service) addEndpoints() (micro.Service, error) {
+	byEndpoint := make(map[string]string)
+	svc, err := micro.AddService(s.nc, micro.Config{
+		Name: s.ns.MicroName(wire.ServiceRegistry), Version: apiVersion,
+		Description:  "takes, changes and shows subscriptions",
+		Metadata:     map[string]string{"namespace": string(s.ns)},
+		StatsHandler: func(e *micro.Endpoint) any { return s.tally.of(byEndpoint[e.Name]) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("add the service: %w", err)
+	}
+	for i := range s.verbs {
+		v := &s.verbs[i]
+		byEndpoint[endpointName(v.name)] = v.name
+	}
+	for i := range s.verbs {
+		v := &s.verbs[i]
+		subject := s.ns.API(v.name)
+		if v.named {
+			subject += ".>" // a name of several tokens gets an answer too
+		}
+		err := svc.AddEndpoint(endpointName(v.name), micro.HandlerFunc(func(m micro.Request) { s.take(v, m) }),
+			micro.WithEndpointSubject(subject), micro.WithEndpointMetadata(map[string]string{"description": v.does}))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", v.name, err), svc.Stop())
+		}
+	}
+	return svc, nil
+}
+
+func endpointName(verb string) string { return strings.ReplaceAll(verb, ".", "-") }
+
+// drain takes no more requests, finishes those taken, and closes the connection.
+func (s *Service) drain(svc micro.Service) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := svc.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		s.log.Warn().Err(err).Msg("service not stopped cleanly")
+	}
+	// Behind this round trip no request comes in any more.
+	if err := s.nc.FlushWithContext(ctx); err != nil && s.nc.IsConnected() {
+		s.log.Warn().Err(err).Msg("connection not flushed")
+	}
+	s.jobs.close(ctx)
+	if err := s.nc.FlushWithContext(ctx); err != nil && s.nc.IsConnected() {
+		s.log.Warn().Err(err).Msg("answers not flushed")
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package registry
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// view is the records in memory, decoded once for each revision. It is fed by
+// a mirror of the bucket and by the registry's own writes, whichever tells of
+// a revision first. Only lists and the count are answered from it.
+type view struct {
+	ns wire.Namespace
+
+	mu       sync.Mutex
+	entries  map[string]viewed
+	live     int // entries that are not gone
+	reserved int // creations under way
+	seen     uint64
+}
+
+type viewed struct {
+	revision uint64
+	record   *wire.Record // nil: gone, or unreadable
+	gone     bool
+}
+
+func newView(ns wire.Namespace) *view {
+	return &view{ns: ns, entries: make(map[string]viewed)}
+}
+
+// follow takes over what the mirror shows of key.
+func (v *view) follow(m *mirror.Mirror, key string) {
+	e, found := m.Get(key)
+	defer v.saw(e.Revision)
+	if !wire.ValidName(key) {
+		return
+	}
+	next := viewed{revision: e.Revision, gone: !found || e.Deleted}
+	if !next.gone {
+		next.record, _ = subscription.DecodeRecord(key, e.Value, v.ns) // unreadable: counted, not listed
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if known, ok := v.entries[key]; ok && known.revision > next.revision && found && !e.Absent {
+		return // the mirror is behind our own write
+	}
+	v.set(key, next)
+}
+
+func (v *view) saw(revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.seen = max(v.seen, revision)
+}
+
+// newest is the highest revision that the mirror has told of.
+func (v *view) newest() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.seen
+}
+
+// wrote takes over the registry's own write of a record.
+func (v *view) wrote(r *wire.Record, revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.entries[r.Name].revision < revision {
+		v.set(r.Name, viewed{revision: revision, record: r})
+	}
+}
+
+// removed takes over the registry's own removal of the record at revision.
+func (v *view) removed(name string, revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.entries[name].revision <= revision {
+		v.set(name, viewed{revision: revision + 1, gone: true}) // the tombstone's is at least this
+	}
+}
+
+func (v *view) set(key string, next viewed) {
+	if known, ok := v.entries[key]; ok && !known.gone {
+		v.live--
+	}
+	if !next.gone {
+		v.live++
+	}
+	v.entries[key] = next
+}
+
+// reserve makes room for one more subscription until release is called, or
+// returns false where there are limit.
+func (v *view) reserve(limit int) (release func(), ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.live+v.reserved >= limit {
+		return nil, false
+	}
+	v.reserved++
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.reserved--
+	}, true
+}
+
+// row is one record of the view.
+type row struct {
+	record   *wire.Record
+	revision uint64
+}
+
+// rows returns the readable records that keep says yes to, by name.
+func (v *view) rows(keep func(*wire.Record) bool) []row {
+	v.mu.Lock()
+	var rows []row
+	for _, e := range v.entries {
+		if e.record != nil && keep(e.record) {
+			rows = append(rows, row{e.record, e.revision})
+		}
+	}
+	v.mu.Unlock()
+	slices.SortFunc(rows, func(a, b row) int {
+		if a.record.Name < b.record.Name {
+			return -1
+		}
+		return 1 // names are unique
+	})
+	return rows
+}
