@@ -310,3 +310,13 @@ type Quarantined struct {
 	Value    []byte          `json:"value"`          // as it was, base64 in JSON
 	JSON     json.RawMessage `json:"json,omitempty"` // the same, where it is JSON
 }
+
+// PoolsRequest is the body of a question on Namespace.EmitterPools.
+type PoolsRequest struct {
+	Names []string `json:"names,omitempty"` // empty: all
+}
+
+// PoolsResponse answers it. Names that the instance does not own are left out.
+type PoolsResponse struct {
+	Pools []PoolStatus `json:"pools"`
+}

@@ -23,6 +23,10 @@ func (n Namespace) Validate() error {
 	return nil
 }
 
+// Version is the version of the contract's implementation that the services
+// announce (SemVer).
+const Version = "0.1.0"
+
 // Verbs of the request interface. A verb that acts on one thing is followed
 // by that thing's name or id as the last token of the subject.
 const (

@@ -1,0 +1,48 @@
+package emitter
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/service"
+)
+
+// Config of an emitter.
+type Config struct {
+	// DrainTimeout is how long a pool that is handed over waits for answers
+	// that are still out; what is not answered by then is delivered again by
+	// the next owner. 0 to 5m, defaults to 5s.
+	DrainTimeout time.Duration `env:"SLUICE_DRAIN_TIMEOUT" envDefault:"5s" desc:"how long a hand-over waits for answers that are out"`
+
+	// MaxReaders bounds the consumers that one store is read through by this
+	// instance, 2 to 256. Defaults to 16.
+	MaxReaders int `env:"SLUICE_MAX_READERS" envDefault:"16" desc:"most consumers per store and emitter"`
+
+	// EventBytes bounds the events held in memory, at least 1 MiB. Defaults to 256 MiB.
+	EventBytes int64 `env:"SLUICE_EVENT_BYTES" envDefault:"268435456" desc:"most bytes of events that an emitter holds"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	if c.DrainTimeout < 0 || c.DrainTimeout > 5*time.Minute {
+		errs = append(errs, fmt.Errorf("SLUICE_DRAIN_TIMEOUT: %s: want 0s to 5m", c.DrainTimeout))
+	}
+	if c.MaxReaders < 2 || c.MaxReaders > 256 {
+		errs = append(errs, fmt.Errorf("SLUICE_MAX_READERS: %d: want 2 to 256", c.MaxReaders))
+	}
+	if c.EventBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf("SLUICE_EVENT_BYTES: %d: want at least %d", c.EventBytes, 1<<20))
+	}
+	return errors.Join(errs...)
+}
+
+// FromEnv returns the emitter that the environment describes.
+func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
+	var cfg Config
+	if err := service.Parse(env, &cfg); err != nil {
+		return nil, err
+	}
+	return New(cfg, d)
+}

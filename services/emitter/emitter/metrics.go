@@ -1,0 +1,47 @@
+package emitter
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// metrics are read from the pools when somebody asks, so that counting costs
+// deliveries nothing.
+type metrics struct{ registration metric.Registration }
+
+func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
+	var errs []error
+	gauge := func(name, unit, text string) metric.Int64ObservableGauge {
+		g, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(text))
+		errs = append(errs, err)
+		return g
+	}
+	pools := gauge("sluice.emitter.pools", "{pool}", "Pools that this instance owns.")
+	pending := gauge("sluice.emitter.pending", "{event}", "Events that are matched and not finished.")
+	inFlight := gauge("sluice.emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
+	held := gauge("sluice.emitter.held", "By", "Bytes of events held in memory.")
+	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		var sum wire.PoolStatus
+		statuses := s.statuses(nil)
+		for _, p := range statuses {
+			sum.Pending += p.Pending
+			sum.InFlight += p.InFlight
+		}
+		o.ObserveInt64(pools, int64(len(statuses)))
+		o.ObserveInt64(pending, int64(sum.Pending))
+		o.ObserveInt64(inFlight, int64(sum.InFlight))
+		o.ObserveInt64(held, s.budget.Used())
+		return nil
+	}, pools, pending, inFlight, held)
+	return &metrics{registration: reg}, errors.Join(append(errs, err)...)
+}
+
+func (m *metrics) close() {
+	if m.registration != nil {
+		_ = m.registration.Unregister() // nothing is lost by a callback too many
+	}
+}

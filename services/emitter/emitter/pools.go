@@ -1,0 +1,252 @@
+package emitter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// restartDrain bounds how long a change of the subscription waits for answers
+// to deliveries made by the old one.
+const restartDrain = 2 * time.Second
+
+// act takes the action on a pool. After an error the pool is looked at again.
+func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.View) error {
+	h := s.holding(name)
+	switch a {
+	case claim.Claim:
+		return s.claim(ctx, name, v)
+	case claim.Restart:
+		return s.restart(ctx, h, v)
+	case claim.Release:
+		return s.release(ctx, h)
+	case claim.Remove:
+		return s.remove(ctx, name, h, v)
+	case claim.Drop:
+		s.lose(h, "another claim was made")
+	}
+	return nil
+}
+
+// claim takes a pool over: first the entry, then the events.
+func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
+	h := &holding{name: name, me: s.instance, rec: v.Record, recRev: v.RecordRevision, rev: v.PoolRevision}
+	if v.Pool != nil {
+		h.entry = *v.Pool
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := s.claimed(h, v.Record, v.RecordRevision)
+	if err := h.write(ctx, s.pools, next); err != nil {
+		if errors.Is(err, errLost) {
+			return nil // somebody was faster: their entry will wake us
+		}
+		return fmt.Errorf("claim pool %q: %w", name, err)
+	}
+	if err := s.start(h); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.holdings[name] = h
+	s.mu.Unlock()
+	from := "nobody"
+	if v.Pool != nil && v.Pool.Owner != "" {
+		from = v.Pool.Owner
+	}
+	s.tell(wire.AdvPoolClaimed, name, "", map[string]any{
+		"epoch": next.Epoch, "floor": next.Checkpoint.Floor, "previous_owner": from,
+	})
+	s.log.Info().Str("subscription", name).Uint64("epoch", next.Epoch).Uint64("floor", next.Checkpoint.Floor).
+		Str("previous_owner", from).Msg("pool claimed")
+	return nil
+}
+
+// claimed is the entry that makes the pool ours, run by rec. The place is kept
+// unless rec is another subscription than the entry's, which starts over.
+func (s *Service) claimed(h *holding, rec *wire.Record, recRev uint64) wire.Pool {
+	var old *wire.Pool
+	if h.entry.Epoch > 0 {
+		old = &h.entry
+	}
+	now := time.Now().UTC()
+	next := wire.Pool{
+		Schema: wire.SchemaVersion, Name: h.name, UID: rec.UID, Owner: s.instance,
+		Epoch:              subscription.NextEpoch(old, h.rev),
+		ObservedGeneration: rec.Generation, ObservedRevision: recRev,
+		Checkpoint: wire.Checkpoint{Floor: max(rec.StartSequence, 1) - 1},
+		State:      wire.PoolCatchingUp, ClaimedAt: now, UpdatedAt: now,
+	}
+	if old != nil && old.UID == rec.UID {
+		next.Checkpoint, next.Gap = old.Checkpoint, old.Gap
+	}
+	if rec.Paused {
+		next.State = wire.PoolPaused
+	}
+	return next
+}
+
+// start makes the pool of a holding run by its entry. h.mu is held.
+func (s *Service) start(h *holding) error {
+	if h.rec.Paused {
+		return nil
+	}
+	id, prefix := s.answers.reserve()
+	p, err := pool.New(pool.Config{
+		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap,
+		AnswerPrefix: prefix, Publisher: s.data, Parker: s.parker, Timers: s.timers, Budget: s.budget,
+		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
+		Moved:  func() { s.moved(h) },
+	})
+	if err != nil {
+		return fmt.Errorf("start pool %q: %w", h.name, err)
+	}
+	h.pool, h.id = p, id
+	s.answers.add(id, p)
+	created := h.rec.StoreCreated
+	s.readers.Attach(h.rec.Spec.Store, p, created, h.rec.Generation)
+	return nil
+}
+
+// halt stops the pool of a holding, after it has drained for at most the given
+// time, and keeps its checkpoint in the returned entry. h.mu is held.
+func (s *Service) halt(ctx context.Context, h *holding, drain time.Duration) wire.Pool {
+	if h.pool == nil {
+		return h.entry
+	}
+	s.readers.Detach(h.rec.Spec.Store, h.pool)
+	ctx, cancel := context.WithTimeout(ctx, drain)
+	defer cancel()
+	h.pool.Drain(ctx)
+	last := h.snapshot()
+	h.pool.Close()
+	s.answers.remove(h.id)
+	h.pool = nil
+	return last
+}
+
+// restart runs a pool by a changed record, under a new epoch.
+func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	last := s.halt(ctx, h, restartDrain)
+	h.entry.Checkpoint, h.entry.Gap = last.Checkpoint, last.Gap
+	next := s.claimed(h, v.Record, v.RecordRevision)
+	if err := h.write(ctx, s.pools, next); err != nil {
+		s.forget(h, "its entry could not be written") // the place is in the entry; it is claimed anew
+		return fmt.Errorf("restart pool %q: %w", h.name, err)
+	}
+	h.rec, h.recRev = v.Record, v.RecordRevision
+	if err := s.start(h); err != nil {
+		return err
+	}
+	s.tell(wire.AdvPoolRestarted, h.name, "the subscription changed", map[string]any{
+		"epoch": next.Epoch, "generation": next.ObservedGeneration, "uid": next.UID,
+	})
+	return nil
+}
+
+// release hands a pool over: drain, last checkpoint, no owner.
+func (s *Service) release(ctx context.Context, h *holding) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return nil
+	}
+	next := s.halt(ctx, h, s.cfg.DrainTimeout)
+	next.Owner, next.State, next.Reason = "", wire.PoolReleased, ""
+	if h.rec.Paused {
+		next.State = wire.PoolPaused
+	}
+	err := h.write(ctx, s.pools, next)
+	if err != nil {
+		s.forget(h, "its entry could not be written")
+		return fmt.Errorf("release pool %q: %w", h.name, err)
+	}
+	s.drop(h)
+	s.tell(wire.AdvPoolReleased, h.name, "", map[string]any{"epoch": next.Epoch, "floor": next.Checkpoint.Floor})
+	return nil
+}
+
+// remove ends the pool of a deleted subscription and deletes its entry.
+func (s *Service) remove(ctx context.Context, name string, h *holding, v claim.View) error {
+	rev := v.PoolRevision
+	if h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		s.halt(ctx, h, 0)
+		rev = h.rev
+		s.drop(h)
+	}
+	var conflict *subscription.ConflictError
+	err := s.pools.Delete(ctx, name, rev)
+	if err != nil && !errors.As(err, &conflict) {
+		return fmt.Errorf("remove pool %q: %w", name, err)
+	}
+	s.tell(wire.AdvPoolReleased, name, "the subscription was deleted", nil)
+	return nil
+}
+
+// lose stops a pool at once, without a write: it is no longer ours.
+func (s *Service) lose(h *holding, why string) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.forget(h, why)
+}
+
+// forget is lose with h.mu held.
+func (s *Service) forget(h *holding, why string) {
+	if h.over {
+		return
+	}
+	if h.pool != nil {
+		h.pool.Close()
+		s.readers.Detach(h.rec.Spec.Store, h.pool)
+		s.answers.remove(h.id)
+		h.pool = nil
+	}
+	s.drop(h)
+	s.tell(wire.AdvPoolLost, h.name, why, map[string]any{"epoch": h.entry.Epoch})
+	s.log.Warn().Str("subscription", h.name).Uint64("epoch", h.entry.Epoch).Str("why", why).Msg("pool lost")
+}
+
+// drop takes a holding off the books. h.mu is held.
+func (s *Service) drop(h *holding) {
+	h.over = true
+	s.mu.Lock()
+	if s.holdings[h.name] == h {
+		delete(s.holdings, h.name)
+	}
+	s.mu.Unlock()
+	s.dirty(h.name)
+}
+
+// pauseAtGap pauses a subscription that asked for it when events were lost
+// before they were read.
+func (s *Service) pauseAtGap(ctx context.Context, name string, gap wire.Gap) error {
+	rec, rev, err := s.records.Get(ctx, name)
+	if err != nil {
+		return fmt.Errorf("pause %q at a gap: %w", name, err)
+	}
+	if rec.Paused || rec.Generation != gap.Generation {
+		return nil
+	}
+	rec.Paused = true
+	rec.Generation++
+	rec.UpdatedAt = time.Now().UTC()
+	if _, err := s.records.Update(ctx, rec, rev); err != nil {
+		return fmt.Errorf("pause %q at a gap: %w", name, err)
+	}
+	s.tell(wire.AdvSubscriptionPaused, name,
+		fmt.Sprintf("the store no longer holds sequences %d to %d, which were still to be read; resume goes on behind them", gap.From, gap.To),
+		map[string]any{"from": gap.From, "to": gap.To})
+	return nil
+}

@@ -1,0 +1,237 @@
+package emitter
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+)
+
+const (
+	// retryAfter is how long a pool waits whose action failed.
+	retryAfter = 250 * time.Millisecond
+	// compareEvery is how often every pool is looked at, whatever was heard.
+	compareEvery = 10 * time.Second
+	// maxActions bounds the actions under way at once.
+	maxActions = 32
+	// actTimeout bounds one action beyond its drain.
+	actTimeout = 10 * time.Second
+)
+
+// dirty asks for a look at a pool.
+func (s *Service) dirty(name string) {
+	if !wire.ValidName(name) {
+		return
+	}
+	s.mu.Lock()
+	s.toLook[name] = struct{}{}
+	s.mu.Unlock()
+	s.wake()
+}
+
+// allDirty asks for a look at every pool that is known from anywhere.
+func (s *Service) allDirty() {
+	s.mu.Lock()
+	s.lookAll = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *Service) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// reconcile looks at pools and acts until ctx ends; it returns once no action
+// is under way any more.
+func (s *Service) reconcile(ctx context.Context) error {
+	compare := time.NewTicker(compareEvery)
+	defer compare.Stop()
+	again := time.NewTicker(retryAfter)
+	defer again.Stop()
+	slots := semaphore.NewWeighted(maxActions)
+	defer func() { _ = slots.Acquire(context.WithoutCancel(ctx), maxActions) }() // waits for the actions
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		case <-s.reconnects:
+			s.reconnected()
+		case <-s.session.Changes():
+			s.sessionChanged()
+		case <-compare.C:
+			s.allDirty()
+		case <-again.C:
+			s.retryFailed()
+		}
+		if !s.session.Valid() || !s.synced() {
+			continue // what is dirty stays so
+		}
+		for _, name := range s.takeDirty() {
+			if err := slots.Acquire(ctx, 1); err != nil {
+				return nil
+			}
+			go func() { // owned by slots, all of which reconcile takes before it returns
+				defer slots.Release(1)
+				s.look(ctx, name)
+			}()
+		}
+	}
+}
+
+// sessionChanged stops every pool when the session can no longer be trusted:
+// others may have taken them over.
+func (s *Service) sessionChanged() {
+	if s.session.Valid() {
+		s.allDirty()
+		return
+	}
+	for _, h := range s.allHoldings() {
+		s.lose(h, "the session could not be renewed in time")
+	}
+}
+
+// synced reports whether the copies of the buckets are complete.
+func (s *Service) synced() bool {
+	for _, ch := range []<-chan struct{}{s.recordCopy.Synced(), s.poolCopy.Synced(), s.peers.Synced()} {
+		select {
+		case <-ch:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// takeDirty returns the pools to look at, but for those that are being acted
+// on; these stay dirty.
+func (s *Service) takeDirty() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lookAll {
+		s.lookAll = false
+		for _, keys := range [][]string{s.recordCopy.Keys(), s.poolCopy.Keys()} {
+			for _, k := range keys {
+				if wire.ValidName(k) {
+					s.toLook[k] = struct{}{}
+				}
+			}
+		}
+		for name := range s.holdings {
+			s.toLook[name] = struct{}{}
+		}
+	}
+	var names []string
+	for name := range s.toLook {
+		if _, busy := s.busy[name]; !busy {
+			names = append(names, name)
+			delete(s.toLook, name)
+			s.busy[name] = struct{}{}
+		}
+	}
+	return names
+}
+
+// look decides about one pool and acts.
+func (s *Service) look(ctx context.Context, name string) {
+	v := s.view(name)
+	action := claim.Decide(v)
+	var err error
+	if action != claim.None && ctx.Err() == nil {
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), actTimeout+s.cfg.DrainTimeout)
+		err = s.act(call, name, action, v)
+		cancel()
+	}
+	s.mu.Lock()
+	delete(s.busy, name)
+	if err != nil {
+		s.failed[name] = struct{}{}
+	}
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.log.Warn().Err(err).Str("subscription", name).Stringer("action", action).Msg("pool not reconciled yet")
+	default:
+		s.wake() // it may have become dirty while it was busy
+	}
+}
+
+// retryFailed makes the pools dirty whose action failed.
+func (s *Service) retryFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.failed {
+		s.toLook[name] = struct{}{}
+	}
+	clear(s.failed)
+	for _, n := range s.unpaused {
+		s.enqueue(n)
+	}
+	s.unpaused = nil
+}
+
+// view gathers what is known about a pool.
+func (s *Service) view(name string) claim.View {
+	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.candidates())}
+	if e, ok := s.recordCopy.Get(name); ok {
+		v.RecordRevision, v.Deleted = e.Revision, e.Deleted
+		if !e.Deleted {
+			rec, err := subscription.DecodeRecord(name, e.Value, s.ns)
+			if err != nil {
+				s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("record cannot be read")
+			}
+			v.Record = rec
+		}
+	}
+	if e, ok := s.poolCopy.Get(name); ok {
+		v.PoolRevision = e.Revision
+		if !e.Deleted {
+			p, err := subscription.DecodePool(name, e.Value)
+			if err != nil {
+				s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
+				v.PoolCorrupt = true
+			} else {
+				v.Pool = p
+				v.OwnerAlive = p.Owner != "" && s.peers.Alive(p.Owner)
+			}
+		}
+	}
+	if h := s.holding(name); h != nil {
+		v.Held = h.held()
+	}
+	return v
+}
+
+// candidates are the instances that may own pools.
+func (s *Service) candidates() []string {
+	var ids []string
+	for _, session := range s.peers.Live() {
+		if !session.Draining {
+			ids = append(ids, session.Instance)
+		}
+	}
+	return ids
+}
+
+func (s *Service) holding(name string) *holding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.holdings[name]
+}
+
+func (s *Service) allHoldings() []*holding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hs := make([]*holding, 0, len(s.holdings))
+	for _, h := range s.holdings {
+		hs = append(hs, h)
+	}
+	return hs
+}

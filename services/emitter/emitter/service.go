@@ -1,0 +1,361 @@
+package emitter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/lease"
+	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/park"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/reader"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// Service is one emitter instance.
+type Service struct {
+	cfg      Config
+	common   service.Common
+	ns       wire.Namespace
+	instance string
+	log      zerolog.Logger
+	metrics  *metrics
+	ready    *service.Check
+
+	timers  *timers.Timers
+	budget  *pool.Budget
+	answers *answers
+	notices chan notice
+
+	// Made by Run, before anything else runs.
+	ctl, data  *nats.Conn // apart, so that no flood of events delays a renewal
+	records    *subscription.Store
+	pools      *subscription.Pools
+	recordCopy *mirror.Mirror
+	poolCopy   *mirror.Mirror
+	session    *lease.Session
+	peers      *lease.Peers
+	readers    *reader.Set
+	parker     *park.Parker
+	advisor    *bus.Advisor
+
+	kick       chan struct{} // cap 1: something is dirty
+	reconnects chan struct{} // cap 1: the connection came back
+
+	mu       sync.Mutex
+	holdings map[string]*holding
+	toLook   map[string]struct{}
+	lookAll  bool
+	busy     map[string]struct{}
+	failed   map[string]struct{}
+	toWrite  []*holding
+	unpaused []notice // gaps whose pause failed, to be tried again
+	draining bool
+}
+
+// notice is an advisory on its way out, or a pause that a gap asks for.
+type notice struct {
+	what, name, detail string
+	data               map[string]any
+	gap                *wire.Gap
+}
+
+// maxNotices bounds the advisories that wait to be published; beyond it they
+// are dropped, since advisories must never hold deliveries back.
+const maxNotices = 4096
+
+// New returns an emitter that does nothing yet.
+func New(cfg Config, d service.Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("emitter config: %w", err)
+	}
+	s := &Service{
+		cfg: cfg, common: d.Common, ns: d.Common.Namespace,
+		instance: bus.NewInstanceID(wire.ServiceEmitter),
+		ready:    d.Health.Check("pools"),
+		timers:   timers.New(),
+		budget:   pool.NewBudget(cfg.EventBytes),
+		notices:  make(chan notice, maxNotices),
+		kick:     make(chan struct{}, 1),
+
+		reconnects: make(chan struct{}, 1),
+
+		holdings: map[string]*holding{},
+		toLook:   map[string]struct{}{},
+		busy:     map[string]struct{}{},
+		failed:   map[string]struct{}{},
+	}
+	s.log = d.Log.With().Str("instance", s.instance).Logger()
+	s.answers = newAnswers(s.ns.Answers(s.instance))
+	var err error
+	if s.metrics, err = newMetrics(d.Meter, s); err != nil {
+		return nil, fmt.Errorf("emitter metrics: %w", err)
+	}
+	return s, nil
+}
+
+// Name is part of service.Runner.
+func (s *Service) Name() string { return wire.ServiceEmitter }
+
+// Run claims and serves pools until ctx ends, then hands them over and returns.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.metrics.close()
+	name := "sluice-emitter/" + s.instance
+	var err error
+	if s.ctl, err = bus.Connect(ctx, s.common.NATS, name, s.log, nats.ReconnectHandler(s.heardReconnect)); err != nil {
+		return stopped(ctx, err)
+	}
+	defer s.ctl.Close()
+	if s.data, err = bus.Connect(ctx, s.common.NATS, name+"/data", s.log); err != nil {
+		return stopped(ctx, err)
+	}
+	defer s.data.Close()
+	if err := s.assemble(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	return s.serve(ctx)
+}
+
+// stopped makes an error that came of the end of ctx no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// assemble makes the parts that need a connection.
+func (s *Service) assemble(ctx context.Context) error {
+	js, err := jetstream.New(s.ctl)
+	if err != nil {
+		return fmt.Errorf("JetStream: %w", err)
+	}
+	layout := bus.Layout{Namespace: s.ns, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL}
+	b, err := bus.Ensure(ctx, js, layout, s.log)
+	if err != nil {
+		return err
+	}
+	s.advisor = bus.NewAdvisor(s.ctl, s.ns, s.instance, s.log)
+	s.records = subscription.NewStore(b.Subscriptions, s.ns)
+	s.pools = subscription.NewPools(b.Pools)
+	s.recordCopy = mirror.New(b.Subscriptions, mirror.Options{OnChange: s.dirty, Log: s.log})
+	s.poolCopy = mirror.New(b.Pools, mirror.Options{OnChange: s.dirty, Log: s.log})
+	s.session, err = lease.NewSession(s.ctl, b.Sessions, lease.SessionConfig{
+		Namespace: s.ns, Service: wire.ServiceEmitter, Instance: s.instance,
+		TTL: s.common.SessionTTL, Load: s.load,
+	}, s.log)
+	if err != nil {
+		return err
+	}
+	s.peers, err = lease.NewPeers(s.ctl, b.Sessions, lease.PeersConfig{
+		Namespace: s.ns, Service: wire.ServiceEmitter, TTL: s.common.SessionTTL,
+		Own: s.session, OnChange: s.allDirty,
+	}, s.log)
+	if err != nil {
+		return err
+	}
+	dataJS, err := jetstream.New(s.data)
+	if err != nil {
+		return fmt.Errorf("JetStream: %w", err)
+	}
+	s.readers = reader.NewSet(reader.Config{
+		JetStream: dataJS, MaxReaders: s.cfg.MaxReaders, Log: s.log,
+		Paused: func(name string, gap wire.Gap) { s.enqueue(notice{name: name, gap: &gap}) },
+	})
+	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
+	return nil
+}
+
+// serve runs the parts; those that a hand-over needs outlive ctx until it is done.
+func (s *Service) serve(ctx context.Context) error {
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, base := errgroup.WithContext(base)
+	for _, run := range []func(context.Context) error{
+		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
+		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.publishNotices,
+	} {
+		g.Go(func() error { return run(base) })
+	}
+	g.Go(func() error {
+		defer stop()
+		unsubscribe, err := s.listen()
+		if err != nil {
+			return err
+		}
+		defer unsubscribe()
+		work, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(base, cancel)() // a part that fails ends the work too
+		s.ready.OK()
+		s.log.Info().Msg("emitter ready")
+		err = s.reconcile(work)
+		s.handOver(context.WithoutCancel(ctx))
+		return err
+	})
+	return g.Wait()
+}
+
+// listen subscribes to answers, to questions about pools and to replayed
+// transitions, and announces the service.
+func (s *Service) listen() (stop func(), err error) {
+	if _, err := s.answers.subscribe(s.data); err != nil {
+		return nil, err
+	}
+	if _, err := s.ctl.Subscribe(s.ns.EmitterPools(s.instance), s.tellPools); err != nil {
+		return nil, fmt.Errorf("subscribe to questions about pools: %w", err)
+	}
+	if _, err := s.ctl.Subscribe(s.ns.Lifecycle("*"), s.replayed); err != nil {
+		return nil, fmt.Errorf("subscribe to replayed transitions: %w", err)
+	}
+	m, err := micro.AddService(s.ctl, micro.Config{
+		Name: s.ns.MicroName(wire.ServiceEmitter), Version: wire.Version,
+		Description: "owns pools and delivers", Metadata: map[string]string{"instance": s.instance},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("announce the service: %w", err)
+	}
+	return func() {
+		if err := m.Stop(); err != nil {
+			s.log.Debug().Err(err).Msg("service not taken back")
+		}
+	}, nil
+}
+
+// tellPools answers a question about the live state of pools.
+func (s *Service) tellPools(m *nats.Msg) {
+	var q wire.PoolsRequest
+	if len(m.Data) > 0 {
+		if err := json.Unmarshal(m.Data, &q); err != nil {
+			s.log.Debug().Err(err).Msg("question about pools cannot be read")
+			return
+		}
+	}
+	body, err := json.Marshal(wire.PoolsResponse{Pools: s.statuses(q.Names)})
+	if err == nil {
+		err = m.Respond(body)
+	}
+	if err != nil {
+		s.log.Debug().Err(err).Msg("question about pools not answered")
+	}
+}
+
+// replayed hears of a transition that the replayer, or the monitor, thinks
+// nobody has observed: the copies are listed anew, and the pool looked at.
+func (s *Service) replayed(m *nats.Msg) {
+	var t wire.Transition
+	if err := json.Unmarshal(m.Data, &t); err != nil || !wire.ValidName(t.Name) {
+		s.log.Warn().Err(err).Msg("replayed transition cannot be read")
+		return
+	}
+	s.recordCopy.Kick()
+	s.poolCopy.Kick()
+	s.dirty(t.Name)
+}
+
+func (s *Service) heardReconnect(nc *nats.Conn) {
+	s.log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("nats connection back")
+	select {
+	case s.reconnects <- struct{}{}:
+	default:
+	}
+}
+
+// reconnected lists everything anew: watches may have missed something.
+func (s *Service) reconnected() {
+	s.recordCopy.Kick()
+	s.poolCopy.Kick()
+	s.allDirty()
+}
+
+// load is what the session says of this instance.
+func (s *Service) load() wire.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return wire.Session{Pools: len(s.holdings), Version: wire.Version, Draining: s.draining}
+}
+
+// handOver releases all pools, so that the others take them over at once.
+func (s *Service) handOver(ctx context.Context) {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	s.session.Renew() // tells the others not to wait for us
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout+actTimeout)
+	defer cancel()
+	var g errgroup.Group
+	g.SetLimit(maxDrains)
+	for _, h := range s.allHoldings() {
+		g.Go(func() error {
+			if err := s.release(ctx, h); err != nil {
+				s.log.Warn().Err(err).Str("subscription", h.name).Msg("pool not handed over; it will be taken over")
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no errors
+	s.log.Info().Msg("pools handed over")
+}
+
+// maxDrains bounds the pools that drain at once: waiting costs nothing, so
+// that the slowest subscribers of many decide how long a stop takes.
+const maxDrains = 4096
+
+// tell has an advisory published, soon and without waiting for it.
+func (s *Service) tell(what, name, detail string, data map[string]any) {
+	s.enqueue(notice{what: what, name: name, detail: detail, data: data})
+}
+
+func (s *Service) enqueue(n notice) {
+	select {
+	case s.notices <- n:
+	default:
+		s.log.Warn().Str("what", n.what).Str("subscription", n.name).Msg("too many advisories at once, one dropped")
+	}
+}
+
+// publishNotices publishes advisories until ctx ends, and what is left then.
+func (s *Service) publishNotices(ctx context.Context) error {
+	for {
+		select {
+		case n := <-s.notices:
+			s.publish(ctx, n)
+		case <-ctx.Done():
+			for {
+				select {
+				case n := <-s.notices:
+					s.publish(ctx, n)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+func (s *Service) publish(ctx context.Context, n notice) {
+	if n.gap == nil {
+		s.advisor.Advise(n.what, n.name, n.detail, n.data)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := s.pauseAtGap(ctx, n.name, *n.gap); err != nil && ctx.Err() == nil {
+		s.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
+		s.mu.Lock()
+		s.unpaused = append(s.unpaused, n)
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,141 @@
+// Package park keeps events that could not be delivered, with the reason, in
+// the parked stream.
+package park
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+const (
+	queueSize   = 1024 // events waiting to be stored
+	workers     = 8
+	callTimeout = 5 * time.Second
+	maxReason   = 1024 // characters of a reason
+	// headerSlack is what the server's limit must leave for header syntax.
+	headerSlack = 1024
+)
+
+// Publisher stores a message; jetstream.JetStream is one.
+type Publisher interface {
+	PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error)
+}
+
+// Parker stores events in the parked stream, a few at a time.
+type Parker struct {
+	js         Publisher
+	ns         wire.Namespace
+	maxPayload func() int64
+	log        zerolog.Logger
+	queue      chan job
+}
+
+type job struct {
+	event pool.Parked
+	done  func()
+}
+
+// New returns a parker that stores nothing before Run. MaxPayload is the
+// largest message that the server takes.
+func New(js Publisher, ns wire.Namespace, maxPayload func() int64, log zerolog.Logger) *Parker {
+	return &Parker{js: js, ns: ns, maxPayload: maxPayload, log: log, queue: make(chan job, queueSize)}
+}
+
+// Park takes an event on, unless 1,024 wait already. Done is called once it is
+// stored; it is not called if Run ends first.
+func (p *Parker) Park(e pool.Parked, done func()) bool {
+	select {
+	case p.queue <- job{e, done}:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run stores events until ctx ends.
+func (p *Parker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		g.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case j := <-p.queue:
+					p.store(ctx, j)
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// store tries until the event is stored or ctx ends. A repeat after a timeout
+// is recognised by its message id, so the event is stored once.
+func (p *Parker) store(ctx context.Context, j job) {
+	msg := p.message(j.event)
+	id := fmt.Sprintf("%s:%d:%d", j.event.UID, j.event.Epoch, j.event.Event.Sequence)
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		_, err := p.js.PublishMsg(call, msg, jetstream.WithMsgID(id))
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+		p.log.Warn().Err(err).Str("subscription", j.event.Name).Uint64("sequence", j.event.Event.Sequence).
+			Int64("retry_in_ms", wait.Milliseconds()).Msg("event not parked yet")
+	}))
+	if err == nil {
+		j.done()
+	}
+}
+
+func (p *Parker) message(e pool.Parked) *nats.Msg {
+	h := nats.Header{}
+	size := len(e.Event.Data)
+	set := func(name string, values ...string) {
+		h[name] = values
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	for _, f := range e.Event.Fields() {
+		set(f.Name, f.Values...)
+	}
+	set(wire.HeaderSubscription, e.Name)
+	set(wire.HeaderEpoch, strconv.FormatUint(e.Epoch, 10))
+	set(wire.HeaderAttempts, strconv.Itoa(e.Attempts))
+	set(wire.HeaderParkReason, headerText(e.Reason))
+	set(wire.HeaderParkedAt, time.Now().UTC().Format(time.RFC3339Nano))
+	body := e.Event.Data
+	if limit := p.maxPayload(); limit > 0 && int64(size+headerSlack) > limit {
+		set(wire.HeaderParkedBody, "omitted")
+		body = nil
+	}
+	return &nats.Msg{Subject: p.ns.Parked(e.Name), Header: h, Data: body}
+}
+
+// headerText makes s fit for a header value.
+func headerText(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if r := []rune(s); len(r) > maxReason {
+		s = string(r[:maxReason])
+	}
+	return s
+}
