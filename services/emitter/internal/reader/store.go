@@ -273,7 +273,7 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string) (info, er
 		return info{}, err
 	}
 	c := stream.CachedInfo()
-	return info{first: c.State.FirstSeq, last: c.State.LastSeq, created: c.Created}, nil
+	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created}, nil
 }
 
 // renew notes what the store holds and judges the jumps that readers met.
