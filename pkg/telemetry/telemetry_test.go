@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -224,4 +225,21 @@ func TestAWrongLogConfigTellsAllFaults(t *testing.T) {
 			t.Errorf("error %v lacks %s", err, want)
 		}
 	}
+}
+
+func TestPrometheusOpensNoListenerOfItsOwn(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0") // so that another listener would fail
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	host, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shutDown(t, newTelemetry(t, map[string]string{
+		"OTEL_METRICS_EXPORTER":         "prometheus",
+		"OTEL_EXPORTER_PROMETHEUS_HOST": host,
+		"OTEL_EXPORTER_PROMETHEUS_PORT": port,
+	}))
 }
