@@ -190,10 +190,14 @@ func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 		default:
 			wait = min(wait, l.cfg.TTL-now.Sub(seenAt))
 		}
-		failed = l.logOnce("lease not readable", err, failed)
+		failed = l.logOnce("cannot stand for leader", err, failed)
+		wake := l.wake
+		if err != nil {
+			wake = nil // it may be our own write, which would make us spin
+		}
 		select {
 		case <-ctx.Done():
-		case <-l.wake:
+		case <-wake:
 		case <-time.After(jittered(wait) + time.Millisecond):
 		}
 	}

@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -11,8 +12,7 @@ import (
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
-// It has Get, Create, Update, Delete (unconditional: the revision named by an
-// option is hidden in the client library), Watch and Status; any other method
+// It has Get, Create, Update, Delete, Watch and Status; any other method
 // panics. Entries expire TTL after they were written, without a marker, as in
 // a bucket of the real server.
 type KV struct {
@@ -143,12 +143,30 @@ func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint
 	return rev, err
 }
 
-// Delete leaves a tombstone.
-func (k *KV) Delete(ctx context.Context, key string, _ ...jetstream.KVDeleteOpt) error {
+// Delete leaves a tombstone, if key is at the revision that an option names.
+func (k *KV) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
 	return k.do(ctx, "delete", key, func() error {
+		for _, o := range opts {
+			if e, _ := k.last(key); lastRevision(o) != 0 && lastRevision(o) != e.rev {
+				return jetstream.ErrKeyRevisionMismatch
+			}
+		}
 		k.write(key, nil, jetstream.KeyValueDelete)
 		return nil
 	})
+}
+
+// lastRevision is the revision in jetstream.LastRevision, 0 in any other
+// option. The client library hides it: an option is a function over a struct
+// that is not exported.
+func lastRevision(o jetstream.KVDeleteOpt) uint64 {
+	f := reflect.ValueOf(o)
+	if f.Kind() != reflect.Func {
+		return 0
+	}
+	into := reflect.New(f.Type().In(0).Elem())
+	f.Call([]reflect.Value{into})
+	return into.Elem().FieldByName("revision").Uint()
 }
 
 // Status knows nothing.
