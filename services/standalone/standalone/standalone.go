@@ -1,0 +1,110 @@
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/natsd"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/emitter"
+	"github.com/sluicehq/sluice/services/healthmon/healthmon"
+	"github.com/sluicehq/sluice/services/registry/registry"
+	"github.com/sluicehq/sluice/services/replayer/replayer"
+)
+
+// Config of the process, beside that of the services in it.
+type Config struct {
+	// NATSAddr is where the embedded server listens, as host:port with a port
+	// that is not 0. Defaults to 127.0.0.1:4222.
+	NATSAddr string `env:"SLUICE_NATS_ADDR" envDefault:"127.0.0.1:4222" desc:"where the embedded nats-server listens"`
+
+	// DataDir is where the embedded server keeps its stores. Defaults to ./data.
+	DataDir string `env:"SLUICE_DATA_DIR" envDefault:"./data" desc:"where the embedded nats-server keeps its stores"`
+
+	// Out gets the text that says what to type next. Defaults to nowhere.
+	Out io.Writer
+}
+
+// FromEnv returns the whole of Sluice as env configures it. Where NATS is env
+// says only by SLUICE_NATS_ADDR: NATS_* are for services on their own.
+func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
+	cfg := Config{Out: os.Stdout}
+	if err := service.Parse(env, &cfg); err != nil {
+		// Not alone: the services may have faults, or variables, to tell.
+		_, partsErr := newParts(env, d)
+		return nil, errors.Join(err, partsErr)
+	}
+	return New(cfg, env, d)
+}
+
+// New returns the embedded server with the four services, which are configured
+// by env and d, on top of it.
+func New(cfg Config, env service.Env, d service.Deps) (service.Runner, error) {
+	server, serverErr := newServer(cfg, d)
+	if serverErr == nil {
+		env, d = useServer(server.URL(), env, d)
+	}
+	parts, partsErr := newParts(env, d)
+	if err := errors.Join(serverErr, partsErr); err != nil {
+		return nil, err
+	}
+	parts = append(parts, announce(cfg, server.URL(), d))
+
+	services := service.RunnerFunc("services", func(ctx context.Context) error {
+		select {
+		case <-server.Ready():
+			return service.RunAll(ctx, parts...)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return service.Atop(service.RunnerFunc("nats-server", server.Run), services), nil
+}
+
+func newServer(cfg Config, d service.Deps) (*natsd.Server, error) {
+	server, err := natsd.New(natsd.Config{Addr: cfg.NATSAddr, DataDir: cfg.DataDir, Log: d.For("nats-server").Log})
+	if err != nil {
+		return nil, err
+	}
+	if server.URL() == "" {
+		return nil, fmt.Errorf("SLUICE_NATS_ADDR: %q: want a port that is not 0", cfg.NATSAddr)
+	}
+	return server, nil
+}
+
+// useServer returns env and d with the server at url in them, and without what
+// they say about any other.
+func useServer(url string, env service.Env, d service.Deps) (service.Env, service.Deps) {
+	if other := d.Common.NATS; other.Context != "" || env["NATS_URL"] != "" && env["NATS_URL"] != url {
+		d.Log.Warn().Str("url", url).Msg("NATS_URL and NATS_CONTEXT are not used: the server is in this process")
+	}
+	for _, name := range []string{"NATS_CREDS", "NATS_CONTEXT", "NATS_CA", "NATS_CERT", "NATS_KEY"} {
+		env = env.With(name, "")
+	}
+	d.Common.NATS = bus.Config{URL: url}
+	return env.With("NATS_URL", url), d
+}
+
+// newParts returns the four services. Its error holds the faults of all.
+func newParts(env service.Env, d service.Deps) ([]service.Runner, error) {
+	var runners []service.Runner
+	var errs []error
+	for _, part := range []struct {
+		name    string
+		fromEnv service.Factory
+	}{
+		{wire.ServiceRegistry, registry.FromEnv},
+		{wire.ServiceEmitter, emitter.FromEnv},
+		{wire.ServiceHealthmon, healthmon.FromEnv},
+		{wire.ServiceReplayer, replayer.FromEnv},
+	} {
+		r, err := part.fromEnv(env, d.For(part.name))
+		runners, errs = append(runners, r), append(errs, err)
+	}
+	return runners, errors.Join(errs...)
+}
