@@ -50,12 +50,13 @@ const (
 
 // completePair fills in the half of a pair that was not given. It keeps
 // min ≤ max: {"max": 4} alone means a pool of at most 4, not a contradiction
-// with the default minimum.
-func completePair[T ~int | ~int64](lo, hi *T, loGiven, hiGiven bool) {
+// with the default minimum. A half outside of least and most is left to the
+// rules.
+func completePair[T ~int | ~int64](lo, hi *T, loGiven, hiGiven bool, least, most T) {
 	switch {
-	case hiGiven && !loGiven:
+	case hiGiven && !loGiven && *hi >= least:
 		*lo = min(*lo, *hi)
-	case loGiven && !hiGiven:
+	case loGiven && !hiGiven && *lo <= most:
 		*hi = max(*lo, *hi)
 	}
 }

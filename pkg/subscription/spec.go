@@ -6,8 +6,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// spec returns the readers of a spec's members and what fills in the halves
-// of pairs that were not given. s must hold the defaults.
+// spec returns the readers of a spec's members. s must hold the defaults.
 func (f *fields) spec(s *wire.Spec) map[string]reader {
 	return map[string]reader{
 		"store": f.text(&s.Store),
@@ -35,7 +34,7 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 				"min": f.whole(&s.PoolSize.Min),
 				"max": f.whole(&s.PoolSize.Max),
 			})
-			completePair(&s.PoolSize.Min, &s.PoolSize.Max, given["min"], given["max"])
+			completePair(&s.PoolSize.Min, &s.PoolSize.Max, given["min"], given["max"], 1, MaxPoolSize)
 		},
 		"ack_wait": f.duration(&s.AckWait),
 		"retry": func(path string, n *node) {
@@ -44,7 +43,8 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 				"min_backoff":  f.duration(&s.Retry.MinBackoff),
 				"max_backoff":  f.duration(&s.Retry.MaxBackoff),
 			})
-			completePair(&s.Retry.MinBackoff, &s.Retry.MaxBackoff, given["min_backoff"], given["max_backoff"])
+			completePair(&s.Retry.MinBackoff, &s.Retry.MaxBackoff, given["min_backoff"], given["max_backoff"],
+				wire.Duration(MinBackoff), wire.Duration(MaxBackoff))
 		},
 		"on_exhausted": f.text(&s.OnExhausted),
 		"breaker": func(path string, n *node) {
