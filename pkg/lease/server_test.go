@@ -181,20 +181,33 @@ func TestServerRestartKillsNobody(t *testing.T) {
 	natstest.Await(t, "a to lead", leads(l))
 	before := <-epochs
 
+	natstest.Await(t, "b's session", func() error {
+		if !sb.Valid() {
+			return errors.New("not valid")
+		}
+		return nil
+	})
+
 	s.Restart()
+	restarted := time.Now()
+	renewed := func(s *lease.Session) bool { // since the restart
+		return time.Now().Add(s.ValidFor() - ttl*9/10).After(restarted)
+	}
 	natstest.Await(t, "renewals after the restart", func() error {
 		if !sa.Valid() || !sb.Valid() || !l.Leading() || !ps.Alive("b") {
 			t.Fatalf("a valid %v, b valid %v, leading %v, b alive %v", sa.Valid(), sb.Valid(), l.Leading(), ps.Alive("b"))
 		}
-		// What holds after the restart was renewed after it.
-		if sa.ValidFor() < 8*ttl/10 || sb.ValidFor() < 8*ttl/10 {
+		if !renewed(sa) || !renewed(sb) {
 			return errors.New("not renewed yet")
+		}
+		switch got, ok := l.Current(t.Context()); {
+		case !ok:
+			return errors.New("lease not readable")
+		case got.Epoch != before:
+			t.Fatalf("lease after the restart %+v, want epoch %d still", got, before)
 		}
 		return nil
 	})
-	if got, ok := l.Current(t.Context()); !ok || got.Epoch != before {
-		t.Errorf("lease after the restart %+v, %v; want epoch %d still", got, ok, before)
-	}
 }
 
 // candidate runs a candidate whose terms' epochs can be read from the channel.

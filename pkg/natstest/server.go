@@ -21,7 +21,6 @@ const startTimeout = 20 * time.Second
 type Server struct {
 	tb   testing.TB
 	opts server.Options
-	name string // of the JetStream domain's metadata leader, clusters only
 
 	mu  sync.Mutex
 	srv *server.Server // nil while stopped
