@@ -53,6 +53,9 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 			sooner(left)
 		case repair.GiveUp:
 			repairs = append(repairs, m.giveUp(i, action))
+			if err := m.keepIssue(ctx, ref, res.Memory.Issues[ref]); err != nil {
+				return nil, 0, err
+			}
 			m.advisor.Advise(wire.AdvRepairFailed, i.Name, "given up: the issue is still there after the last attempt",
 				map[string]any{"kind": i.Kind, "action": action, "attempts": m.book.Entry(ref).Attempts})
 		case repair.GivenUp:

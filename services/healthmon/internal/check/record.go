@@ -86,7 +86,10 @@ func (j *judge) missing(r *Record, pool *wire.Pool) {
 	case rec.Paused, pool != nil && pool.Owner != "" && j.s.Emitters[pool.Owner]:
 		return
 	case pool == nil:
-		detail, since = "no emitter has claimed the subscription", rec.UpdatedAt
+		detail = "no emitter has claimed the subscription"
+		if prev, ok := j.prev.Statuses[rec.Name]; !ok || prev.State == wire.StateUnclaimed {
+			since = rec.UpdatedAt // else it had a pool when last seen
+		}
 	case pool.Owner == "":
 		detail = "the pool was released and no emitter has claimed it"
 	default:

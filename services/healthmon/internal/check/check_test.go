@@ -1,0 +1,455 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	born  = start.Add(-time.Hour)
+	cfg   = Config{Grace: 10 * time.Second, StallAfter: 10 * time.Second, LagAge: 5 * time.Minute}
+)
+
+// world is a healthy installation with one subscription, to be spoilt.
+type world struct {
+	Snapshot
+	mem Memory
+}
+
+func newWorld() *world {
+	rec := wire.Record{
+		Schema: 1, Name: "triage", UID: "u1", Generation: 3, CreatedAt: born, UpdatedAt: born,
+		StartSequence: 1, StoreCreated: born,
+	}
+	rec.Spec.Store = "GITHUB"
+	rec.Spec.Deliver = wire.Deliver{Subject: "triage.issues", Mode: wire.ModeAck}
+	rec.Spec.AckWait = wire.Duration(2 * time.Second)
+	rec.Spec.Retry.MaxAttempts = 5
+	pool := wire.Pool{
+		Schema: 1, Name: "triage", UID: "u1", Owner: "emitter-1", Epoch: 4, ObservedGeneration: 3,
+		Checkpoint: wire.Checkpoint{Floor: 100}, State: wire.PoolLive,
+	}
+	return &world{Snapshot: Snapshot{
+		At:       start,
+		Records:  []Record{{Key: "triage", Revision: 7, Record: &rec}},
+		Pools:    []Pool{{Key: "triage", Revision: 9, Pool: &pool}},
+		Emitters: map[string]bool{"emitter-1": true},
+		Statuses: map[string]wire.PoolStatus{"triage": {
+			Name: "triage", UID: "u1", Owner: "emitter-1", Epoch: 4, State: wire.PoolLive, Floor: 100,
+			Position: 100, Delivered: 50, Finished: 50, Breaker: "closed", Generation: 3,
+		}},
+		Stores:      map[string]Store{"GITHUB": {Known: true, Exists: true, Created: born, First: 1, Last: 100}},
+		Listeners:   map[string]Listeners{"triage.issues": {Known: true, Count: 1}},
+		Parked:      map[string]uint64{},
+		ParkedKnown: true,
+	}}
+}
+
+func (w *world) rec() *wire.Record { return w.Records[0].Record }
+func (w *world) pool() *wire.Pool  { return w.Pools[0].Pool }
+
+func (w *world) status(change func(*wire.PoolStatus)) {
+	st := w.Statuses["triage"]
+	change(&st)
+	w.Statuses["triage"] = st
+}
+
+// judge sweeps once, after d.
+func (w *world) judge(d time.Duration) Result {
+	w.At = w.At.Add(d)
+	res := Judge(cfg, w.mem, w.Snapshot)
+	w.mem = res.Memory
+	return res
+}
+
+// show names the issues of a result.
+func show(issues []wire.Issue) string {
+	var out []string
+	for _, i := range issues {
+		out = append(out, i.Kind+" "+i.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestAHealthyInstallationHasNoIssues(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	for range 3 {
+		res := w.judge(time.Minute)
+		if len(res.Issues) != 0 || res.Status != wire.StatusHealthy || res.Recheck != 0 {
+			t.Fatalf("issues = %v, status %s, recheck %s, want none, healthy, 0", res.Issues, res.Status, res.Recheck)
+		}
+		if len(res.Statuses) != 1 || res.Statuses[0].Status != wire.StatusHealthy || res.Statuses[0].State != "live" {
+			t.Fatalf("statuses = %+v, want one healthy and live", res.Statuses)
+		}
+	}
+}
+
+func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
+	t.Parallel()
+	old := start.Add(-10 * time.Minute)
+	for _, tt := range []struct {
+		name   string
+		spoil  func(w *world)
+		want   string
+		status string
+		grace  bool // not an issue at once
+	}{
+		{"nobody listens", func(w *world) {
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+		}, "stale_subscriptions triage", wire.StatusDegraded, false},
+		{"no record", func(w *world) { w.Records = nil }, "orphaned_pools triage", wire.StatusDegraded, true},
+		{"pool of another uid", func(w *world) {
+			w.rec().UID, w.rec().UpdatedAt = "u2", start.Add(time.Second)
+		}, "orphaned_pools triage, missing_pools triage", wire.StatusFailing, true},
+		{"no pool any more", func(w *world) { w.Pools = nil }, "missing_pools triage", wire.StatusFailing, true},
+		{"never a pool", func(w *world) { w.Pools, w.mem = nil, Memory{} }, "missing_pools triage", wire.StatusFailing, false},
+		{"no owner", func(w *world) { w.pool().Owner = "" }, "missing_pools triage", wire.StatusFailing, true},
+		{"dead owner", func(w *world) {
+			w.Emitters = map[string]bool{"emitter-2": true}
+		}, "missing_pools triage", wire.StatusFailing, true},
+		{"no progress", func(w *world) {
+			w.Pools[0].NextAt = &start
+			st := w.Stores["GITHUB"]
+			st.Last = 200
+			w.Stores["GITHUB"] = st
+		}, "stalled_pools triage", wire.StatusFailing, true},
+		{"old unfinished event", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.OldestAt = &old })
+		}, "lagging_pools triage", wire.StatusDegraded, false},
+		{"breaker open", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.Breaker, s.State = "open", wire.PoolBreakerOpen })
+		}, "open_breakers triage", wire.StatusDegraded, false},
+		{"parked", func(w *world) { w.Parked["triage"] = 2 }, "parked_events triage", wire.StatusDegraded, false},
+		{"gap", func(w *world) {
+			w.pool().Gap = &wire.Gap{From: 5, To: 9, At: start, Generation: 3}
+		}, "gaps triage", wire.StatusDegraded, false},
+		{"store gone", func(w *world) { w.Stores["GITHUB"] = Store{Known: true} }, "lost_stores GITHUB", wire.StatusFailing, false},
+		{"another store of the same name", func(w *world) {
+			w.Stores["GITHUB"] = Store{Known: true, Exists: true, Created: start, Last: 3}
+		}, "lost_stores GITHUB", wire.StatusFailing, false},
+		{"change not observed", func(w *world) {
+			w.pool().ObservedGeneration = 2
+		}, "unobserved_changes triage", wire.StatusDegraded, false},
+		{"record unreadable", func(w *world) {
+			w.Records[0].Record, w.Records[0].Reason = nil, "not JSON"
+		}, "corrupt_records triage", wire.StatusFailing, false},
+		{"pool entry unreadable", func(w *world) {
+			w.Pools[0].Pool, w.Pools[0].Reason = nil, "not JSON"
+		}, "corrupt_records triage", wire.StatusFailing, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.judge(0)
+			tt.spoil(w)
+			res := w.judge(time.Second)
+			if tt.grace {
+				if len(res.Issues) != 0 || res.Recheck <= 0 || res.Recheck > cfg.Grace {
+					t.Fatalf("at once: issues %s, recheck %s, want none and a look within %s", show(res.Issues), res.Recheck, cfg.Grace)
+				}
+				res = w.judge(res.Recheck)
+			}
+			if got := show(res.Issues); got != tt.want || show(res.Raised) != tt.want {
+				t.Fatalf("issues = %q, raised %q, want %q", got, show(res.Raised), tt.want)
+			}
+			if res.Status != tt.status {
+				t.Errorf("status = %s, want %s", res.Status, tt.status)
+			}
+			since := res.Issues[0].Since
+			again := w.judge(time.Minute)
+			if show(again.Issues) != tt.want || len(again.Raised) != 0 || !again.Issues[0].Since.Equal(since) {
+				t.Errorf("a minute later: %q since %s, raised %q, want the same since %s and none raised",
+					show(again.Issues), again.Issues[0].Since, show(again.Raised), since)
+			}
+			for _, i := range again.Issues {
+				if i.Evidence == nil || i.Detail == "" {
+					t.Errorf("%s has no evidence or detail: %+v", i.Kind, i)
+				}
+			}
+			well := newWorld()
+			well.At, well.mem = w.At, w.mem
+			cleared := well.judge(time.Minute)
+			if len(cleared.Issues) != 0 || show(cleared.Cleared) != tt.want || cleared.Status != wire.StatusHealthy {
+				t.Errorf("after the cure: issues %q, cleared %q, status %s, want none, %q, healthy",
+					show(cleared.Issues), show(cleared.Cleared), cleared.Status, tt.want)
+			}
+		})
+	}
+}
+
+func TestWhatIsNormalIsNoIssue(t *testing.T) {
+	t.Parallel()
+	busy := start.Add(time.Hour)
+	for _, tt := range []struct {
+		name  string
+		world func(w *world)
+	}{
+		{"a new subscription without a pool or a subscriber", func(w *world) {
+			w.rec().UpdatedAt, w.Pools = start, nil
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+		}},
+		{"a paused subscription without an owner or a subscriber", func(w *world) {
+			w.rec().Paused, w.Pools = true, nil
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+		}},
+		{"a change that has just been made", func(w *world) { w.rec().UpdatedAt, w.pool().ObservedGeneration = start, 2 }},
+		{"a clock ahead of ours", func(w *world) { w.rec().UpdatedAt, w.Pools = busy, nil }},
+		{"a gap before the last change", func(w *world) { w.pool().Gap = &wire.Gap{From: 1, To: 2, Generation: 2} }},
+		{"parked events of others", func(w *world) { w.Parked["gone"] = 9 }},
+		{"a store that cannot be asked", func(w *world) { w.Stores["GITHUB"] = Store{Reason: "timeout"} }},
+		{"a probe that was not complete", func(w *world) { w.Listeners["triage.issues"] = Listeners{} }},
+		{"an owner that is silent", func(w *world) { w.Statuses = nil }},
+		{"a status of an earlier claim", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.Epoch, s.Breaker = 3, "open" })
+		}},
+		{"a record without the store's birth", func(w *world) { w.rec().StoreCreated = time.Time{} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			tt.world(w)
+			if res := w.judge(0); len(res.Issues) != 0 {
+				t.Errorf("issues = %+v, want none", res.Issues)
+			}
+		})
+	}
+}
+
+func TestWhatIsNotKnownNeitherRaisesNorClears(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.Listeners["triage.issues"] = Listeners{Known: true}
+	w.Parked["triage"] = 1
+	w.Stores["GITHUB"] = Store{Known: true}
+	before := w.judge(0)
+	w.Listeners["triage.issues"] = Listeners{}
+	w.Parked, w.ParkedKnown = nil, false
+	w.Stores["GITHUB"] = Store{}
+	after := w.judge(time.Minute)
+	if show(after.Issues) != show(before.Issues) || len(before.Issues) != 3 || len(after.Cleared)+len(after.Raised) != 0 {
+		t.Errorf("issues = %q after %q, want the same three", show(after.Issues), show(before.Issues))
+	}
+}
+
+func TestAStallIsNotSeenWhereSomethingExplainsIt(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		world func(w *world, sweep int)
+		want  bool
+	}{
+		{"nothing explains it", func(*world, int) {}, true},
+		{"pending but nothing moves", func(w *world, _ int) {
+			w.Pools[0].NextAt = nil
+			w.status(func(s *wire.PoolStatus) { s.Pending = 3 })
+		}, true},
+		{"the end of the store was deleted", func(w *world, _ int) { w.Pools[0].NextAt = nil }, false},
+		{"the position moves", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Position = uint64(n) }) }, false},
+		{"deliveries are tried", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Delivered = uint64(n) }) }, false},
+		{"a subscriber says it works on it", func(w *world, n int) {
+			at := start.Add(time.Duration(n) * time.Second)
+			w.status(func(s *wire.PoolStatus) { s.InFlight, s.ExtendedAt = 1, &at })
+		}, false},
+		{"backoff", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Retrying = 1 }) }, false},
+		{"breaker", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Breaker = "open" }) }, false},
+		{"nobody listens", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting }) }, false},
+		{"blocked by choice", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolBlocked }) }, false},
+		{"paused", func(w *world, _ int) { w.rec().Paused = true }, false},
+		{"a new epoch at each sweep", func(w *world, n int) {
+			w.pool().Epoch = uint64(n)
+			w.status(func(s *wire.PoolStatus) { s.Epoch = uint64(n) })
+		}, false},
+		{"unanswered within ack_wait", func(w *world, _ int) {
+			w.rec().Spec.AckWait = wire.Duration(time.Hour)
+			w.status(func(s *wire.PoolStatus) { s.InFlight = 1 })
+		}, false},
+		{"unanswered for far longer than ack_wait", func(w *world, _ int) {
+			w.status(func(s *wire.PoolStatus) { s.InFlight = 1 })
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.Pools[0].NextAt = &start
+			var res Result
+			for n := range 10 {
+				tt.world(w, n)
+				res = w.judge(4 * time.Second)
+			}
+			if got := strings.Contains(show(res.Issues), wire.IssueStalledPool); got != tt.want {
+				t.Errorf("stalled = %v, want %v; issues %+v", got, tt.want, res.Issues)
+			}
+		})
+	}
+}
+
+func TestWorkAfterALongIdleTimeIsNoStall(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.judge(0)
+	w.judge(time.Hour)
+	w.Pools[0].NextAt = &start
+	if res := w.judge(time.Hour); len(res.Issues) != 0 && strings.Contains(show(res.Issues), wire.IssueStalledPool) {
+		t.Errorf("issues = %+v, want no stall at the first sight of work", res.Issues)
+	}
+}
+
+func TestAnEphemeralSubscriptionExpiresAfterItsTimeAlsoUnderANewLeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.rec().Spec.ExpireAfter = wire.Duration(time.Minute)
+	w.Listeners["triage.issues"] = Listeners{Known: true}
+	if res := w.judge(0); show(res.Issues) != "stale_subscriptions triage" || len(res.Expired) != 0 || res.Recheck != time.Minute {
+		t.Fatalf("issues %q, expired %v, recheck %s, want stale, not expired, 1m", show(res.Issues), res.Expired, res.Recheck)
+	}
+	w.mem = Memory{Issues: w.mem.Issues, Statuses: w.mem.Statuses} // what a new leader reads back
+	if res := w.judge(59 * time.Second); len(res.Expired) != 0 || res.Recheck != time.Second {
+		t.Fatalf("after 59s: expired %v, recheck %s, want none, 1s", res.Expired, res.Recheck)
+	}
+	if res := w.judge(time.Second); !res.Expired["triage"] {
+		t.Fatalf("after 60s: expired %v, want triage", res.Expired)
+	}
+	w.rec().UID, w.pool().UID = "u2", "u2"
+	w.status(func(s *wire.PoolStatus) { s.UID = "u2" })
+	if res := w.judge(time.Second); len(res.Expired) != 0 {
+		t.Errorf("a new subscription of the same name has expired with the time of the old one")
+	}
+}
+
+func TestASubscriberThatComesBackStartsTheTimeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.rec().Spec.ExpireAfter = wire.Duration(time.Minute)
+	w.Listeners["triage.issues"] = Listeners{Known: true}
+	w.judge(0)
+	w.Listeners["triage.issues"] = Listeners{Known: true, Count: 1}
+	w.judge(50 * time.Second)
+	w.Listeners["triage.issues"] = Listeners{Known: true}
+	w.judge(5 * time.Second)
+	if res := w.judge(30 * time.Second); len(res.Expired) != 0 {
+		t.Errorf("expired %v 30s after the subscriber left again, want none", res.Expired)
+	}
+}
+
+// Defect 3 of the ancestor: its monitor made up pool names from a default
+// store, so in any other store every pool was an orphan and every subscription
+// missed its pool.
+func TestAncestorDefect3PoolsOfAnyStoreBelongToTheirSubscriptions(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	for i, store := range []string{"default_store", "GITHUB", "orders", "Some-Other_Store"} {
+		rec, pool := *w.rec(), *w.pool()
+		rec.Name, rec.Spec.Store = fmt.Sprintf("sub-%d", i), store
+		pool.Name = rec.Name
+		w.Records = append(w.Records, Record{Key: rec.Name, Record: &rec})
+		w.Pools = append(w.Pools, Pool{Key: rec.Name, Pool: &pool})
+		w.Stores[store] = Store{Known: true, Exists: true, Created: born, First: 1, Last: 100}
+	}
+	for range 3 {
+		if res := w.judge(time.Minute); len(res.Issues) != 0 {
+			t.Fatalf("issues = %q, want none", show(res.Issues))
+		}
+	}
+}
+
+// Defect 5 of the ancestor: a look at something on another node broke the
+// whole sweep.
+func TestAncestorDefect5WhatCannotBeLookedAtTakesNothingFromTheRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	rec, pool := *w.rec(), *w.pool()
+	rec.Name, pool.Name, rec.Spec.Store = "far", "far", "FAR"
+	pool.Owner = "emitter-9"
+	w.Emitters["emitter-9"] = true // lives, but does not answer
+	w.Records = append([]Record{{Key: "far", Record: &rec}}, w.Records...)
+	w.Pools = append(w.Pools, Pool{Key: "far", Pool: &pool})
+	w.Stores["FAR"] = Store{Reason: "timeout"}
+	w.Parked["triage"] = 1
+	if res := w.judge(time.Minute); show(res.Issues) != "parked_events triage" || len(res.Statuses) != 2 {
+		t.Errorf("issues = %q with %d statuses, want parked_events triage and 2", show(res.Issues), len(res.Statuses))
+	}
+}
+
+func TestAPoolWhoseRecordVanishedWithoutATraceIsLeftToAPerson(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.Records, w.Pools[0].Vanished = nil, true
+	w.judge(0)
+	res := w.judge(time.Minute)
+	if show(res.Issues) != "orphaned_pools triage" || res.Issues[0].Repair != "" {
+		t.Errorf("issues = %+v, want an orphan without a repair", res.Issues)
+	}
+}
+
+func TestAnEntryOfALaterVersionIsNotRepaired(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.Records[0] = Record{Key: "triage", Reason: "newer", Newer: true}
+	res := w.judge(0)
+	if show(res.Issues) != "corrupt_records triage" || res.Issues[0].Repair != "" {
+		t.Errorf("issues = %+v, want one without a repair", res.Issues)
+	}
+}
+
+func TestAnUnreadableRecordDoesNotMakeItsPoolAnOrphan(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.Records[0].Record, w.Records[0].Reason = nil, "not JSON"
+	for range 3 {
+		if res := w.judge(time.Minute); show(res.Issues) != "corrupt_records triage" {
+			t.Fatalf("issues = %q, want corrupt_records only", show(res.Issues))
+		}
+	}
+}
+
+func TestStatusOfASubscription(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.judge(0)
+	w.status(func(s *wire.PoolStatus) { s.Finished, s.Floor, s.State = 150, 120, wire.PoolCatchingUp })
+	w.Stores["GITHUB"] = Store{Known: true, Exists: true, Created: born, First: 1, Last: 150}
+	next := start.Add(-time.Minute)
+	w.Pools[0].NextAt = &next
+	w.Parked["triage"] = 2
+	got := w.judge(10 * time.Second).Statuses[0]
+	if got.Status != wire.StatusDegraded || got.Lag != 30 || got.LagAge.Std() != 70*time.Second || got.Rate != 10 ||
+		got.Parked != 2 || got.Listeners != 1 || got.Owner != "emitter-1" || got.Epoch != 4 || got.State != "catching_up" ||
+		!slices.Equal(got.Reasons, []string{"parked_events: 2 events are parked"}) || !got.Since.Equal(w.At) {
+		t.Errorf("status = %+v", got)
+	}
+	since := got.Since
+	w.status(func(s *wire.PoolStatus) { s.Position++ })
+	if again := w.judge(time.Minute).Statuses[0]; !again.Since.Equal(since) {
+		t.Errorf("since = %s, want %s: the status is the same", again.Since, since)
+	}
+	w.Parked["triage"] = 0
+	w.rec().Paused = true
+	if paused := w.judge(time.Minute).Statuses[0]; paused.Status != "paused" || !paused.Since.Equal(w.At) {
+		t.Errorf("status = %+v, want paused since now", paused)
+	}
+}
+
+func TestJudgeChangesNeitherItsMemoryNorItsSnapshot(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.Pools[0].Pool.Owner = ""
+	first := Judge(cfg, Memory{}, w.Snapshot)
+	mem := fmt.Sprintf("%+v", first.Memory)
+	later := w.Snapshot
+	later.At = later.At.Add(time.Minute)
+	a, b := Judge(cfg, first.Memory, later), Judge(cfg, first.Memory, later)
+	if show(a.Issues) != show(b.Issues) || fmt.Sprintf("%+v", first.Memory) != mem {
+		t.Errorf("judging twice gave %q and %q, or changed the memory", show(a.Issues), show(b.Issues))
+	}
+}
