@@ -43,13 +43,6 @@ func (h *holding) held() *claim.Held {
 	}
 }
 
-// running returns the pool, nil while the subscription is paused.
-func (h *holding) running() *pool.Pool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.pool
-}
-
 // write stores next over the entry as last known, and learns what became of it.
 // After a conflict or a timeout it reads again: if the entry is ours already,
 // by owner and epoch, the revision is taken over and next written once more,

@@ -37,6 +37,8 @@ type reader struct {
 	ctx     context.Context // ends when the reader is stopped; its handler waits under it
 	cancel  context.CancelFunc
 
+	busy sync.Mutex // held while a message is handled
+
 	position atomic.Uint64 // everything at or below has been offered; written under mu
 
 	mu      sync.Mutex
@@ -107,13 +109,15 @@ func (r *reader) close() {
 	r.cancel()
 	r.consume.Stop()
 	<-r.consume.Closed()
-	r.mu.Lock() // the last call of the handler has ended once we have this
-	r.mu.Unlock()
+	r.busy.Lock()
+	defer r.busy.Unlock()
 	r.consume = nil
 }
 
 // handle takes one message of the consumer. Calls come one after the other.
 func (r *reader) handle(session context.Context, msg jetstream.Msg) {
+	r.busy.Lock()
+	defer r.busy.Unlock()
 	meta, err := msg.Metadata()
 	if err != nil {
 		r.log.Error().Err(err).Msg("message without metadata")
