@@ -181,7 +181,7 @@ func (s *Service) retryFailed() {
 func (s *Service) view(name string) claim.View {
 	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.candidates())}
 	if e, ok := s.recordCopy.Get(name); ok {
-		v.RecordRevision, v.Deleted = e.Revision, e.Deleted
+		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 		if !e.Deleted {
 			rec, err := subscription.DecodeRecord(name, e.Value, s.ns)
 			if err != nil {
@@ -191,7 +191,9 @@ func (s *Service) view(name string) claim.View {
 		}
 	}
 	if e, ok := s.poolCopy.Get(name); ok {
-		v.PoolRevision = e.Revision
+		if !e.Absent {
+			v.PoolRevision = e.Revision
+		}
 		if !e.Deleted {
 			p, err := subscription.DecodePool(name, e.Value)
 			if err != nil {
