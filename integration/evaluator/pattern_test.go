@@ -80,7 +80,7 @@ func TestPatternsThatAreNotInTheLanguageAreRefused(t *testing.T) {
 		`{"a":[{"prefix":"x","suffix":"y"}]}`, `{"a":[[1]]}`, `{"a":[{"numeric":[">"]}]}`, `{"a":[{"numeric":[]}]}`,
 		`{"a":[{"numeric":["!",1]}]}`, `{"a":[{"numeric":[">","1"]}]}`, `{"a":[{"anything-but":{"wildcard":"x"}}]}`,
 		`{"a":[{"anything-but":[[1]]}]}`, `{"a":[{"anything-but":{"prefix":1}}]}`, `{"b":{"a":[{"wildcard":null}]}}`,
-		`{"$or":[1]}`, `{"$or":[{"a":[{"x":1}]}]}`,
+		`{"a":[{"anything-but":{"prefix":"x","suffix":"y"}}]}`, `{"$or":[1]}`, `{"$or":[{"a":[{"x":1}]}]}`,
 	} {
 		if _, err := matches(pattern, `{}`); err == nil {
 			t.Errorf("%s is taken", pattern)

@@ -98,5 +98,5 @@ func skewed[T any](r *rand.Rand, from []T) T {
 func size(r *rand.Rand) int {
 	const spread = maxSize - minSize - 2048 // the end of a body may overshoot
 	f := r.Float64()
-	return minSize + int(f*f*f*f*spread)
+	return minSize + int(f*f*f*f*f*f*spread)
 }
