@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -34,14 +34,20 @@ var defaultConfig = Config{MaxRequestBytes: 65536, MaxSubscriptions: 100_000, Ma
 
 func newEnv(tb testing.TB, tune ...func(*Config)) *env {
 	tb.Helper()
-	srv := natstest.Start(tb)
-	e := &env{tb: tb, url: srv.URL(), nc: srv.Conn(), js: srv.JetStream()}
-	e.store("ORDERS", "orders.>")
+	e := newEnvWithoutRegistry(tb)
 	cfg := defaultConfig
 	for _, f := range tune {
 		f(&cfg)
 	}
 	e.start(cfg)
+	return e
+}
+
+func newEnvWithoutRegistry(tb testing.TB) *env {
+	tb.Helper()
+	srv := natstest.Start(tb)
+	e := &env{tb: tb, url: srv.URL(), nc: srv.Conn(), js: srv.JetStream()}
+	e.store("ORDERS", "orders.>")
 	return e
 }
 
@@ -222,6 +228,20 @@ func (e *env) advisories() func(what, name string) wire.Advisory {
 	}
 }
 
-func (e *env) layout() *bus.Buckets {
-	return &bus.Buckets{Subscriptions: e.bucket(ns.BucketSubscriptions()), Pools: e.bucket(ns.BucketPools())}
+// syncBuffer is a log that a test may read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

@@ -1,0 +1,326 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// switchable is a server whose JetStream can be taken away while NATS stays.
+// Each switch is a restart on the same port: switching it in a running server
+// is a data race in there.
+type switchable struct {
+	*env
+	srv  *server.Server
+	dir  string
+	port int
+}
+
+func newSwitchable(t *testing.T) *switchable {
+	t.Helper()
+	s := &switchable{dir: t.TempDir(), port: server.RANDOM_PORT, env: &env{tb: t}}
+	s.run(true)
+	t.Cleanup(s.stop)
+	nc, err := nats.Connect(s.srv.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.env = &env{tb: t, url: s.srv.ClientURL(), nc: nc, js: js}
+	s.store("ORDERS", "orders.>")
+	return s
+}
+
+func (s *switchable) run(jetStream bool) {
+	s.tb.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: s.port, JetStream: jetStream, StoreDir: s.dir, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	go srv.Start()
+	if !srv.ReadyForConnections(5 * time.Second) {
+		s.tb.Fatal("server not ready")
+	}
+	s.srv = srv
+	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
+		s.port = addr.Port
+	}
+}
+
+func (s *switchable) stop() {
+	s.srv.Shutdown()
+	s.srv.WaitForShutdown()
+}
+
+func (s *switchable) off() { s.stop(); s.run(false) }
+func (s *switchable) on()  { s.stop(); s.run(true) }
+
+// awaitAnswers waits until the registry is reachable, whatever it answers.
+func (s *switchable) awaitAnswers() {
+	s.tb.Helper()
+	natstest.Await(s.tb, "the registry to be reachable", func() error {
+		_, err := s.nc.Request(ns.API(wire.VerbGet, "a"), nil, 3*time.Second)
+		return err
+	})
+}
+
+// everyVerb is a request of each kind.
+var everyVerb = []struct{ verb, name, body string }{
+	{wire.VerbSubscribe, "a", body(`"ack_wait":"9s"`)}, {wire.VerbSubscribe, "new", body()}, {wire.VerbUnsubscribe, "a", ""},
+	{wire.VerbGet, "a", ""}, {wire.VerbList, "", ""}, {wire.VerbPause, "a", ""}, {wire.VerbResume, "a", ""}, {wire.VerbSeek, "a", `{"to":"all"}`},
+}
+
+// besiege sends n requests of every verb at once; each must be refused in time.
+func (s *switchable) besiege(n int) {
+	s.tb.Helper()
+	var wg sync.WaitGroup
+	for range n {
+		for _, v := range everyVerb {
+			wg.Go(func() {
+				began := time.Now()
+				msg, err := s.nc.Request(subject(v.verb, v.name), []byte(v.body), 5*time.Second)
+				took := time.Since(began)
+				switch {
+				case err != nil:
+					s.tb.Errorf("%s: %v", v.verb, err)
+				case errCode(msg) != wire.CodeUnavailable && errCode(msg) != wire.CodeTooMany:
+					s.tb.Errorf("%s: %s, want err_code %d", v.verb, msg.Data, wire.CodeUnavailable)
+				case took > 2*time.Second:
+					s.tb.Errorf("%s: answered after %v, want 2s at most", v.verb, took)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+func (s *switchable) awaitBack() {
+	s.tb.Helper()
+	natstest.Await(s.tb, "requests to work again", func() error {
+		msg, err := s.nc.Request(ns.API(wire.VerbGet, "a"), nil, 3*time.Second)
+		if err == nil && errCode(msg) != 0 {
+			err = fmt.Errorf("%s", msg.Data)
+		}
+		return err
+	})
+}
+
+func TestWhileJetStreamIsAwayEveryRequestIsRefusedAndLaterItWorksAgain(t *testing.T) {
+	t.Parallel()
+	s := newSwitchable(t)
+	reg, _ := s.start(defaultConfig)
+	s.subscribe("a", body())
+	for range 2 {
+		s.off()
+		s.awaitAnswers()
+		s.besiege(20)
+		natstest.Await(t, "nothing to be pending", func() error {
+			if n := reg.jobs.waiting(); n != 0 {
+				return fmt.Errorf("%d requests are", n)
+			}
+			return nil
+		})
+		s.on()
+		s.awaitBack()
+	}
+	if got := s.subscribe("b", body()); !got.Created {
+		t.Error("not created")
+	}
+}
+
+func TestWhileJetStreamIsSilentEveryRequestIsRefusedAndLaterItWorksAgain(t *testing.T) {
+	t.Parallel()
+	s := newSwitchable(t)
+	s.start(defaultConfig)
+	s.subscribe("a", body())
+	s.off()
+	var silent []*nats.Subscription
+	for _, subject := range []string{"$JS.API.>", "$KV.>"} { // somebody listens, nobody answers
+		sub, err := s.nc.Subscribe(subject, func(*nats.Msg) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, sub)
+	}
+	s.awaitAnswers()
+	s.besiege(20)
+	began := time.Now()
+	s.besiege(5) // by now the breaker is open
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the second wave took %v", took)
+	}
+	for _, sub := range silent {
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.on()
+	s.awaitBack()
+}
+
+func TestARegistryThatStartsWithoutJetStreamRefusesUntilItIsThere(t *testing.T) {
+	t.Parallel()
+	s := newSwitchable(t)
+	s.off()
+	reg, _ := s.start(defaultConfig)
+	s.besiege(3)
+	if reg.opened.Load() != nil {
+		t.Fatal("stores without JetStream")
+	}
+	s.on()
+	natstest.Await(t, "the first subscribe", func() error {
+		msg, err := s.nc.Request(ns.API(wire.VerbSubscribe, "a"), []byte(body()), 3*time.Second)
+		if err == nil && errCode(msg) != 0 {
+			err = fmt.Errorf("%s", msg.Data)
+		}
+		return err
+	})
+}
+
+func TestARestartedServerIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Start(t)
+	e := &env{tb: t, url: srv.URL(), nc: srv.Conn(), js: srv.JetStream()}
+	e.store("ORDERS", "orders.>")
+	e.start(defaultConfig)
+	first := e.subscribe("a", body()).Subscription
+	srv.Stop()
+	srv.Restart()
+	natstest.Await(t, "requests to work again", func() error {
+		msg, err := e.nc.Request(ns.API(wire.VerbGet, "a"), nil, 3*time.Second)
+		if err == nil && errCode(msg) != 0 {
+			err = fmt.Errorf("%s", msg.Data)
+		}
+		return err
+	})
+	if again := e.subscribe("a", body()); again.Changed || again.Subscription.Revision != first.Revision {
+		t.Errorf("after the restart: %+v", again)
+	}
+}
+
+// shaky is a bucket whose writes are not always confirmed.
+type shaky struct {
+	jetstream.KeyValue
+	lose  atomic.Int32 // so many next writes happen, but nobody hears of it
+	drop  atomic.Int32 // so many next writes do not happen, and nobody hears of it
+	blind atomic.Bool  // reads fail too, once a write was lost
+	lost  atomic.Bool
+}
+
+func (k *shaky) fate(write func() error) error {
+	if k.drop.Add(-1) >= 0 {
+		k.lost.Store(true)
+		return context.DeadlineExceeded
+	}
+	err := write()
+	if k.lose.Add(-1) >= 0 {
+		k.lost.Store(true)
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+func (k *shaky) Update(ctx context.Context, key string, value []byte, rev uint64) (next uint64, err error) {
+	err = k.fate(func() error {
+		var err error
+		next, err = k.KeyValue.Update(ctx, key, value, rev)
+		return err
+	})
+	return next, err
+}
+
+func (k *shaky) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
+	return k.fate(func() error { return k.KeyValue.Delete(ctx, key, opts...) })
+}
+
+func (k *shaky) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	if k.blind.Load() && k.lost.Load() {
+		return nil, context.DeadlineExceeded
+	}
+	return k.KeyValue.Get(ctx, key)
+}
+
+func newShaky(t *testing.T) (*env, *shaky, *shaky) {
+	e := newEnvWithoutRegistry(t)
+	reg, _ := e.start(defaultConfig)
+	natstest.Await(t, "the stores", func() error {
+		if reg.opened.Load() == nil {
+			return fmt.Errorf("not open")
+		}
+		return nil
+	})
+	records, pools := &shaky{KeyValue: e.bucket(ns.BucketSubscriptions())}, &shaky{KeyValue: e.bucket(ns.BucketPools())}
+	st := *reg.opened.Load()
+	st.records, st.pools = subscription.NewStore(records, ns), subscription.NewPools(pools)
+	reg.opened.Store(&st)
+	return e, records, pools
+}
+
+func TestAWriteThatIsNotConfirmedIsLookedForAndThenAnswered(t *testing.T) {
+	t.Parallel()
+	e, records, pools := newShaky(t)
+	for _, how := range []*atomic.Int32{&records.lose, &records.drop} {
+		how.Store(1)
+		got := e.subscribe("w", body())
+		if !got.Created || !got.Changed || got.Subscription.Generation != 1 {
+			t.Errorf("create: %+v", got)
+		}
+		how.Store(1)
+		if got := e.subscribe("w", body(`"ack_wait":"2s"`)); got.Created || !got.Changed || got.Subscription.Generation != 2 {
+			t.Errorf("change: %+v", got)
+		}
+		how.Store(1)
+		if got := ok[wire.SubscriptionResponse](e, wire.VerbPause, "w", "").Subscription; !got.Paused || got.Generation != 3 {
+			t.Errorf("pause: %+v", got)
+		}
+		how.Store(1)
+		ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "w", "")
+		e.refused(wire.VerbGet, "w", "", wire.CodeNoSubscription)
+	}
+	e.subscribe("w", body())
+	for _, how := range []*atomic.Int32{&pools.lose, &pools.drop} {
+		how.Store(1)
+		if got := ok[wire.SeekResponse](e, wire.VerbSeek, "w", `{"to":{"sequence":5}}`); got.ToSequence != 5 {
+			t.Errorf("seek: %+v", got)
+		}
+	}
+}
+
+func TestAWriteOfUnknownOutcomeIsCalledSo(t *testing.T) {
+	t.Parallel()
+	for _, v := range everyVerb {
+		if v.verb == wire.VerbGet || v.verb == wire.VerbList || v.verb == wire.VerbResume || v.name == "new" {
+			continue // they write nothing here, or what another case writes
+		}
+		t.Run(v.verb, func(t *testing.T) {
+			t.Parallel()
+			e, records, pools := newShaky(t)
+			e.subscribe("a", body())
+			for _, kv := range []*shaky{records, pools} {
+				kv.blind.Store(true)
+				kv.drop.Store(1)
+			}
+			if bad := e.refused(v.verb, v.name, v.body, wire.CodeUnavailable); bad.Outcome != wire.OutcomeUnknown {
+				t.Errorf("outcome = %q, want %q", bad.Outcome, wire.OutcomeUnknown)
+			}
+		})
+	}
+}
