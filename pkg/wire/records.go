@@ -192,6 +192,7 @@ const (
 	AdvReplayFailed         = "replay.failed"
 	AdvIssueRaised          = "health.issue_raised"
 	AdvIssueCleared         = "health.issue_cleared"
+	AdvCleanupSwitched      = "health.cleanup_switched"
 	AdvRepaired             = "health.repaired"
 	AdvRepairFailed         = "health.repair_failed"
 	AdvRecordQuarantined    = "record.quarantined"

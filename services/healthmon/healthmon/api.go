@@ -119,6 +119,9 @@ func (a *api) respond(verb string, req micro.Request, body any, e *wire.Error) {
 		a.log.Error().Str("id", e.ID).Str("verb", verb).Str("error", e.Description).Msg("request failed")
 	}
 	if req.Reply() == "" {
+		if e != nil {
+			a.log.Warn().Str("verb", verb).Str("error", e.Description).Msg("request without a reply subject failed")
+		}
 		if e != nil && verb == wire.VerbHealthRepair {
 			var r wire.RepairRequest
 			_ = json.Unmarshal(req.Data(), &r) // whatever can be read of it
@@ -289,6 +292,8 @@ func (a *api) cleanup(ctx context.Context, req micro.Request) (any, *wire.Error)
 		return nil, e
 	}
 	a.log.Info().Bool("enabled", *r.Enabled).Msg("cleanup switched")
+	a.advisor.Advise(wire.AdvCleanupSwitched, wire.ServiceHealthmon, fmt.Sprintf("automatic repair enabled: %v", *r.Enabled),
+		map[string]any{"enabled": *r.Enabled})
 	return wire.CleanupResponse{Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthCleanup)}, Enabled: *r.Enabled}, nil
 }
 

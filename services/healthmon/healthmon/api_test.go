@@ -1,9 +1,12 @@
 package healthmon
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -74,6 +77,45 @@ func TestALeaderThatStopsInTheMiddleOfASweepIsReplaced(t *testing.T) {
 	e.leader(other)
 	if r := e.check(); r.Leader != other.Instance() || r.TotalSubscriptions != 1 {
 		t.Errorf("report = %+v, want one by %s", r, other.Instance())
+	}
+}
+
+func TestALeaderThatIsKilledInTheMiddleOfASweepIsReplaced(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	in := make(chan struct{}, 64)
+	if _, err := e.nc.Subscribe(ns.EmitterPools("emitter-2"), func(*nats.Msg) { in <- struct{}{} }); err != nil {
+		t.Fatal(err)
+	}
+	e.silentEmitter("emitter-2")
+	e.subscribe("slow", "GITHUB", old)
+	e.pool("slow", "uid-slow", "emitter-2", 0)
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childURL+"="+e.srv.URL())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killed, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-in: // the child leads, and its sweep waits for an answer
+	case <-time.After(20 * time.Second):
+		t.Fatal("the child never swept")
+	}
+	next := e.start(slow())
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	e.leader(next)
+	if r := e.check(); r.Leader == strings.TrimSpace(killed) || r.Leader != next.Instance() || len(r.Issues.Stale) != 1 {
+		t.Errorf("report = %+v, want the stale subscription found by %s", r, next.Instance())
 	}
 }
 

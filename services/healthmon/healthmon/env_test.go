@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,31 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// childURL makes the test binary a monitor on the server it names, for a test
+// that kills one.
+const childURL = "SLUICE_TEST_HEALTHMON_URL"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(childURL); url != "" {
+		os.Exit(child(url))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// child runs a monitor until it is killed.
+func child(url string) int {
+	common, err := service.ParseCommon(service.Env{"NATS_URL": url, "SLUICE_SESSION_TTL": ttl.String()})
+	if err != nil {
+		return 1
+	}
+	s, err := New(quick(), service.Discard(common))
+	if err != nil {
+		return 1
+	}
+	fmt.Println(s.Instance())
+	_ = s.Run(context.Background())
+	return 1
+}
 
 const (
 	ns  = wire.DefaultNamespace

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,6 +42,8 @@ type monitor struct {
 	log     zerolog.Logger
 	tasks   chan task
 	woken   chan struct{} // cap 1
+	// emitters are the live ones as of the last change, for emittersAre.
+	emitters atomic.Pointer[string]
 
 	// Below: of the current term, touched by its loop only.
 	mem    check.Memory
@@ -68,6 +72,19 @@ func (m *monitor) wake() {
 	select {
 	case m.woken <- struct{}{}:
 	default:
+	}
+}
+
+// emittersAre asks for a sweep if emitters came or went since it was last
+// called. What else their sessions say changes all the time.
+func (m *monitor) emittersAre(live []wire.Session) {
+	names := make([]string, 0, len(live))
+	for _, e := range live {
+		names = append(names, e.Instance)
+	}
+	now := strings.Join(names, " ")
+	if was := m.emitters.Swap(&now); was == nil || *was != now {
+		m.wake()
 	}
 }
 

@@ -139,13 +139,14 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 			Grace: ttl, StallAfter: min(max(s.cfg.Interval, time.Second), maxStall), LagAge: s.cfg.LagAge,
 		},
 	}, src, b, advisor, s.metrics, s.log)
+	src.emitters = func() []wire.Session { return p.peers.Live() }
 	p.peers, err = lease.NewPeers(nc, b.Sessions, lease.PeersConfig{
-		Namespace: ns, Service: wire.ServiceEmitter, TTL: ttl, OnChange: p.mon.wake,
+		Namespace: ns, Service: wire.ServiceEmitter, TTL: ttl,
+		OnChange: func() { p.mon.emittersAre(src.emitters()) },
 	}, s.log)
 	if err != nil {
 		return nil, err
 	}
-	src.emitters = p.peers.Live
 	p.session, err = lease.NewSession(nc, b.Sessions, lease.SessionConfig{
 		Namespace: ns, Service: wire.ServiceHealthmon, Instance: s.instance, TTL: ttl,
 	}, s.log)

@@ -149,7 +149,14 @@ func (j *judge) gap(rec *wire.Record, pool *wire.Pool) {
 	if st, ok := j.live(rec); ok && st.Gap != nil {
 		g = st.Gap
 	}
-	if g == nil || g.Generation < rec.Generation {
+	if g == nil {
+		return
+	}
+	since := g.Generation
+	if rec.Paused && rec.Spec.OnGap == wire.GapPause {
+		since++ // the pause that the gap itself brought about
+	}
+	if since < rec.Generation {
 		return
 	}
 	j.raise(finding{
