@@ -134,6 +134,10 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 		{"gap", func(w *world) {
 			w.pool().Gap = &wire.Gap{From: 5, To: 9, At: start, Generation: 3}
 		}, "gaps triage", wire.StatusDegraded, false},
+		{"gap that paused the subscription", func(w *world) {
+			w.rec().Paused, w.rec().Spec.OnGap = true, wire.GapPause
+			w.pool().Gap = &wire.Gap{From: 5, To: 9, At: start, Generation: 2}
+		}, "gaps triage", wire.StatusDegraded, false},
 		{"store gone", func(w *world) { w.Stores["GITHUB"] = Store{Known: true} }, "lost_stores GITHUB", wire.StatusFailing, false},
 		{"another store of the same name", func(w *world) {
 			w.Stores["GITHUB"] = Store{Known: true, Exists: true, Created: start, Last: 3}
