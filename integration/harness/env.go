@@ -360,3 +360,13 @@ func Decode(tb testing.TB, data []byte, into any) {
 		tb.Fatalf("decode %s: %v", data, err)
 	}
 }
+
+// JetStream returns a JetStream context on nc.
+func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
+	tb.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatalf("jetstream context: %v", err)
+	}
+	return js
+}
