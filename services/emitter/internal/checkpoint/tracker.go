@@ -1,8 +1,3 @@
-// Package checkpoint keeps track of which events a pool has finished, and says
-// so in the form that is stored: a floor and the finished ranges above it.
-//
-// It is pure bookkeeping: no I/O, no locks; the pool that owns a Tracker
-// guards it.
 package checkpoint
 
 import (
@@ -14,8 +9,9 @@ import (
 
 // Mark stands for one unfinished event. The zero value is ready for Tracker.Add.
 type Mark struct {
-	seq  uint64
-	done bool
+	seq        uint64
+	open       bool
+	prev, next *Mark // the unfinished ones around it
 }
 
 // Tracker knows the unfinished events of a pool and, from an earlier owner's
@@ -26,8 +22,10 @@ type Mark struct {
 type Tracker struct {
 	floor    uint64      // of the restored checkpoint: everything at or below is finished
 	restored [][2]uint64 // finished ranges above floor, ascending and disjoint
-	queue    []*Mark     // ascending by sequence; the first one is unfinished
-	open     int         // unfinished marks in queue
+
+	first, last *Mark // the unfinished events, ascending by sequence
+	open        int   // how many there are
+	holes       int   // pairs of neighbours with finished events between them
 }
 
 // Restore returns a tracker that begins where cp ends.
@@ -64,35 +62,58 @@ func (t *Tracker) Finished(from, to uint64) bool {
 
 // Add begins to track the event at seq, which must be above all added before.
 func (t *Tracker) Add(m *Mark, seq uint64) {
-	*m = Mark{seq: seq}
-	t.queue = append(t.queue, m)
+	*m = Mark{seq: seq, open: true, prev: t.last}
+	if t.last == nil {
+		t.first = m
+	} else {
+		t.last.next = m
+	}
+	t.last = m
 	t.open++
+	t.holes += hole(m.prev, m)
 }
 
 // Done finishes an event. Finishing it again changes nothing.
 func (t *Tracker) Done(m *Mark) {
-	if m.done {
+	if !m.open {
 		return
 	}
-	m.done = true
 	t.open--
-	n := 0
-	for n < len(t.queue) && t.queue[n].done {
-		t.queue[n] = nil
-		n++
+	t.holes += hole(m.prev, m.next) - hole(m.prev, m) - hole(m, m.next)
+	if m.prev == nil {
+		t.first = m.next
+	} else {
+		m.prev.next = m.next
 	}
-	t.queue = t.queue[n:]
+	if m.next == nil {
+		t.last = m.prev
+	} else {
+		m.next.prev = m.prev
+	}
+	*m = Mark{seq: m.seq}
+}
+
+// hole is 1 if finished events lie between two unfinished neighbours.
+func hole(a, b *Mark) int {
+	if a == nil || b == nil || a.seq+1 == b.seq {
+		return 0
+	}
+	return 1
 }
 
 // Open is the number of unfinished events.
 func (t *Tracker) Open() int { return t.open }
 
+// Ranges is about how many ranges a snapshot has: those between unfinished
+// events and one behind them, but not what is left of the restored ones.
+func (t *Tracker) Ranges() int { return t.holes + min(t.open, 1) }
+
 // Oldest returns the lowest unfinished sequence.
 func (t *Tracker) Oldest() (seq uint64, ok bool) {
-	if len(t.queue) == 0 {
+	if t.first == nil {
 		return 0, false
 	}
-	return t.queue[0].seq, true
+	return t.first.seq, true
 }
 
 // Snapshot returns the checkpoint of a pool that has read everything up to and
@@ -103,10 +124,7 @@ func (t *Tracker) Snapshot(position uint64) wire.Checkpoint {
 	if first, ok := t.Oldest(); ok {
 		cp.Floor = first - 1
 		prev := first
-		for _, m := range t.queue[1:] {
-			if m.done {
-				continue
-			}
+		for m := t.first.next; m != nil; m = m.next {
 			cp.Ranges = appendRange(cp.Ranges, prev+1, m.seq-1)
 			prev = m.seq
 		}

@@ -1,5 +1,3 @@
-// Package event is one event of a store inside an emitter: read once, shared
-// by every subscription that gets it, never copied and never changed.
 package event
 
 import (
@@ -26,6 +24,7 @@ type Event struct {
 
 	doc    *pattern.Document
 	fields []Field
+	size   int
 }
 
 // Field is one header of a delivery.
@@ -48,6 +47,7 @@ func New(store string, seq uint64, at time.Time, msg Message) *Event {
 		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
 	}
 	e.Type, e.Stream = typeAndStream(e.Subject, e.Header)
+	e.size = e.measure()
 	return e
 }
 
@@ -65,17 +65,16 @@ func typeAndStream(subject string, h nats.Header) (typ, stream string) {
 }
 
 // lookup finds a header whatever the case of its name: NATS keeps the case
-// that the publisher wrote.
-func lookup(h nats.Header, name string) (string, bool) {
-	if v, ok := h[name]; ok && len(v) > 0 {
-		return v[0], true
-	}
+// that the publisher wrote. Of names that differ in case alone the first in
+// byte order counts, as it does in patterns.
+func lookup(h nats.Header, name string) (value string, ok bool) {
+	var found string
 	for k, v := range h {
-		if len(k) == len(name) && len(v) > 0 && strings.EqualFold(k, name) {
-			return v[0], true
+		if len(k) == len(name) && len(v) > 0 && (!ok || k < found) && strings.EqualFold(k, name) {
+			found, value, ok = k, v[0], true
 		}
 	}
-	return "", false
+	return value, ok
 }
 
 // HeaderValue returns the first value of the header, whatever the case of its
@@ -140,7 +139,9 @@ func hasPrefixFold(s, prefix string) bool {
 func (e *Event) Fields() []Field { return e.fields }
 
 // Size is about what the event holds in memory, in bytes.
-func (e *Event) Size() int {
+func (e *Event) Size() int { return e.size }
+
+func (e *Event) measure() int {
 	n := len(e.Data) + len(e.Subject) + 256
 	for k, vs := range e.Header {
 		n += len(k) + 48

@@ -1,7 +1,3 @@
-// Package match decides which subscriptions of a store an event goes to.
-//
-// A Matcher is one subscription's selector, ready to be asked. An Index holds
-// many and finds those that match without asking each.
 package match
 
 import (
@@ -26,9 +22,9 @@ type Matcher struct {
 
 // Compile returns the matcher of a selector.
 func Compile(s wire.Selector) (*Matcher, error) {
-	m := &Matcher{types: s.ByEventType}
-	if len(s.ByStream) > 0 && !slices.Contains(s.ByStream, wire.AllStreams) && !slices.Contains(s.ByStream, ">") {
-		m.subjects = s.ByStream
+	m := &Matcher{types: distinct(s.ByEventType)}
+	if !slices.Contains(s.ByStream, wire.AllStreams) && !slices.Contains(s.ByStream, ">") {
+		m.subjects = distinct(s.ByStream)
 	}
 	var err error
 	if len(s.ByEventPattern) > 0 {
@@ -42,6 +38,12 @@ func Compile(s wire.Selector) (*Matcher, error) {
 		}
 	}
 	return m, nil
+}
+
+// distinct returns the strings in order, each once; nil if there are none.
+func distinct(list []string) []string {
+	list = slices.Sorted(slices.Values(list))
+	return slices.Compact(list)
 }
 
 // Match reports whether all members of the selector hold for e.
@@ -97,76 +99,88 @@ func SubjectMatches(filter, subject string) bool {
 //
 // An Index is not safe for concurrent use.
 type Index[K comparable] struct {
-	matchers map[K]*Matcher
-	patterns pattern.Index[K]
-	types    map[string][]K
-	subjects *gsl.GenericSublist[K]
-	all      []K
+	entries  map[K]*entry[K]
+	patterns pattern.Index[*entry[K]]
+	types    map[string][]*entry[K]
+	subjects *gsl.GenericSublist[*entry[K]]
+	all      []*entry[K]
 	found    []K
+	round    uint64 // counts the events that were looked up
+}
+
+// entry is one subscription in the index.
+type entry[K comparable] struct {
+	key     K
+	matcher *Matcher
+	round   uint64 // the last one that it was found in
 }
 
 // NewIndex returns an empty index.
 func NewIndex[K comparable]() *Index[K] {
 	return &Index[K]{
-		matchers: map[K]*Matcher{},
-		types:    map[string][]K{},
-		subjects: gsl.NewSublist[K](),
+		entries:  map[K]*entry[K]{},
+		types:    map[string][]*entry[K]{},
+		subjects: gsl.NewSublist[*entry[K]](),
 	}
 }
 
 // Len is the number of subscriptions in the index.
-func (x *Index[K]) Len() int { return len(x.matchers) }
+func (x *Index[K]) Len() int { return len(x.entries) }
 
 // Has reports whether k is in the index.
 func (x *Index[K]) Has(k K) bool {
-	_, ok := x.matchers[k]
+	_, ok := x.entries[k]
 	return ok
 }
 
 // Keys calls f for each subscription in the index, which f may remove.
 func (x *Index[K]) Keys(f func(K)) {
-	for k := range x.matchers {
+	for k := range x.entries {
 		f(k)
 	}
 }
 
-// Add puts k into the index, in place of what stood there under k.
+// Add puts k into the index, in place of what stood there under k. After an
+// error k is not in it.
 func (x *Index[K]) Add(k K, m *Matcher) error {
 	x.Remove(k)
+	e := &entry[K]{key: k, matcher: m}
 	switch ps := m.patterns(); {
 	case len(ps) > 0:
-		x.patterns.Add(k, ps...)
+		x.patterns.Add(e, ps...)
 	case m.types != nil:
 		for _, t := range m.types {
-			x.types[t] = append(x.types[t], k)
+			x.types[t] = append(x.types[t], e)
 		}
 	case m.subjects != nil:
 		for i, s := range m.subjects {
-			if err := x.subjects.Insert(s, k); err != nil {
+			if err := x.subjects.Insert(s, e); err != nil {
 				for _, done := range m.subjects[:i] {
-					_ = x.subjects.Remove(done, k) // it was just inserted
+					_ = x.subjects.Remove(done, e) // it was just inserted
 				}
 				return fmt.Errorf("index subject filter %q: %w", s, err)
 			}
 		}
 	default:
-		x.all = append(x.all, k)
+		x.all = append(x.all, e)
 	}
-	x.matchers[k] = m
+	x.entries[k] = e
 	return nil
 }
 
 // Remove takes k out of the index; it may be absent.
 func (x *Index[K]) Remove(k K) {
-	m, ok := x.matchers[k]
+	e, ok := x.entries[k]
 	if !ok {
 		return
 	}
-	delete(x.matchers, k)
-	drop := func(ks []K) []K { return slices.DeleteFunc(ks, func(o K) bool { return o == k }) }
-	switch {
+	delete(x.entries, k)
+	drop := func(es []*entry[K]) []*entry[K] {
+		return slices.DeleteFunc(es, func(o *entry[K]) bool { return o == e })
+	}
+	switch m := e.matcher; {
 	case len(m.patterns()) > 0:
-		x.patterns.Remove(k)
+		x.patterns.Remove(e)
 	case m.types != nil:
 		for _, t := range m.types {
 			if x.types[t] = drop(x.types[t]); len(x.types[t]) == 0 {
@@ -175,7 +189,7 @@ func (x *Index[K]) Remove(k K) {
 		}
 	case m.subjects != nil:
 		for _, s := range m.subjects {
-			_ = x.subjects.Remove(s, k) // present, since Add put it there
+			_ = x.subjects.Remove(s, e) // present, since Add put it there
 		}
 	default:
 		x.all = drop(x.all)
@@ -185,29 +199,30 @@ func (x *Index[K]) Remove(k K) {
 // Match returns the subscriptions that e goes to, each once, in no particular
 // order. The slice is valid until the next call.
 func (x *Index[K]) Match(e *event.Event) []K {
-	x.found = append(x.found[:0], x.all...)
-	if len(x.types) > 0 {
-		for _, k := range x.types[e.Type] {
-			x.consider(k, e)
-		}
+	x.round++
+	x.found = x.found[:0]
+	for _, n := range x.all {
+		x.found = append(x.found, n.key)
+	}
+	for _, n := range x.types[e.Type] {
+		x.consider(n, e)
 	}
 	if x.subjects.Count() > 0 {
-		from := len(x.found)
-		x.subjects.Match(e.Subject, func(k K) {
-			// A subscription whose filters overlap is found once for each.
-			if !slices.Contains(x.found[from:], k) || len(x.matchers[k].subjects) == 1 {
-				x.found = append(x.found, k)
+		x.subjects.Match(e.Subject, func(n *entry[K]) {
+			if n.round != x.round { // it is found once for each of its filters
+				n.round = x.round
+				x.found = append(x.found, n.key)
 			}
 		})
 	}
 	if x.patterns.Len() > 0 {
-		x.patterns.Match(e.Document(), func(k K) { x.consider(k, e) })
+		x.patterns.Match(e.Document(), func(n *entry[K]) { x.consider(n, e) })
 	}
 	return x.found
 }
 
-func (x *Index[K]) consider(k K, e *event.Event) {
-	if x.matchers[k].matchEnvelope(e) {
-		x.found = append(x.found, k)
+func (x *Index[K]) consider(n *entry[K], e *event.Event) {
+	if n.matcher.matchEnvelope(e) {
+		x.found = append(x.found, n.key)
 	}
 }

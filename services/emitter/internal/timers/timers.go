@@ -1,4 +1,3 @@
-// Package timers wakes pools at the times they ask for, from one goroutine.
 package timers
 
 import (

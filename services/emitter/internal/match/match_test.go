@@ -1,0 +1,248 @@
+package match_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server/gsl"
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/match"
+)
+
+type message struct {
+	subject string
+	header  nats.Header
+	data    string
+}
+
+func (m message) Subject() string      { return m.subject }
+func (m message) Headers() nats.Header { return m.header }
+func (m message) Data() []byte         { return []byte(m.data) }
+
+func newEvent(subject string, header nats.Header, data string) *event.Event {
+	return event.New("S", 1, time.Unix(0, 0), message{subject, header, data})
+}
+
+func compile(t interface{ Fatal(...any) }, s wire.Selector) *match.Matcher {
+	m, err := match.Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestAllMembersOfASelectorMustHold(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		sel         wire.Selector
+		json, plain bool // whether the event with headers and a JSON payload matches, and the one without
+	}{
+		{"a filter", wire.Selector{ByStream: wire.StringList{"github.*.opened"}}, true, true},
+		{"any of several filters", wire.Selector{ByStream: wire.StringList{"x.>", "github.>"}}, true, true},
+		{"none of several filters", wire.Selector{ByStream: wire.StringList{"x.>", "github.a"}}, false, false},
+		{"$all", wire.Selector{ByStream: wire.StringList{"$all"}}, true, true},
+		{"$all beside others", wire.Selector{ByStream: wire.StringList{"x", "$all"}}, true, true},
+		{">", wire.Selector{ByStream: wire.StringList{">"}}, true, true},
+		{"a type", wire.Selector{ByEventType: wire.StringList{"closed", "opened"}}, true, true},
+		{"another type", wire.Selector{ByEventType: wire.StringList{"open"}}, false, false},
+		{"type and another filter", wire.Selector{ByStream: wire.StringList{"x.>"}, ByEventType: wire.StringList{"opened"}}, false, false},
+		{"payload", wire.Selector{ByEventPayload: json.RawMessage(`{"n":1}`)}, true, false},
+		{"absence in a payload needs a payload", wire.Selector{ByEventPayload: json.RawMessage(`{"m":[{"exists":false}]}`)}, true, false},
+		{"event pattern", wire.Selector{ByEventPattern: json.RawMessage(`{"headers":{"x-region":["eu"]}}`)}, true, false},
+		{"both patterns", wire.Selector{ByEventPattern: json.RawMessage(`{"type":"opened"}`), ByEventPayload: json.RawMessage(`{"n":2}`)}, false, false},
+		{"pattern and another type", wire.Selector{ByEventType: wire.StringList{"x"}, ByEventPattern: json.RawMessage(`{"type":"opened"}`)}, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := compile(t, tt.sel)
+			x := match.NewIndex[int]()
+			if err := x.Add(7, m); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []struct {
+				e    *event.Event
+				want bool
+			}{
+				{newEvent("github.a.opened", nats.Header{"X-Region": {"eu"}}, `{"n":1}`), tt.json},
+				{newEvent("github.a.opened", nil, "no JSON"), tt.plain},
+			} {
+				if got := m.Match(c.e); got != c.want {
+					t.Errorf("Match(%s) = %v, want %v", c.e.Data, got, c.want)
+				}
+				if got := len(x.Match(c.e)) == 1; got != c.want {
+					t.Errorf("index finds %s: %v, want %v", c.e.Data, got, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestABadPatternIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		sel  wire.Selector
+		want string
+	}{
+		{wire.Selector{ByEventPattern: json.RawMessage(`{"nosuch":1}`)}, "selector.by_event_pattern"},
+		{wire.Selector{ByEventPayload: json.RawMessage(`{"n":[{"nosuch":1}]}`)}, "selector.by_event_payload"},
+	} {
+		if _, err := match.Compile(tt.sel); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Compile = %v, want an error that names %s", err, tt.want)
+		}
+	}
+}
+
+func TestABadFilterLeavesNothingInTheIndex(t *testing.T) {
+	t.Parallel()
+	x := match.NewIndex[int]()
+	if err := x.Add(1, compile(t, wire.Selector{ByStream: wire.StringList{"a.b", "b..c"}})); err == nil {
+		t.Fatal("a filter with an empty token was taken")
+	}
+	if got := x.Match(newEvent("a.b", nil, "")); len(got) != 0 || x.Has(1) || x.Len() != 0 {
+		t.Errorf("found %v, has %v, len %d", got, x.Has(1), x.Len())
+	}
+}
+
+func subject(wild bool) *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		tokens := []string{"a", "b", "cc", "*x"}
+		if wild {
+			tokens = append(tokens, "*", "*")
+		}
+		ts := rapid.SliceOfN(rapid.SampledFrom(tokens), 1, 4).Draw(t, "tokens")
+		if wild && rapid.IntRange(0, 2).Draw(t, "full") == 0 {
+			ts = append(ts, ">")
+		}
+		return strings.Join(ts, ".")
+	})
+}
+
+func TestSubjectMatchesAgreesWithTheServer(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		filter, literal := subject(true).Draw(t, "filter"), subject(false).Draw(t, "subject")
+		list := gsl.NewSublist[int]()
+		if err := list.Insert(filter, 1); err != nil {
+			t.Fatal(err)
+		}
+		want := false
+		list.Match(literal, func(int) { want = true })
+		if got := match.SubjectMatches(filter, literal); got != want {
+			t.Fatalf("SubjectMatches(%q, %q) = %v, want %v", filter, literal, got, want)
+		}
+	})
+}
+
+func selector() *rapid.Generator[wire.Selector] {
+	return rapid.Custom(func(t *rapid.T) wire.Selector {
+		var s wire.Selector
+		if rapid.Bool().Draw(t, "by_stream") {
+			s.ByStream = rapid.SliceOfN(rapid.OneOf(subject(true), rapid.Just("$all"), rapid.Just("a.>"), rapid.Just("a.*")), 1, 4).Draw(t, "filters")
+		}
+		if rapid.Bool().Draw(t, "by_event_type") {
+			s.ByEventType = rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "cc", "t"}), 1, 3).Draw(t, "types")
+		}
+		if rapid.IntRange(0, 2).Draw(t, "by_event_pattern") == 0 {
+			s.ByEventPattern = json.RawMessage(rapid.SampledFrom([]string{
+				`{"type":["a","t"]}`, `{"headers":{"k":["v"]}}`, `{"subject":[{"prefix":"a."}]}`,
+				`{"headers":{"k":[{"exists":false}]}}`, `{"data":{"n":1}}`, `{"$or":[{"type":"b"},{"data":{"n":2}}]}`,
+			}).Draw(t, "event pattern"))
+		}
+		if rapid.IntRange(0, 2).Draw(t, "by_event_payload") == 0 {
+			s.ByEventPayload = json.RawMessage(rapid.SampledFrom([]string{
+				`{"n":[1,2]}`, `{"n":[{"numeric":[">",1]}]}`, `{"m":[{"exists":false}]}`, `{"n":1,"s":["x","y"]}`,
+			}).Draw(t, "payload pattern"))
+		}
+		return s
+	})
+}
+
+func anyEvent() *rapid.Generator[*event.Event] {
+	return rapid.Custom(func(t *rapid.T) *event.Event {
+		h := nats.Header{}
+		if rapid.Bool().Draw(t, "ce-type") {
+			h["ce-type"] = []string{rapid.SampledFrom([]string{"a", "t"}).Draw(t, "type")}
+		}
+		if rapid.Bool().Draw(t, "header") {
+			h["K"] = []string{rapid.SampledFrom([]string{"v", "w"}).Draw(t, "value")}
+		}
+		data := rapid.SampledFrom([]string{`{"n":1}`, `{"n":2,"s":"x"}`, `{"n":1.0,"s":"y","m":null}`, `{}`, `no JSON`, ``}).Draw(t, "data")
+		return newEvent(subject(false).Draw(t, "subject"), h, data)
+	})
+}
+
+// TestTheIndexAgreesWithAskingEach also adds, replaces and removes between events.
+func TestTheIndexAgreesWithAskingEach(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		x := match.NewIndex[int]()
+		all := map[int]*match.Matcher{}
+		key := rapid.IntRange(0, 9)
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				k, m := key.Draw(t, "key"), compile(t, selector().Draw(t, "selector"))
+				if err := x.Add(k, m); err != nil {
+					t.Fatal(err)
+				}
+				all[k] = m
+			},
+			"remove": func(t *rapid.T) {
+				k := key.Draw(t, "key")
+				x.Remove(k)
+				delete(all, k)
+			},
+			"remove some of all": func(t *rapid.T) {
+				x.Keys(func(k int) {
+					if k%3 == 0 {
+						x.Remove(k)
+						delete(all, k)
+					}
+				})
+			},
+			"match": func(t *rapid.T) {
+				e := anyEvent().Draw(t, "event")
+				var want []int
+				for k, m := range all {
+					if m.Match(e) {
+						want = append(want, k)
+					}
+				}
+				got := slices.Clone(x.Match(e))
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Fatalf("%s %v %s goes to %v, want %v", e.Subject, e.Header, e.Data, got, want)
+				}
+			},
+			"": func(t *rapid.T) {
+				if x.Len() != len(all) {
+					t.Fatalf("len = %d, want %d", x.Len(), len(all))
+				}
+			},
+		})
+	})
+}
+
+// BenchmarkIndex1000Filters is an event that all of 1000 subscriptions get.
+func BenchmarkIndex1000Filters(b *testing.B) {
+	x := match.NewIndex[int]()
+	for k := range 1000 {
+		if err := x.Add(k, compile(b, wire.Selector{ByStream: wire.StringList{"a.>"}})); err != nil {
+			b.Fatal(err)
+		}
+	}
+	e := newEvent("a.b", nil, "")
+	for b.Loop() {
+		if len(x.Match(e)) != 1000 {
+			b.Fatal("not all were found")
+		}
+	}
+}
