@@ -1,0 +1,364 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/match"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testStore = "EVENTS"
+
+// env is a store, and readers for it.
+type env struct {
+	t      *testing.T
+	js     jetstream.JetStream
+	set    *Set
+	budget *pool.Budget
+	timers *timers.Timers
+	paused chan wire.Gap
+}
+
+func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
+	t.Helper()
+	srv := natstest.Start(t)
+	js := srv.JetStream()
+	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 16)}
+	cfg.Name, cfg.Subjects = testStore, []string{"e.>"}
+	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	e.set = NewSet(Config{JetStream: js, Log: zerolog.Nop(), MaxReaders: 4,
+		Paused: func(_ string, g wire.Gap) { e.paused <- g }})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = e.set.Run(ctx) })
+	wg.Go(func() { _ = e.timers.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return e
+}
+
+// publish stores n more events, spread over ten subjects.
+func (e *env) publish(n int) {
+	e.t.Helper()
+	for i := range n {
+		if _, err := e.js.PublishMsgAsync(&nats.Msg{Subject: fmt.Sprintf("e.%d.made", i%10), Data: []byte("{}")}); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	select {
+	case <-e.js.PublishAsyncComplete():
+	case <-time.After(20 * time.Second):
+		e.t.Fatal("events not stored in 20 s")
+	}
+}
+
+// subscriber is a pool and whoever listens to it: it answers deliveries in the
+// order of their coming while its gate is open.
+type subscriber struct {
+	env    *env
+	filter string
+	pool   *pool.Pool
+	queue  chan delivery
+	gate   chan struct{} // closed: open
+	open   sync.Once
+	stop   chan struct{}
+	wg     sync.WaitGroup
+
+	mu   sync.Mutex
+	seqs []uint64
+}
+
+func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(*wire.Spec)) *subscriber {
+	e.t.Helper()
+	s := &subscriber{env: e, filter: filter, queue: make(chan delivery, 1<<16), gate: make(chan struct{}), stop: make(chan struct{})}
+	if !slow {
+		s.release()
+	}
+	spec := subscription.Default()
+	spec.Store = testStore
+	spec.Selector.ByStream = wire.StringList{filter}
+	spec.Deliver = wire.Deliver{Subject: "to." + name, Mode: wire.ModeAck}
+	spec.OrderBy = wire.OrderBy{Kind: wire.OrderToken, Token: 1} // one lane: everything in order
+	if edit != nil {
+		edit(&spec)
+	}
+	var err error
+	s.pool, err = pool.New(pool.Config{
+		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
+		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
+		Publisher: s, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
+		Notify: func(string, string, map[string]any) {}, Moved: func() {},
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	s.wg.Go(s.answer)
+	e.t.Cleanup(s.end)
+	return s
+}
+
+// delivery is what a subscriber keeps of a message, which is the pool's.
+type delivery struct{ seq, reply string }
+
+// PublishMsg takes a delivery.
+func (s *subscriber) PublishMsg(m *nats.Msg) error {
+	s.queue <- delivery{m.Header.Get(wire.HeaderSequence), m.Reply}
+	return nil
+}
+
+func (s *subscriber) answer() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.gate:
+		}
+		select {
+		case <-s.stop:
+			return
+		case d := <-s.queue:
+			seq, err := strconv.ParseUint(d.seq, 10, 64)
+			if err != nil {
+				s.env.t.Error(err)
+			}
+			s.mu.Lock()
+			s.seqs = append(s.seqs, seq)
+			s.mu.Unlock()
+			s.pool.Answer(strings.TrimPrefix(d.reply, "answers."), nil, false)
+		}
+	}
+}
+
+func (s *subscriber) release() { s.open.Do(func() { close(s.gate) }) }
+
+func (s *subscriber) end() {
+	s.env.set.Detach(testStore, s.pool)
+	s.pool.Close()
+	close(s.stop)
+	s.wg.Wait()
+}
+
+func (s *subscriber) attach() { s.env.set.Attach(testStore, s.pool, time.Time{}, 1) }
+
+// got fails unless exactly the events that match, after floor and up to last,
+// came, in order.
+func (s *subscriber) got(floor, last uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var want []uint64
+	for seq := floor + 1; seq <= last; seq++ {
+		if match.SubjectMatches(s.filter, fmt.Sprintf("e.%d.made", (seq-1)%10)) {
+			want = append(want, seq)
+		}
+	}
+	for i, seq := range s.seqs {
+		if i >= len(want) || seq != want[i] {
+			return fmt.Errorf("%s: delivery %d is sequence %d, which is a repeat, a gap or not asked for", s.pool.Name(), i, seq)
+		}
+	}
+	if len(s.seqs) < len(want) {
+		return fmt.Errorf("%s: %d of %d events came", s.pool.Name(), len(s.seqs), len(want))
+	}
+	return nil
+}
+
+type noParker struct{}
+
+func (noParker) Park(pool.Parked, func()) bool { return false }
+
+// Publishing in multiples of ten keeps sequence and subject in step, which the
+// expectations rest on.
+func TestPoolsMoveBetweenReadersWithoutGapOrRepeat(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{1, 2, 3} {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+			e.publish(3000)
+			type started struct {
+				*subscriber
+				floor uint64
+			}
+			var all []started
+			last := uint64(3000)
+			filters := []string{">", "e.*.made", "e.3.>", "e.7.made", "e.0.made"}
+			for i := range 12 {
+				floor := rnd.Uint64N(last + 1)
+				s := e.subscribe(fmt.Sprintf("s%d", i), filters[rnd.IntN(len(filters))], floor, rnd.IntN(3) == 0, nil)
+				s.attach()
+				all = append(all, started{s, floor})
+				n := 10 * (1 + rnd.IntN(200))
+				e.publish(n)
+				last += uint64(n)
+				if rnd.IntN(3) == 0 {
+					all[rnd.IntN(len(all))].release()
+				}
+			}
+			for _, s := range all {
+				s.release()
+			}
+			for _, s := range all {
+				natstest.Await(t, "all events of "+s.pool.Name(), func() error { return s.got(s.floor, last) })
+				natstest.Await(t, s.pool.Name()+" is live", func() error {
+					if st, _ := s.pool.State(); st != wire.PoolLive {
+						return fmt.Errorf("%s is %s at %d of %d", s.pool.Name(), st, s.pool.Position(), last)
+					}
+					return nil
+				})
+			}
+			e.publish(100) // now all read at the head
+			for _, s := range all {
+				natstest.Await(t, "the last events of "+s.pool.Name(), func() error { return s.got(s.floor, last+100) })
+				if cp := s.pool.Checkpoint(); cp.Floor > last+100 || len(cp.Ranges) > 0 && cp.Floor == last+100 {
+					t.Errorf("%s: checkpoint %v beyond the store's end %d", s.pool.Name(), cp, last+100)
+				}
+			}
+		})
+	}
+}
+
+func TestASlowPoolLeavesTheHeadAndHoldsNobodyBack(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	fast := e.subscribe("fast", ">", 0, false, nil)
+	slow := e.subscribe("slow", ">", 0, true, nil)
+	fast.attach()
+	slow.attach()
+	e.publish(20_000)
+	natstest.Await(t, "the fast one has everything", func() error { return fast.got(0, 20_000) })
+	if n := slow.pool.Status().Pending; n == 0 || n > 5000 {
+		t.Errorf("the slow pool holds %d events, want some, and far fewer than 20,000", n)
+	}
+	slow.release()
+	natstest.Await(t, "the slow one catches up", func() error { return slow.got(0, 20_000) })
+}
+
+func TestAPoolArrivesAtTheHeadAlthoughTheLastEventsWereDeleted(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(100)
+	stream, err := e.js.Stream(t.Context(), testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(91); seq <= 100; seq++ {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := e.subscribe("s", ">", 0, false, nil)
+	s.attach()
+	natstest.Await(t, "live", func() error {
+		if st, _ := s.pool.State(); st != wire.PoolLive {
+			return fmt.Errorf("%s at %d", st, s.pool.Position())
+		}
+		return s.got(0, 90)
+	})
+	if s.pool.Gap() != nil {
+		t.Errorf("deleted events were taken for a gap: %+v", s.pool.Gap())
+	}
+}
+
+func TestAGapIsNamedAndPassed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 50})
+	e.publish(100)
+	s := e.subscribe("s", ">", 20, false, nil)
+	s.attach()
+	natstest.Await(t, "the events that are left", func() error { return s.got(50, 100) })
+	if g := s.pool.Gap(); g == nil || g.From != 21 || g.To != 50 {
+		t.Errorf("gap = %+v, want 21 to 50", g)
+	}
+}
+
+func TestAPoolThatIsToPauseAtAGapGetsNothingAfterIt(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 50})
+	e.publish(100)
+	s := e.subscribe("s", ">", 20, false, func(spec *wire.Spec) { spec.OnGap = wire.GapPause })
+	s.attach()
+	select {
+	case g := <-e.paused:
+		if g.From != 21 || g.To != 50 {
+			t.Errorf("gap = %+v, want 21 to 50", g)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("not paused in 10 s")
+	}
+	if err := s.got(20, 20); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeletedEventsArePassedByAPoolThatPausesAtGaps(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(100)
+	stream, err := e.js.Stream(t.Context(), testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteMsg(t.Context(), 50); err != nil {
+		t.Fatal(err)
+	}
+	s := e.subscribe("s", ">", 0, false, func(spec *wire.Spec) { spec.OnGap = wire.GapPause })
+	s.attach()
+	natstest.Await(t, "what is left", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n := len(s.seqs); n != 99 || s.seqs[n-1] != 100 {
+			return fmt.Errorf("%d events came", n)
+		}
+		return nil
+	})
+}
+
+func TestAStoreThatIsGoneOrAnotherIsLost(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(100)
+	s := e.subscribe("s", ">", 0, false, nil)
+	s.attach()
+	natstest.Await(t, "everything", func() error { return s.got(0, 100) })
+	lost := func() error {
+		if st, why := s.pool.State(); st != wire.PoolStoreLost {
+			return fmt.Errorf("state %s (%s)", st, why)
+		}
+		return nil
+	}
+	if err := e.js.DeleteStream(t.Context(), testStore); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "lost", lost)
+	if _, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	e.publish(10)
+	natstest.Await(t, "still lost: its sequences mean nothing there", func() error {
+		return errors.Join(lost(), s.got(0, 100))
+	})
+	if p := s.pool.Checkpoint(); p.Floor != 100 {
+		t.Errorf("the checkpoint moved to %v", p)
+	}
+}
