@@ -134,7 +134,8 @@ func operator(alternative any) (op string, operand any, ok bool) {
 	if !isObject {
 		return "", nil, false
 	}
-	for op, operand = range o {
+	for name, arg := range o {
+		op, operand = name, arg
 	}
 	return op, operand, true
 }

@@ -17,7 +17,7 @@ import (
 func digest(seed uint64, n int) string {
 	h := sha256.New()
 	for e := range events.Generate(seed, n) {
-		fmt.Fprintf(h, "%s %s %s %q %s\n", e.Subject, e.Type, e.Stream, e.Headers, e.Data)
+		_, _ = fmt.Fprintf(h, "%s %s %s %q %s\n", e.Subject, e.Type, e.Stream, e.Headers, e.Data)
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }

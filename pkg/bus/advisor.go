@@ -89,7 +89,7 @@ func Quarantine(ctx context.Context, js jetstream.JetStream, ns wire.Namespace, 
 	if err != nil {
 		return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)
 	}
-	if max := js.Conn().MaxPayload(); max > 0 && int64(len(body)) > max {
+	if limit := js.Conn().MaxPayload(); limit > 0 && int64(len(body)) > limit {
 		q.JSON = nil // Value has it
 		if body, err = json.Marshal(q); err != nil {
 			return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)

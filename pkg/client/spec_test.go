@@ -34,7 +34,8 @@ func TestSpecSendsOnlyWhatIsSet(t *testing.T) {
 		{"all", client.Spec{Start: client.FromAll()}, `{"start":"all"}`},
 		{"a sequence", client.Spec{Start: client.FromSequence(7)}, `{"start":{"sequence":7}}`},
 		{
-			"a time", client.Spec{Start: client.FromTime(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))},
+			"a time",
+			client.Spec{Start: client.FromTime(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))},
 			`{"start":{"time":"2026-01-02T03:04:05.000000006Z"}}`,
 		},
 		{"order by subject", client.Spec{OrderBy: client.OrderBySubject()}, `{"order_by":"subject"}`},
@@ -42,7 +43,8 @@ func TestSpecSendsOnlyWhatIsSet(t *testing.T) {
 		{"order by token", client.Spec{OrderBy: client.OrderByToken(2)}, `{"order_by":{"token":2}}`},
 		{"order by header", client.Spec{OrderBy: client.OrderByHeader("h")}, `{"order_by":{"header":"h"}}`},
 		{
-			"a pattern of Go values", client.Spec{Selector: client.Selector{ByEventPayload: map[string]any{"a": []int{1}}}},
+			"a pattern of Go values",
+			client.Spec{Selector: client.Selector{ByEventPayload: map[string]any{"a": []int{1}}}},
 			`{"selector":{"by_event_payload":{"a":[1]}}}`,
 		},
 	} {

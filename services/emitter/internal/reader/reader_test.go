@@ -47,8 +47,10 @@ func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
 	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	e.set = NewSet(Config{JetStream: js, Log: zerolog.Nop(), MaxReaders: 4,
-		Paused: func(_ string, g wire.Gap) { e.paused <- g }})
+	e.set = NewSet(Config{
+		JetStream: js, Log: zerolog.Nop(), MaxReaders: 4,
+		Paused: func(_ string, g wire.Gap) { e.paused <- g },
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.set.Run(ctx) })

@@ -233,4 +233,3 @@ func (s *Store) closeAll() {
 		r.close()
 	}
 }
-

@@ -46,7 +46,7 @@ func TestAncestorDefect4AttemptsCountAndStopAtTheLimit(t *testing.T) {
 			if got := sweep(b); got != want {
 				t.Errorf("sweep %d: %s, want %s", i, got, want)
 			}
-			time.Sleep(2 * time.Second)
+			<-time.After(2 * time.Second) // in the bubble
 		}
 		b.Forget(ref) // the issue cleared
 		if got := sweep(b); got != "attempt 1" {
@@ -71,17 +71,17 @@ func TestABookThatIsReadBackGoesOnCounting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := NewBook(limits, nil)
 		sweep(old)
-		time.Sleep(limits.Delay)
+		<-time.After(limits.Delay) // in the bubble
 		sweep(old)
 		b := NewBook(limits, map[check.Ref]Entry{ref: old.Entry(ref)})
 		if got := sweep(b); got != "wait 5s" {
 			t.Errorf("at once: %s, want wait 5s", got)
 		}
-		time.Sleep(limits.Delay)
+		<-time.After(limits.Delay) // in the bubble
 		if got := sweep(b); got != "attempt 3" {
 			t.Errorf("after the delay: %s, want attempt 3", got)
 		}
-		time.Sleep(limits.Delay)
+		<-time.After(limits.Delay) // in the bubble
 		sweep(b)
 		b = NewBook(limits, map[check.Ref]Entry{ref: b.Entry(ref)})
 		if got := sweep(b); got != "given up" {
