@@ -73,11 +73,12 @@ func (s *switchable) stop() {
 func (s *switchable) off() { s.stop(); s.run(false) }
 func (s *switchable) on()  { s.stop(); s.run(true) }
 
-// awaitAnswers waits until the registry is reachable, whatever it answers.
+// awaitAnswers waits until the registry is reachable, by a request for which it
+// does not need JetStream.
 func (s *switchable) awaitAnswers() {
 	s.tb.Helper()
 	natstest.Await(s.tb, "the registry to be reachable", func() error {
-		_, err := s.nc.Request(ns.API(wire.VerbGet, "a"), nil, 3*time.Second)
+		_, err := s.nc.Request(ns.API(wire.VerbGet, "a"), []byte("no JSON"), time.Second)
 		return err
 	})
 }

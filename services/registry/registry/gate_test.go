@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(zerolog.Nop())
+		var calls []time.Time
+		fail := func(context.Context) error {
+			calls = append(calls, time.Now())
+			return nats.ErrNoResponders
+		}
+		const step = 10 * time.Millisecond
+		for range int(time.Minute / step) { // a request every 10 ms for a minute
+			if err := g.do(t.Context(), fail); !errors.Is(err, errAway) || !errors.Is(err, errNotSent) {
+				t.Fatalf("err = %v", err)
+			}
+			time.Sleep(step)
+		}
+		if n := len(calls); n < 10 || n > 40 {
+			t.Errorf("%d of 6000 calls got through, want 10 to 40", n)
+		}
+		early, late := calls[gateFailures].Sub(calls[gateFailures-1]), calls[len(calls)-1].Sub(calls[len(calls)-2])
+		if early > time.Second || late < 2*time.Second || late > 8*time.Second {
+			t.Errorf("probes %v apart at first and %v in the end", early, late)
+		}
+		g.hurry()
+		time.Sleep(minProbeWait) // the breaker's own pause
+		if err := g.do(t.Context(), func(context.Context) error { return nil }); err != nil {
+			t.Errorf("probe after a reconnect: %v", err)
+		}
+		if err := g.do(t.Context(), func(context.Context) error { return jetstream.ErrStreamNotFound }); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("open gate: %v", err)
+		}
+	})
+}
+
+func TestTheGateCutsCallsShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(zerolog.Nop())
+		began := time.Now()
+		err := g.do(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		if took := time.Since(began); took != callTimeout || !errors.Is(err, errAway) || errors.Is(err, errNotSent) {
+			t.Errorf("%v after %v, want an unknown outcome after %v", err, took, callTimeout)
+		}
+		// Callers with hardly any time left, or that gave up, prove nothing.
+		for range 10 * gateFailures {
+			ctx, cancel := context.WithTimeout(t.Context(), fairTimeout/2)
+			_ = g.do(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			cancel()
+			_ = g.do(t.Context(), func(context.Context) error { return context.Canceled })
+		}
+		if err := g.do(t.Context(), func(context.Context) error { return nil }); err != nil {
+			t.Errorf("the gate shut without a reason: %v", err)
+		}
+		if err := g.do(t.Context(), func(context.Context) error { return jetstream.ErrKeyNotFound }); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			t.Errorf("answers count as failures: %v", err)
+		}
+	})
+}
+
+func TestTheGateOpensByItselfWithoutRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(zerolog.Nop())
+		ctx, cancel := context.WithCancel(t.Context())
+		back := time.Now().Add(20 * time.Second)
+		told := make(chan bool, 8)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- g.run(ctx, func(context.Context) error {
+				if time.Now().Before(back) {
+					return nats.ErrNoResponders
+				}
+				return nil
+			}, func(open bool) { told <- open })
+		}()
+		for range gateFailures {
+			_ = g.do(ctx, func(context.Context) error { return nats.ErrNoResponders })
+		}
+		if <-told {
+			t.Error("told of opening first")
+		}
+		if !<-told {
+			t.Error("told of shutting twice")
+		}
+		if late := time.Since(back); late > 2*maxProbeWait {
+			t.Errorf("open %v after it could have been", late)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
