@@ -1,0 +1,159 @@
+package emitter
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// setup stores an entry that is owned by owner, and a holding of ours that
+// believes it is at that revision.
+func setup(t *testing.T, owner string) (*natstest.KV, *subscription.Pools, *holding) {
+	t.Helper()
+	kv := natstest.NewKV(time.Hour)
+	pools, h := setupIn(t, kv, owner)
+	return kv, pools, h
+}
+
+func setupIn(t *testing.T, kv jetstream.KeyValue, owner string) (*subscription.Pools, *holding) {
+	t.Helper()
+	pools := subscription.NewPools(kv)
+	entry := wire.Pool{Schema: 1, Name: "s", UID: "u", Owner: owner, Epoch: 3, ObservedGeneration: 1, UpdatedAt: time.Now().UTC()}
+	rev, err := pools.Write(t.Context(), &entry, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pools, &holding{name: "s", me: "me", entry: entry, rev: rev}
+}
+
+func floorOf(t *testing.T, pools *subscription.Pools) (uint64, string) {
+	t.Helper()
+	p, _, err := pools.Get(t.Context(), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Checkpoint.Floor, p.Owner
+}
+
+func at(h *holding, floor uint64) wire.Pool {
+	next := h.entry
+	next.Checkpoint.Floor = floor
+	return next
+}
+
+func TestACheckpointThatSomebodyElseOverwroteIsLost(t *testing.T) {
+	t.Parallel()
+	_, pools, h := setup(t, "me")
+	theirs := h.entry
+	theirs.Owner, theirs.Epoch, theirs.Checkpoint.Floor = "other", 4, 7
+	if _, err := pools.Write(t.Context(), &theirs, h.rev); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.write(t.Context(), pools, at(h, 5)); !errors.Is(err, errLost) {
+		t.Errorf("write = %v, want errLost", err)
+	}
+	if floor, owner := floorOf(t, pools); floor != 7 || owner != "other" {
+		t.Errorf("the entry is %s's at floor %d, want other's at 7", owner, floor)
+	}
+}
+
+func TestASeekUnderAnOwnerIsLostToIt(t *testing.T) {
+	t.Parallel()
+	_, pools, h := setup(t, "me")
+	sought := h.entry
+	sought.Owner, sought.Epoch, sought.Checkpoint.Floor = "", 9, 0
+	if _, err := pools.Write(t.Context(), &sought, h.rev); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.write(t.Context(), pools, at(h, 5)); !errors.Is(err, errLost) {
+		t.Errorf("write = %v, want errLost", err)
+	}
+	if floor, _ := floorOf(t, pools); floor != 0 {
+		t.Errorf("floor = %d: the seek was undone", floor)
+	}
+}
+
+func TestAClaimThatComesTooLateUndoesNothing(t *testing.T) {
+	t.Parallel()
+	_, pools, h := setup(t, "dead")
+	// The owner was not dead after all, and has moved on.
+	theirs := h.entry
+	theirs.Checkpoint.Floor = 7
+	if _, err := pools.Write(t.Context(), &theirs, h.rev); err != nil {
+		t.Fatal(err)
+	}
+	claim := h.entry
+	claim.Owner, claim.Epoch = "me", 4
+	if err := h.write(t.Context(), pools, claim); !errors.Is(err, errLost) {
+		t.Errorf("write = %v, want errLost", err)
+	}
+	if floor, owner := floorOf(t, pools); floor != 7 || owner != "dead" {
+		t.Errorf("the entry is %s's at floor %d, want dead's at 7", owner, floor)
+	}
+}
+
+func TestAWriteThatTimedOutButHappenedIsFound(t *testing.T) {
+	t.Parallel()
+	for _, owner := range []string{"me", "dead"} {
+		kv, pools, h := setup(t, owner)
+		failed := false
+		kv.After = func(_ context.Context, op, _ string) error {
+			if op == "update" && !failed {
+				failed = true
+				return context.DeadlineExceeded
+			}
+			return nil
+		}
+		next := at(h, 5)
+		next.Owner, next.Epoch = "me", max(h.entry.Epoch, 3)
+		if err := h.write(t.Context(), pools, next); err != nil {
+			t.Fatalf("owner %s: write = %v", owner, err)
+		}
+		if !failed {
+			t.Fatal("no write was made to time out")
+		}
+		kv.After = nil
+		if err := h.write(t.Context(), pools, at(h, 6)); err != nil {
+			t.Errorf("owner %s: the next write = %v: the revision was not learnt", owner, err)
+		}
+		if floor, _ := floorOf(t, pools); floor != 6 {
+			t.Errorf("owner %s: floor = %d, want 6", owner, floor)
+		}
+	}
+}
+
+func TestAnEntryThatWasDeletedIsLost(t *testing.T) {
+	t.Parallel()
+	kv, err := natstest.Start(t).JetStream().CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "pools"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pools, h := setupIn(t, kv, "me")
+	if err := pools.Delete(t.Context(), "s", h.rev); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.write(t.Context(), pools, at(h, 5)); !errors.Is(err, errLost) {
+		t.Errorf("write = %v, want errLost", err)
+	}
+}
+
+func TestConfigNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	err := Config{DrainTimeout: -1, MaxReaders: 1, EventBytes: 5}.Validate()
+	for _, name := range []string{"SLUICE_DRAIN_TIMEOUT", "SLUICE_MAX_READERS", "SLUICE_EVENT_BYTES"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("Validate = %v, want %s named", err, name)
+		}
+	}
+}
