@@ -19,15 +19,19 @@ const restartDrain = 2 * time.Second
 // act takes the action on a pool. After an error the pool is looked at again.
 func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.View) error {
 	h := s.holding(name)
-	switch a {
-	case claim.Claim:
+	switch {
+	case a == claim.Claim:
 		return s.claim(ctx, name, v)
+	case a == claim.Remove:
+		return s.remove(ctx, name, h, v)
+	case h == nil: // lost since the decision was made
+		return nil
+	}
+	switch a {
 	case claim.Restart:
 		return s.restart(ctx, h, v)
 	case claim.Release:
 		return s.release(ctx, h)
-	case claim.Remove:
-		return s.remove(ctx, name, h, v)
 	case claim.Drop:
 		s.lose(h, "another claim was made")
 	}
@@ -55,6 +59,10 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	s.mu.Lock()
 	s.holdings[name] = h
 	s.mu.Unlock()
+	if !s.session.Valid() {
+		s.forget(h, "the session lapsed during the claim")
+		return nil
+	}
 	from := "nobody"
 	if v.Pool != nil && v.Pool.Owner != "" {
 		from = v.Pool.Owner
@@ -113,28 +121,43 @@ func (s *Service) start(h *holding) error {
 	return nil
 }
 
-// halt stops the pool of a holding, after it has drained for at most the given
-// time, and keeps its checkpoint in the returned entry. h.mu is held.
-func (s *Service) halt(ctx context.Context, h *holding, drain time.Duration) wire.Pool {
-	if h.pool == nil {
-		return h.entry
+// drain takes the pool of a holding off its reader and waits, for at most the
+// given time, for the answers that are out. Checkpoints go on meanwhile.
+func (s *Service) drain(ctx context.Context, h *holding, atMost time.Duration) {
+	h.mu.Lock()
+	p, store := h.pool, h.rec.Spec.Store
+	h.mu.Unlock()
+	if p == nil {
+		return
 	}
-	s.readers.Detach(h.rec.Spec.Store, h.pool)
-	ctx, cancel := context.WithTimeout(ctx, drain)
+	s.readers.Detach(store, p)
+	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
-	h.pool.Drain(ctx)
+	p.Drain(ctx)
+}
+
+// halt ends the pool of a holding and returns the entry as it stood last. h.mu
+// is held.
+func (s *Service) halt(h *holding) wire.Pool {
 	last := h.snapshot()
-	h.pool.Close()
-	s.answers.remove(h.id)
-	h.pool = nil
+	if h.pool != nil {
+		h.pool.Close()
+		s.readers.Detach(h.rec.Spec.Store, h.pool)
+		s.answers.remove(h.id)
+		h.pool = nil
+	}
 	return last
 }
 
 // restart runs a pool by a changed record, under a new epoch.
 func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
+	s.drain(ctx, h, restartDrain)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	last := s.halt(ctx, h, restartDrain)
+	if h.over {
+		return nil
+	}
+	last := s.halt(h)
 	h.entry.Checkpoint, h.entry.Gap = last.Checkpoint, last.Gap
 	next := s.claimed(h, v.Record, v.RecordRevision)
 	if err := h.write(ctx, s.pools, next); err != nil {
@@ -153,12 +176,13 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 
 // release hands a pool over: drain, last checkpoint, no owner.
 func (s *Service) release(ctx context.Context, h *holding) error {
+	s.drain(ctx, h, s.cfg.DrainTimeout)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
 		return nil
 	}
-	next := s.halt(ctx, h, s.cfg.DrainTimeout)
+	next := s.halt(h)
 	next.Owner, next.State, next.Reason = "", wire.PoolReleased, ""
 	if h.rec.Paused {
 		next.State = wire.PoolPaused
@@ -179,7 +203,7 @@ func (s *Service) remove(ctx context.Context, name string, h *holding, v claim.V
 	if h != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		s.halt(ctx, h, 0)
+		s.halt(h)
 		rev = h.rev
 		s.drop(h)
 	}
@@ -207,12 +231,7 @@ func (s *Service) forget(h *holding, why string) {
 	if h.over {
 		return
 	}
-	if h.pool != nil {
-		h.pool.Close()
-		s.readers.Detach(h.rec.Spec.Store, h.pool)
-		s.answers.remove(h.id)
-		h.pool = nil
-	}
+	s.halt(h)
 	s.drop(h)
 	s.tell(wire.AdvPoolLost, h.name, why, map[string]any{"epoch": h.entry.Epoch})
 	s.log.Warn().Str("subscription", h.name).Uint64("epoch", h.entry.Epoch).Str("why", why).Msg("pool lost")
