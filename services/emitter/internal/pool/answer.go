@@ -21,8 +21,10 @@ type token4 struct {
 	attempt int
 }
 
-func (t token4) String() string {
-	b := make([]byte, 0, 32)
+// reply is the reply subject of the delivery.
+func (t token4) reply(prefix string) string {
+	b := make([]byte, 0, 128)
+	b = append(b, prefix...)
 	b = strconv.AppendInt(b, int64(t.slot), 36)
 	b = append(b, '.')
 	b = strconv.AppendUint(b, uint64(t.nonce), 36)
@@ -44,41 +46,42 @@ func parseToken(s string) (token4, error) {
 	return token4{int(slot), uint32(nonce), int(attempt)}, nil
 }
 
-// attemptValues is the header value of an attempt.
-func attemptValues(n int) []string { return []string{strconv.Itoa(n)} }
-
 // Answer takes a subscriber's answer. Token is what followed the pool's
 // AnswerPrefix in the reply subject; nobody says that no one listens there.
-// It reports whether the answer settled the event, now or earlier.
-func (p *Pool) Answer(token string, body []byte, nobody bool) (settledNow bool) {
+// It reports whether the event is settled, by this answer or before it: so an
+// answer that is sent again, because its sender did not hear of the first, has
+// the same result.
+func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
 	t, err := parseToken(token)
 	if err != nil {
 		return false
 	}
-	now := time.Now()
 	p.mu.Lock()
 	if p.closed || t.slot >= len(p.slots) {
 		p.unlock()
 		return false
 	}
 	it := p.slots[t.slot]
-	if it == nil || it.nonce != t.nonce || it.phase == parking {
+	if it == nil || it.nonce != t.nonce {
+		settled = !nobody && p.issued(t.nonce) // else it would still have its slot
+		p.unlock()
+		return settled
+	}
+	if it.phase == parking {
 		p.unlock()
 		return false
 	}
+	now := time.Now()
 	current := it.phase == flying && it.attempts == t.attempt
 	switch {
-	case nobody:
-		if current {
-			p.nobodyListens(it, now)
-		}
-	default:
-		p.present(now)
-		settledNow = p.heard(it, wire.ParseAnswer(body), current, now)
+	case !nobody:
+		p.present()
+		settled = p.heard(it, wire.ParseAnswer(body), current, now)
+	case current:
+		p.nobodyListens(it, now)
 	}
-	p.unlock()
-	p.Flush()
-	return settledNow
+	p.flush(now)
+	return settled
 }
 
 // heard acts on an answer. An ack or a term of an earlier attempt counts: the
@@ -98,9 +101,10 @@ func (p *Pool) heard(it *item, a wire.Answer, current bool, now time.Time) bool 
 		if a.Reason != "" {
 			reason += ": " + a.Reason
 		}
-		p.park(it, reason, now)
+		p.park(it, reason)
 		return true
 	case wire.AnswerWPI:
+		p.stats.extended = now
 		if current {
 			p.flight.remove(it)
 			it.due = now.Add(p.spec.AckWait.Std())
@@ -133,7 +137,7 @@ func (p *Pool) failed(it *item, why string, delay time.Duration, now time.Time) 
 	r := p.spec.Retry
 	if r.MaxAttempts > 0 && it.attempts >= r.MaxAttempts {
 		if p.spec.OnExhausted != wire.ExhaustedBlock {
-			p.park(it, fmt.Sprintf("%s, attempt %d of %d", why, it.attempts, r.MaxAttempts), now)
+			p.park(it, fmt.Sprintf("%s, attempt %d of %d", why, it.attempts, r.MaxAttempts))
 			return
 		}
 		p.block(it, why)
@@ -154,12 +158,14 @@ func (p *Pool) rests(it *item, d time.Duration, now time.Time) {
 	p.arm(now)
 }
 
+// block notes that an item has used up its attempts and holds its lane.
 func (p *Pool) block(it *item, why string) {
 	if it.exhausted {
 		return
 	}
 	it.exhausted = true
 	p.stuck++
+	p.held += it.lane.n - 1
 	p.note(wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
 		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": it.lane.key})
 }
@@ -178,123 +184,53 @@ func backoff(r wire.Retry, n int) time.Duration {
 // parkAgain is how long an event waits that the parker had no room for.
 const parkAgain = time.Second
 
-// park hands an event to the parker; its lane is held until it is stored.
-func (p *Pool) park(it *item, reason string, now time.Time) {
+// parcel is an item on its way to the parker.
+type parcel struct {
+	it    *item
+	event Parked
+}
+
+// park gives an item up: the parker gets it when the critical section ends. Its
+// lane is held until it is stored.
+func (p *Pool) park(it *item, reason string) {
 	p.leavePhase(it)
 	p.verdict(it, context.Canceled) // unless the breaker has been told already
 	it.phase = parking
+	it.parkFor = reason
 	p.storing++
-	e := Parked{
+	p.outbox = append(p.outbox, parcel{it, Parked{
 		Event: it.ev, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,
 		Attempts: it.attempts, Reason: reason,
+	}})
+}
+
+// handOver gives a parcel to the parker, with no lock held.
+func (p *Pool) handOver(o parcel) {
+	if p.cfg.Parker.Park(o.event, func() { p.parked(o.it) }) {
+		return
 	}
-	it.parkFor = reason
-	if !p.cfg.Parker.Park(e, func() { p.parked(it, reason) }) {
-		p.rests(it, parkAgain, now)
+	p.mu.Lock()
+	defer p.unlock()
+	if !p.closed && o.it.phase == parking {
+		p.rests(o.it, parkAgain, time.Now())
 	}
 }
 
 // parked is called when the event is safe in the parked stream.
-func (p *Pool) parked(it *item, reason string) {
-	now := time.Now()
+func (p *Pool) parked(it *item) {
 	p.mu.Lock()
-	if !p.closed && it.phase == parking {
-		p.stats.parked++
-		p.note(wire.AdvEventParked, reason, map[string]any{
-			"sequence": it.ev.Sequence, "event_type": it.ev.Type, "attempts": it.attempts,
-		})
-		p.finish(it, now)
-	}
-	p.unlock()
-	p.Flush()
-}
-
-// How often an absent subscriber is looked for: with one event, whose attempt
-// does not count if nobody gets it.
-const (
-	askMin    = 100 * time.Millisecond
-	askMax    = 2 * time.Second
-	askSettle = 250 * time.Millisecond // no "nobody" within this time: somebody is there
-)
-
-// nobodyListens notes that the server found no subscriber for a delivery.
-func (p *Pool) nobodyListens(it *item, now time.Time) {
-	p.takeBack(it)
-	if !p.absent {
-		p.absent = true
-		p.askWait = askMin
-	} else if p.asked {
-		p.askWait = min(2*p.askWait, askMax)
-	}
-	p.asked = false
-	p.nextAsk = now.Add(p.askWait)
-	p.arm(now)
-}
-
-// present notes that somebody listens.
-func (p *Pool) present(now time.Time) {
-	if p.absent {
-		p.absent, p.asked = false, false
-		p.arm(now)
-	}
-}
-
-// Tick does what time has brought: expired deliveries, ended backoffs, another
-// look for a subscriber, a breaker that may be probed.
-func (p *Pool) Tick(now time.Time) {
-	p.mu.Lock()
-	if p.closed {
+	if p.closed || it.phase != parking {
 		p.unlock()
 		return
 	}
-	if p.absent && p.asked && !now.Before(p.nextAsk) {
-		p.present(now)
-	}
-	p.armed = time.Time{}
-	for it := p.flight.first; p.spec.Deliver.Mode == wire.ModeAck && it != nil && !now.Before(it.due); it = p.flight.first {
-		p.failed(it, "not answered within "+p.spec.AckWait.String(), -1, now)
-	}
-	for len(p.rest) > 0 && !now.Before(p.rest[0].due) {
-		it := heap.Pop(&p.rest).(*item)
-		it.phase = ready
-		if it.parkFor != "" {
-			p.park(it, it.parkFor, now) // the parker had no room before
-		} else {
-			p.ready = append(p.ready, it)
-		}
-	}
-	p.arm(now)
-	p.unlock()
-	p.Flush()
+	now := time.Now()
+	p.stats.parked++
+	p.note(wire.AdvEventParked, it.parkFor, map[string]any{
+		"sequence": it.ev.Sequence, "event_type": it.ev.Type, "attempts": it.attempts,
+	})
+	p.finish(it, now)
+	p.flush(now)
 }
 
-// arm asks to be woken at the next time that matters.
-func (p *Pool) arm(now time.Time) {
-	var at time.Time
-	sooner := func(t time.Time) {
-		if at.IsZero() || t.Before(at) {
-			at = t
-		}
-	}
-	if p.flight.first != nil && p.spec.Deliver.Mode == wire.ModeAck {
-		sooner(p.flight.first.due)
-	}
-	if len(p.rest) > 0 {
-		sooner(p.rest[0].due)
-	}
-	if len(p.ready) > 0 || p.asked {
-		if p.absent {
-			sooner(p.nextAsk)
-		}
-		if now.Before(p.holdUntil) {
-			sooner(p.holdUntil)
-		}
-		if !p.reopenAt.IsZero() {
-			sooner(p.reopenAt)
-		}
-	}
-	if !at.IsZero() && !p.closed && (p.armed.IsZero() || at.Before(p.armed)) {
-		p.armed = at
-		p.cfg.Timers.Set(p, at)
-	}
-}
+// issued reports whether an item of this pool was given the nonce.
+func (p *Pool) issued(nonce uint32) bool { return nonce-p.nonce0-1 < p.nonce-p.nonce0 }

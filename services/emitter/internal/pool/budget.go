@@ -22,6 +22,9 @@ func (b *Budget) take(n int) bool {
 	return true
 }
 
+// fits reports whether n bytes are left.
+func (b *Budget) fits(n int) bool { return b.used.Load()+int64(n) <= b.max }
+
 // force takes what an empty pool needs for one event, whatever is left.
 func (b *Budget) force(n int) { b.used.Add(int64(n)) }
 

@@ -46,10 +46,13 @@ type item struct {
 type lane struct {
 	key        string
 	head, tail *item
+	n          int
 }
 
+// push appends an item and reports whether it is the first.
 func (l *lane) push(it *item) (first bool) {
 	it.lane = l
+	l.n++
 	if l.head == nil {
 		l.head, l.tail = it, it
 		return true
@@ -61,7 +64,9 @@ func (l *lane) push(it *item) (first bool) {
 
 // pop drops the head and returns the new one, nil if the lane is empty.
 func (l *lane) pop() *item {
-	l.head = l.head.next
+	old := l.head
+	l.head, old.next = old.next, nil
+	l.n--
 	if l.head == nil {
 		l.tail = nil
 	}

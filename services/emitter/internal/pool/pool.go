@@ -2,11 +2,8 @@ package pool
 
 import (
 	"container/heap"
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +18,13 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
-// Publisher sends messages; *nats.Conn is one.
+// Publisher sends messages; *nats.Conn is one. It must not keep a message or
+// its header once it has returned: the pool uses them again.
 type Publisher interface{ PublishMsg(*nats.Msg) error }
 
 // Parker keeps events that cannot be delivered. Park must not block: it returns
 // false where its queue is full, and otherwise calls done once the event is
-// safely stored.
+// safely stored, from any goroutine.
 type Parker interface {
 	Park(p Parked, done func()) bool
 }
@@ -57,7 +55,7 @@ type Config struct {
 	// Notify reports what a user would want to know, e.g. wire.AdvPoolWaiting.
 	// It must not block.
 	Notify func(what, detail string, data map[string]any)
-	// Moved is called when the checkpoint moved; it must not block.
+	// Moved is called after the checkpoint or the state moved; it must not block.
 	Moved func()
 }
 
@@ -82,11 +80,16 @@ type Pool struct {
 	rest     rest
 	slots    []*item
 	free     []int
-	nonce    uint32
+	nonce    uint32 // of the last event that was given a slot
+	nonce0   uint32 // what nonce began with
 	limit    limit
 	bytes    int
-	starved  bool // the instance's budget had nothing left at the last offer
-	storing  int  // events being parked
+	held     int // events queued behind exhausted ones that block their lanes
+	storing  int // events being parked
+
+	refused int       // size of the event that there was no room for last
+	starved bool      // the instance's budget had nothing left for it
+	roomAt  time.Time // starved: look again then
 
 	base   uint64         // everything at or below has been read
 	source *atomic.Uint64 // the reader's position, nil while no reader serves the pool
@@ -107,13 +110,19 @@ type Pool struct {
 	lost      string // why the store cannot be read; "" if it can
 
 	stats    stats
-	notices  []notice
 	stateWas wire.PoolState
+
+	// What the end of the critical section is to tell others.
+	notices []notice
+	moved   bool
+	outbox  []parcel
+
+	messages sync.Pool // of *nats.Msg with a header, to be used again
 }
 
 type stats struct {
 	matched, delivered, finished, parked uint64
-	lastFinished                         time.Time
+	lastFinished, extended               time.Time
 }
 
 type notice struct {
@@ -125,6 +134,11 @@ type notice struct {
 // that lanes behind a slow key can go on. Measured: 4 keeps the limit filled
 // with 200 keys of uneven weight.
 const windowFactor = 4
+
+// maxRanges bounds the finished ranges above the floor, so that a checkpoint
+// stays well below the server's limit of a message: at most 42 bytes each,
+// about 24 with sequences of ten digits.
+const maxRanges = 16384
 
 // bytesPerPool bounds the bodies that one pool holds, whatever their number.
 const bytesPerPool = 32 << 20
@@ -146,6 +160,8 @@ func New(cfg Config) (*Pool, error) {
 		nonce:        rand.Uint32(),
 		limit:        newLimit(spec.PoolSize.Min, spec.PoolSize.Max),
 	}
+	p.nonce0 = p.nonce
+	p.messages.New = func() any { return &nats.Msg{Header: nats.Header{}} }
 	p.base, p.gap = p.tracker.Floor(), cfg.Gap
 	if spec.Deliver.Mode == wire.ModePublish {
 		p.limit.now = float64(p.limit.max) // nothing is waited for, so nothing adapts
@@ -166,14 +182,20 @@ func (p *Pool) Spec() wire.Spec { return p.spec }
 // Matcher is the subscription's selector.
 func (p *Pool) Matcher() *match.Matcher { return p.matcher }
 
-// unlock ends a critical section and then reports what happened in it.
+// unlock ends a critical section and then tells others what happened in it.
 func (p *Pool) unlock() {
 	p.noteState()
-	notices := p.notices
-	p.notices = nil
+	notices, moved, outbox := p.notices, p.moved, p.outbox
+	p.notices, p.moved, p.outbox = nil, false, nil
 	p.mu.Unlock()
 	for _, n := range notices {
 		p.cfg.Notify(n.what, n.detail, n.data)
+	}
+	if moved {
+		p.cfg.Moved()
+	}
+	for _, o := range outbox {
+		p.handOver(o)
 	}
 }
 
@@ -181,32 +203,49 @@ func (p *Pool) note(what, detail string, data map[string]any) {
 	p.notices = append(p.notices, notice{what, detail, data})
 }
 
-// Offer hands the pool an event that matches. It returns false, and takes
-// nothing, where the pool has no room: the reader must then leave it behind.
+// Offer hands the pool an event that matches; all that match below it must
+// have been offered before. It returns false, and takes nothing, where the pool
+// has no room: the reader must then leave it behind.
 func (p *Pool) Offer(e *event.Event) bool {
 	p.mu.Lock()
 	defer p.unlock()
 	if p.closed || p.draining {
 		return false
 	}
-	if e.Sequence <= p.base || p.tracker.Finished(e.Sequence, e.Sequence) {
+	if e.Sequence <= p.base {
 		return true
 	}
-	if s := p.spec.Start; s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.cfg.Record.StartSequence {
-		return true // stored before the time asked for, which lay in the future
+	if p.settledBefore(e) {
+		p.base = e.Sequence
+		return true
 	}
 	size := e.Size()
 	if p.full(size) {
 		return false
 	}
+	// Read from now on: the event may be finished before the reader's own
+	// position gets here.
+	p.base = e.Sequence
 	p.stats.matched++
 	it := &item{ev: e, slot: -1, size: size}
 	p.bytes += size
 	p.tracker.Add(&it.mark, e.Sequence)
-	if p.laneOf(e).push(it) {
+	l := p.laneOf(e)
+	if l.push(it) {
 		p.makeReady(it)
+	} else if l.head.exhausted {
+		p.held++
 	}
 	return true
+}
+
+// settledBefore reports whether e, which has not been read before, needs no
+// delivery: an earlier owner finished it, or it was stored before the time that
+// the subscription asked for, which lay in the future.
+func (p *Pool) settledBefore(e *event.Event) bool {
+	s := p.spec.Start
+	return p.tracker.Finished(e.Sequence, e.Sequence) ||
+		s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.cfg.Record.StartSequence
 }
 
 // full reports whether an event of the given size has no room. A pool that
@@ -214,19 +253,46 @@ func (p *Pool) Offer(e *event.Event) bool {
 func (p *Pool) full(size int) bool {
 	if p.tracker.Open() == 0 {
 		p.cfg.Budget.force(size)
+		p.starved = false
 		return false
 	}
-	if p.tracker.Open() >= p.window || p.bytes+size > bytesPerPool {
+	p.refused = size
+	if p.tracker.Open()-p.held >= p.window || p.tracker.Ranges() >= maxRanges || p.bytes+size > bytesPerPool {
 		return true
 	}
-	p.starved = !p.cfg.Budget.take(size)
-	return p.starved
+	if p.cfg.Budget.take(size) {
+		p.starved = false
+		return false
+	}
+	now := time.Now()
+	p.starved = true
+	p.roomAt = now.Add(starvedWait)
+	p.arm(now)
+	return true
 }
 
+// starvedWait is how often a pool looks whether others have given bytes back.
+const starvedWait = time.Second
+
 // roomy reports whether a pool that was full should be offered events again.
+// It must be false right after a refusal, or the reader would spin.
 func (p *Pool) roomy() bool {
-	return p.tracker.Open() == 0 ||
-		!p.starved && p.tracker.Open() <= p.window/2 && p.bytes <= bytesPerPool/2
+	return !p.draining && (p.tracker.Open() == 0 ||
+		!p.starved &&
+			p.tracker.Open()-p.held <= p.window/2 &&
+			p.tracker.Ranges() <= maxRanges/2 &&
+			p.bytes <= bytesPerPool/2 && p.bytes+p.refused <= bytesPerPool)
+}
+
+// signalRoom wakes who waits for room, if there is some.
+func (p *Pool) signalRoom() {
+	if p.starved && p.cfg.Budget.fits(p.refused) {
+		p.starved = false
+	}
+	if p.room != nil && p.roomy() {
+		close(p.room)
+		p.room = nil
+	}
 }
 
 func (p *Pool) laneOf(e *event.Event) *lane {
@@ -252,6 +318,7 @@ func (p *Pool) finish(it *item, now time.Time) {
 	p.leavePhase(it)
 	if it.exhausted {
 		p.stuck--
+		p.held -= it.lane.n - 1
 	}
 	it.phase = settled
 	it.verdict = nil
@@ -268,13 +335,9 @@ func (p *Pool) finish(it *item, now time.Time) {
 	} else if p.lanes[it.lane.key] == it.lane {
 		delete(p.lanes, it.lane.key)
 	}
-	p.starved = false
-	if p.room != nil && p.roomy() {
-		close(p.room)
-		p.room = nil
-	}
+	p.signalRoom()
 	p.quiet()
-	p.cfg.Moved()
+	p.moved = true
 }
 
 // leavePhase takes an item out of the books of the phase it is in.
@@ -295,186 +358,4 @@ func (p *Pool) quiet() {
 		close(p.idle)
 		p.idle = nil
 	}
-}
-
-// delivery is what Flush sends: a copy of what it needs of an item.
-type delivery struct {
-	it      *item
-	ev      *event.Event
-	attempt int
-	reply   string
-}
-
-// flushBatch bounds how many deliveries are taken out under one lock.
-const flushBatch = 64
-
-// Flush sends what may be sent now.
-func (p *Pool) Flush() {
-	var batch [flushBatch]delivery
-	for {
-		p.mu.Lock()
-		n := p.takeReady(batch[:], time.Now())
-		p.unlock()
-		if n == 0 {
-			return
-		}
-		for i, d := range batch[:n] {
-			if err := p.cfg.Publisher.PublishMsg(p.message(d)); err != nil {
-				p.unsent(d, err)
-				batch[i].it = nil
-			}
-		}
-		if p.spec.Deliver.Mode == wire.ModePublish {
-			p.sent(batch[:n])
-		}
-	}
-}
-
-// takeReady fills out with deliveries and marks them as flying.
-func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
-	for n < len(out) && len(p.ready) > 0 {
-		it := p.ready[0]
-		if it.phase != ready { // answered late, while it waited to be sent again
-			p.dropReady()
-			continue
-		}
-		if !p.maySend(now) || !p.admit(it) {
-			break
-		}
-		p.dropReady()
-		out[n] = p.launch(it, now)
-		n++
-	}
-	p.arm(now)
-	return n
-}
-
-func (p *Pool) dropReady() {
-	p.ready[0] = nil
-	if p.ready = p.ready[1:]; len(p.ready) == 0 {
-		p.ready = nil // let the array go
-	}
-}
-
-// maySend reports whether anything but the breaker holds deliveries back.
-func (p *Pool) maySend(now time.Time) bool {
-	switch {
-	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n >= p.limit.value():
-		return false
-	case p.absent:
-		return !p.asked && !now.Before(p.nextAsk)
-	default:
-		return true
-	}
-}
-
-// admit asks the breaker. Mode publish waits for no answer, so it has none.
-func (p *Pool) admit(it *item) bool {
-	if p.spec.Deliver.Mode == wire.ModePublish {
-		return true
-	}
-	verdict, err := p.breaker.Begin()
-	if err != nil {
-		return false
-	}
-	it.verdict = verdict
-	return true
-}
-
-func (p *Pool) launch(it *item, now time.Time) delivery {
-	if it.slot < 0 {
-		it.slot = p.takeSlot(it)
-		p.nonce++
-		it.nonce = p.nonce
-	}
-	it.attempts++
-	it.phase = flying
-	it.due = now.Add(p.spec.AckWait.Std())
-	p.flight.add(it)
-	p.stats.delivered++
-	d := delivery{it: it, ev: it.ev, attempt: it.attempts}
-	if p.spec.Deliver.Mode == wire.ModeAck {
-		d.reply = p.cfg.AnswerPrefix + token4{it.slot, it.nonce, it.attempts}.String()
-	}
-	if p.absent {
-		p.asked = true
-		p.nextAsk = now.Add(askSettle)
-	}
-	return d
-}
-
-func (p *Pool) takeSlot(it *item) int {
-	if n := len(p.free); n > 0 {
-		s := p.free[n-1]
-		p.free = p.free[:n-1]
-		p.slots[s] = it
-		return s
-	}
-	p.slots = append(p.slots, it)
-	return len(p.slots) - 1
-}
-
-// message builds what the subscriber gets.
-func (p *Pool) message(d delivery) *nats.Msg {
-	fields := d.ev.Fields()
-	h := make(nats.Header, len(fields)+3)
-	for _, f := range fields {
-		h[f.Name] = f.Values
-	}
-	h[wire.HeaderSubscription] = p.subscription
-	h[wire.HeaderEpoch] = p.epoch
-	h[wire.HeaderAttempt] = attemptValues(d.attempt)
-	return &nats.Msg{Subject: p.spec.Deliver.Subject, Reply: d.reply, Header: h, Data: d.ev.Data}
-}
-
-// sent finishes deliveries that wait for no answer.
-func (p *Pool) sent(batch []delivery) {
-	now := time.Now()
-	p.mu.Lock()
-	defer p.unlock()
-	for _, d := range batch {
-		if d.it != nil && d.it.phase == flying {
-			p.stats.finished++
-			p.finish(d.it, now)
-		}
-	}
-}
-
-// holdAfterError is how long a pool waits after the connection refused a message.
-const holdAfterError = 250 * time.Millisecond
-
-// unsent takes back a delivery that never left. What can never be sent is
-// parked; what the connection refused for now is tried again soon.
-func (p *Pool) unsent(d delivery, err error) {
-	now := time.Now()
-	p.mu.Lock()
-	defer p.unlock()
-	it := d.it
-	if it.phase != flying || it.attempts != d.attempt {
-		return
-	}
-	if hopeless(err) {
-		p.park(it, "cannot be sent: "+err.Error(), now)
-		return
-	}
-	p.takeBack(it)
-	p.holdUntil = now.Add(holdAfterError)
-	p.arm(now)
-}
-
-// hopeless reports whether sending the same message again must fail again.
-func hopeless(err error) bool {
-	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) ||
-		errors.Is(err, nats.ErrBadSubject) || strings.Contains(err.Error(), "invalid header")
-}
-
-// takeBack makes a flying item ready again, its attempt uncounted: it was as if
-// it had never been sent.
-func (p *Pool) takeBack(it *item) {
-	p.leavePhase(it)
-	it.attempts--
-	p.stats.delivered--
-	p.verdict(it, context.Canceled)
-	p.makeReady(it)
-	p.quiet()
 }

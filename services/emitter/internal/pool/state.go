@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +52,7 @@ func (p *Pool) SkipTo(seq uint64) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.base = max(p.base, seq)
-	p.cfg.Moved()
+	p.moved = true
 }
 
 // Lost notes that the range from..to was gone before it was read.
@@ -59,7 +60,7 @@ func (p *Pool) Lost(gap wire.Gap) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.gap = &gap
-	p.cfg.Moved()
+	p.moved = true
 }
 
 // StoreLost says why the store cannot be read, "" that it can.
@@ -68,7 +69,7 @@ func (p *Pool) StoreLost(why string) {
 	defer p.unlock()
 	if p.lost != why {
 		p.lost = why
-		p.cfg.Moved()
+		p.moved = true
 	}
 }
 
@@ -80,7 +81,8 @@ func (p *Pool) Finished(from, to uint64) bool {
 }
 
 // Room returns a channel that is closed when the pool can take events again,
-// which it can at once if it is not full.
+// which it can at once if it is not full. A pool that drains never can; the
+// channel is closed at the latest when the pool is.
 func (p *Pool) Room() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,7 +102,7 @@ func (p *Pool) Drain(ctx context.Context) {
 	p.mu.Lock()
 	p.draining = true
 	var idle chan struct{}
-	if p.flight.n > 0 || p.storing > 0 {
+	if !p.closed && (p.flight.n > 0 || p.storing > 0) {
 		if p.idle == nil {
 			p.idle = make(chan struct{})
 		}
@@ -116,10 +118,12 @@ func (p *Pool) Drain(ctx context.Context) {
 	}
 }
 
-// Close ends the pool: it sends nothing more and ignores answers.
+// Close ends the pool: it sends nothing more, but for what is being sent, and
+// ignores answers, so that Checkpoint does not change any more. Closing it again
+// changes nothing.
 func (p *Pool) Close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if p.closed {
 		return
 	}
@@ -127,6 +131,7 @@ func (p *Pool) Close() {
 	p.cfg.Timers.Forget(p)
 	p.cfg.Budget.give(p.bytes)
 	p.bytes = 0
+	p.lanes, p.ready, p.slots, p.rest, p.flight = nil, nil, nil, nil, flight{} // let the events go
 	if p.room != nil {
 		close(p.room)
 		p.room = nil
@@ -145,8 +150,8 @@ func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
 	switch to {
 	case breaker.Open:
 		what = wire.AdvBreakerOpened
-		// A moment later than the breaker itself, so that it lets the probe pass.
-		p.reopenAt = time.Now().Add(p.spec.Breaker.OpenFor.Std() + time.Millisecond)
+		wait := p.breaker.RetryIn() // asked first, so that the breaker is ready by then
+		p.reopenAt = time.Now().Add(wait)
 	case breaker.HalfOpen:
 		what = wire.AdvBreakerHalfOpened
 	}
@@ -184,13 +189,13 @@ func (p *Pool) noteState() {
 		return
 	}
 	p.stateWas = s
+	p.moved = true
 	switch s {
 	case wire.PoolLive:
 		p.note(wire.AdvPoolLive, "", nil)
 	case wire.PoolWaiting:
 		p.note(wire.AdvPoolWaiting, reason, nil)
 	}
-	p.cfg.Moved()
 }
 
 // Checkpoint is what the pool has finished.
@@ -211,16 +216,19 @@ func (p *Pool) Gap() *wire.Gap {
 // to the caller.
 func (p *Pool) Status() wire.PoolStatus {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock() // to ask the breaker for its state can change it
 	s := wire.PoolStatus{
 		Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch, Generation: p.cfg.Record.Generation,
 		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
-		Limit: p.limit.value(), Retrying: len(p.rest), Breaker: string(p.breaker.State()),
+		Limit: p.limit.value(), Retrying: len(p.rest), Breaker: strings.ReplaceAll(string(p.breaker.State()), "_", "-"),
 		Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
 	}
 	s.State, s.Reason = p.state()
 	s.Floor = p.tracker.Snapshot(s.Position).Floor
+	if at := p.stats.extended; !at.IsZero() {
+		s.ExtendedAt = &at
+	}
 	if it := p.oldest(); it != nil {
 		at := it.ev.Time
 		s.OldestAt = &at
@@ -234,10 +242,10 @@ func (p *Pool) Status() wire.PoolStatus {
 // oldest returns the unfinished item with the lowest sequence among the heads
 // of the lanes; with lanes of one event each, among those sent or ready.
 func (p *Pool) oldest() *item {
-	var min *item
+	var first *item
 	consider := func(it *item) {
-		if it != nil && it.phase != settled && (min == nil || it.ev.Sequence < min.ev.Sequence) {
-			min = it
+		if it != nil && it.phase != settled && (first == nil || it.ev.Sequence < first.ev.Sequence) {
+			first = it
 		}
 	}
 	for _, l := range p.lanes {
@@ -251,5 +259,5 @@ func (p *Pool) oldest() *item {
 			consider(it)
 		}
 	}
-	return min
+	return first
 }

@@ -1,0 +1,281 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// sent is a delivery as the subscriber sees it.
+type sent struct {
+	seq     uint64
+	attempt int
+	token   string
+	msg     nats.Msg
+	at      time.Time
+}
+
+// publisher plays the connection.
+type publisher struct {
+	mu   sync.Mutex
+	fail func(seq uint64) error // nil: nothing fails
+	saw  func(sent)
+	sent []sent
+}
+
+const prefix = "_SLUICE.ack.p1."
+
+func (p *publisher) PublishMsg(m *nats.Msg) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := sent{at: time.Now(), msg: *m, token: strings.TrimPrefix(m.Reply, prefix)}
+	d.msg.Header = maps.Clone(m.Header)
+	d.seq, _ = strconv.ParseUint(m.Header.Get(wire.HeaderSequence), 10, 64)
+	d.attempt, _ = strconv.Atoi(m.Header.Get(wire.HeaderAttempt))
+	if p.fail != nil {
+		if err := p.fail(d.seq); err != nil {
+			return err
+		}
+	}
+	p.sent = append(p.sent, d)
+	if p.saw != nil {
+		p.saw(d)
+	}
+	return nil
+}
+
+func (p *publisher) failWith(f func(seq uint64) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = f
+}
+
+// parker plays the parked stream.
+type parker struct {
+	mu     sync.Mutex
+	refuse bool
+	got    []pool.Parked
+	done   []func()
+}
+
+func (p *parker) Park(e pool.Parked, done func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse {
+		return false
+	}
+	p.got = append(p.got, e)
+	p.done = append(p.done, done)
+	return true
+}
+
+func (p *parker) refuses(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = yes
+}
+
+// store stores what has been handed over.
+func (p *parker) store() {
+	p.mu.Lock()
+	done := p.done
+	p.done = nil
+	p.mu.Unlock()
+	for _, f := range done {
+		f()
+	}
+}
+
+// bed is a pool with all that is around it, under a fake clock.
+type bed struct {
+	testing.TB
+	*pool.Pool
+	pub    *publisher
+	park   *parker
+	budget *pool.Budget
+	moved  atomic.Int64
+
+	mu       sync.Mutex
+	notices  []string
+	looked   int // deliveries seen by next
+	position atomic.Uint64
+}
+
+// spec is the contract's defaults.
+func spec() wire.Spec {
+	return wire.Spec{
+		Store: "S", Selector: wire.Selector{ByStream: wire.StringList{"$all"}},
+		Deliver:  wire.Deliver{Subject: "target", Mode: wire.ModeAck},
+		PoolSize: wire.PoolSize{Min: 16, Max: 1024}, AckWait: wire.Duration(30 * time.Second),
+		Retry:       wire.Retry{MaxAttempts: 5, MinBackoff: wire.Duration(time.Second), MaxBackoff: wire.Duration(time.Minute)},
+		OnExhausted: wire.ExhaustedPark,
+		Breaker:     wire.Breaker{Failures: 100, OpenFor: wire.Duration(10 * time.Second)},
+	}
+}
+
+type config struct {
+	spec   wire.Spec
+	record wire.Record
+	cp     wire.Checkpoint
+	budget *pool.Budget
+}
+
+func newBed(tb testing.TB, tm *timers.Timers, c config) *bed {
+	tb.Helper()
+	b := &bed{TB: tb, pub: &publisher{}, park: &parker{}, budget: c.budget}
+	if b.budget == nil {
+		b.budget = pool.NewBudget(1 << 30)
+	}
+	rec := c.record
+	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
+	p, err := pool.New(pool.Config{
+		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
+		Publisher: b.pub, Parker: b.park, Timers: tm, Budget: b.budget,
+		Notify: func(what, _ string, _ map[string]any) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.notices = append(b.notices, what)
+		},
+		Moved: func() { b.moved.Add(1) },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.Pool = p
+	b.position.Store(c.cp.Floor)
+	p.Attach(&b.position, c.cp.Floor, true)
+	return b
+}
+
+// withPool runs f with a pool; afterwards the pool must have let go of all it held.
+func withPool(t *testing.T, c config, f func(t *testing.T, b *bed)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		tm := timers.New()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tm.Run(ctx) }()
+		defer func() {
+			cancel()
+			<-done
+		}()
+		b := newBed(t, tm, c)
+		defer b.Close()
+		f(t, b)
+		b.Close()
+		if c.budget == nil && b.budget.Used() != 0 {
+			t.Errorf("%d bytes of the budget are not given back", b.budget.Used())
+		}
+	})
+}
+
+// after waits under the fake clock and until everybody has done what is due.
+func after(d time.Duration) {
+	if d > 0 {
+		<-time.After(d)
+	}
+	synctest.Wait()
+}
+
+func makeEvent(seq uint64, subject string, header nats.Header, size int) *event.Event {
+	e := event.New("S", seq, time.Unix(1000, int64(seq)), stored{subject, header, make([]byte, size)})
+	e.Matched()
+	return e
+}
+
+type stored struct {
+	subject string
+	header  nats.Header
+	data    []byte
+}
+
+func (m stored) Subject() string      { return m.subject }
+func (m stored) Headers() nats.Header { return m.header }
+func (m stored) Data() []byte         { return m.data }
+
+// offer offers the events first, first+1 … of the given subjects, as a reader would.
+func (b *bed) offer(first uint64, subjects ...string) {
+	b.Helper()
+	for i, s := range subjects {
+		if seq := first + uint64(i); !b.Offer(makeEvent(seq, s, nil, 0)) {
+			b.Fatalf("no room for event %d", seq)
+		} else {
+			b.position.Store(seq)
+		}
+	}
+	b.Flush()
+}
+
+// next returns the deliveries since the last call as "sequence/attempt".
+func (b *bed) next() []sent {
+	b.pub.mu.Lock()
+	defer b.pub.mu.Unlock()
+	ds := b.pub.sent[b.looked:]
+	b.looked = len(b.pub.sent)
+	return ds
+}
+
+// wantSent compares the deliveries since the last call, given as
+// "sequence/attempt", and returns them.
+func (b *bed) wantSent(want ...string) []sent {
+	b.Helper()
+	ds := b.next()
+	var got []string
+	for _, d := range ds {
+		got = append(got, fmt.Sprintf("%d/%d", d.seq, d.attempt))
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		b.Fatalf("sent %v, want %v", got, want)
+	}
+	return ds
+}
+
+// one is wantSent for a single delivery.
+func (b *bed) one(want string) sent {
+	b.Helper()
+	return b.wantSent(want)[0]
+}
+
+func (b *bed) answer(d sent, text string) bool { return b.Answer(d.token, []byte(text), false) }
+
+func (b *bed) nobody(d sent) { b.Answer(d.token, nil, true) }
+
+func (b *bed) wantState(want wire.PoolState) {
+	b.Helper()
+	if got, why := b.State(); got != want {
+		b.Fatalf("state = %s (%s), want %s", got, why, want)
+	}
+}
+
+// wantFloor requires that everything read is finished.
+func (b *bed) wantAllFinished() {
+	b.Helper()
+	if cp := b.Checkpoint(); cp.Floor != b.Position() || len(cp.Ranges) > 0 {
+		b.Fatalf("checkpoint = %+v at position %d: not all is finished", cp, b.Position())
+	}
+}
+
+func (b *bed) count(what string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.notices {
+		if s == what {
+			n++
+		}
+	}
+	return n
+}

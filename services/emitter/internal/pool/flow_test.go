@@ -1,0 +1,518 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// keys returns n subjects of different streams.
+func keys(n int) []string {
+	ks := make([]string, n)
+	for i := range ks {
+		ks[i] = fmt.Sprintf("k%d.x", i)
+	}
+	return ks
+}
+
+func TestTheBreakerOpensAfterFailuresInARowAndOneEventProbes(t *testing.T) {
+	s := spec()
+	s.Breaker.Failures, s.PoolSize = 3, wire.PoolSize{Min: 8, Max: 8}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(12)...)
+		ds := b.next()
+		for i, text := range []string{"-NAK", "-NAK", "", "-NAK", "-NAK"} {
+			b.answer(ds[i], text)
+		}
+		b.wantState(wire.PoolLive) // a success lay between
+		b.next()
+		b.answer(ds[5], "-NAK")
+		b.wantState(wire.PoolBreakerOpen)
+		if b.count(wire.AdvBreakerOpened) != 1 || b.Status().Breaker != "open" {
+			t.Errorf("told %d times, breaker %s", b.count(wire.AdvBreakerOpened), b.Status().Breaker)
+		}
+		for _, d := range b.pub.sent[6:] {
+			b.answer(d, "-NAK") // what is out may still fail
+		}
+		after(10*time.Second - 1)
+		b.wantSent()
+		after(2 * time.Millisecond)
+		probe := b.next()
+		if len(probe) != 1 || b.Status().Breaker != "half-open" || b.count(wire.AdvBreakerHalfOpened) != 1 {
+			t.Fatalf("%d probes, breaker %s", len(probe), b.Status().Breaker)
+		}
+		after(5 * time.Second)
+		b.wantSent()
+		b.answer(probe[0], "-NAK")
+		b.wantState(wire.PoolBreakerOpen)
+		after(10*time.Second + 2*time.Millisecond)
+		probe = b.next()
+		if len(probe) != 1 {
+			t.Fatalf("%d probes", len(probe))
+		}
+		b.answer(probe[0], "")
+		b.wantState(wire.PoolLive)
+		if n := len(b.next()); n != 8 || b.count(wire.AdvBreakerClosed) != 1 {
+			t.Errorf("%d deliveries after it closed", n)
+		}
+	})
+}
+
+func TestNoAttemptIsCountedWhileTheBreakerIsOpen(t *testing.T) {
+	s := spec()
+	s.Breaker = wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Hour)}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x")
+		b.answer(b.one("1/1"), "-NAK")
+		b.offer(2, "b.x")
+		after(time.Hour - time.Second)
+		b.wantSent()
+		b.Status() // to ask for the state must not spoil the wake-up
+		after(2 * time.Second)
+		b.answer(b.one("2/1"), "")
+		b.answer(b.one("1/2"), "")
+		b.wantAllFinished()
+	})
+}
+
+func TestAProbeThatCannotBeSentLeavesThePlaceToTheNext(t *testing.T) {
+	s := spec()
+	s.Breaker.Failures = 1
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "b.x")
+		ds := b.next()
+		b.answer(ds[0], "-NAK")
+		b.answer(ds[1], "-NAK")
+		b.pub.failWith(func(uint64) error { return nats.ErrConnectionClosed })
+		after(time.Minute)
+		b.pub.failWith(nil)
+		after(time.Second)
+		b.answer(b.next()[0], "")
+		if n := len(b.next()); n != 1 {
+			t.Errorf("%d deliveries after the probe, want 1", n)
+		}
+	})
+}
+
+func TestWhereNobodyListensNothingIsCounted(t *testing.T) {
+	s := spec()
+	s.Retry.MaxAttempts = 1
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(20)...)
+		ds := b.next()
+		for _, d := range ds {
+			b.nobody(d)
+		}
+		b.wantState(wire.PoolWaiting)
+		if st := b.Status(); st.InFlight != 0 || st.Delivered != 0 {
+			t.Errorf("in flight %d, delivered %d", st.InFlight, st.Delivered)
+		}
+		var gaps []time.Duration
+		last := time.Now()
+		for range 2000 { // 100 seconds without a subscriber: one event at a time asks
+			after(50 * time.Millisecond)
+			for _, d := range b.next() {
+				if d.attempt != 1 || d.at == last {
+					t.Fatalf("attempt %d of event %d, %v after the one before", d.attempt, d.seq, d.at.Sub(last))
+				}
+				gaps = append(gaps, d.at.Sub(last))
+				last = d.at
+				b.nobody(d)
+			}
+		}
+		for _, g := range gaps {
+			if g > 2*time.Second+50*time.Millisecond {
+				t.Errorf("%v between two looks for a subscriber", g)
+			}
+		}
+		if len(gaps) < 40 || b.count(wire.AdvPoolWaiting) != 1 {
+			t.Errorf("looked %d times, told %d times", len(gaps), b.count(wire.AdvPoolWaiting))
+		}
+		var ask []sent // somebody listens from now on, and answers
+		for start := time.Now(); len(ask) == 0; ask = b.next() {
+			if time.Since(start) > 2*time.Second {
+				t.Fatal("the subscriber is not found within 2s")
+			}
+			after(50 * time.Millisecond)
+		}
+		if len(ask) != 1 {
+			t.Fatalf("%d deliveries ask, want 1", len(ask))
+		}
+		b.answer(ask[0], "")
+		b.wantState(wire.PoolLive)
+		if n := len(b.next()); n != 16 {
+			t.Errorf("%d deliveries, want the limit of 16", n)
+		}
+	})
+}
+
+func TestAQuietSubscriberCountsAsPresent(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "b.x")
+		for _, d := range b.next() {
+			b.nobody(d)
+		}
+		after(100 * time.Millisecond)
+		b.one("1/1")
+		after(249 * time.Millisecond)
+		b.wantState(wire.PoolWaiting)
+		after(time.Millisecond)
+		b.wantState(wire.PoolLive)
+		b.one("2/1")
+	})
+}
+
+func TestAnAskingDeliveryThatDidNotLeaveProvesNothing(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "b.x")
+		for _, d := range b.next() {
+			b.nobody(d)
+		}
+		b.pub.failWith(func(uint64) error { return nats.ErrConnectionClosed })
+		after(10 * time.Second)
+		b.wantState(wire.PoolWaiting)
+		b.pub.failWith(nil)
+		after(time.Second)
+		b.wantState(wire.PoolLive)
+	})
+}
+
+// TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack would never end if the
+// pool asked again and again to be woken in the past: the fake clock stands
+// still while anybody works.
+func TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack(t *testing.T) {
+	s := spec()
+	s.Breaker = wire.Breaker{Failures: 2, OpenFor: wire.Duration(time.Minute)}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(6)...)
+		ds := b.next()
+		b.answer(ds[0], "-NAK")
+		b.nobody(ds[2])
+		// The breaker opens by an answer that is older than the absence.
+		b.answer(ds[1], "-NAK")
+		b.nobody(ds[3])
+		b.wantState(wire.PoolBreakerOpen)
+		after(59 * time.Second)
+		b.wantSent()
+		after(2 * time.Second)
+		if n := len(b.next()); n != 1 {
+			t.Errorf("%d probes", n)
+		}
+		b.nobody(ds[4])
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		b.Drain(ctx)
+	})
+}
+
+func TestTheLimitBoundsWhatIsInFlightGrowsAndHalves(t *testing.T) {
+	s := spec()
+	s.PoolSize = wire.PoolSize{Min: 4, Max: 64}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(1000)...)
+		out := b.next()
+		if len(out) != 4 {
+			t.Fatalf("%d in flight at first, want 4", len(out))
+		}
+		limit := b.Status().Limit
+		for range 400 {
+			b.answer(out[0], "")
+			out = append(out[1:], b.next()...)
+			st := b.Status()
+			if len(out) != st.InFlight || st.InFlight > st.Limit || st.Limit < limit || st.Limit > 64 {
+				t.Fatalf("in flight %d, limit %d after %d", st.InFlight, st.Limit, limit)
+			}
+			limit = st.Limit
+		}
+		if limit != 64 {
+			t.Fatalf("limit = %d after 400 answers, want 64", limit)
+		}
+		after(10 * time.Second)
+		for i, want := range []int{32, 32, 16, 8, 4, 4} {
+			b.answer(out[i], "-NAK")
+			if got := b.Status().Limit; got != want {
+				t.Errorf("limit = %d after failure %d, want %d", got, i+1, want)
+			}
+			if i > 0 { // two failures within a second are one
+				after(time.Second)
+			}
+		}
+	})
+}
+
+func TestTheLimitDoesNotGrowWhereItHoldsNothingBack(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		for seq := uint64(1); seq < 200; seq++ {
+			b.offer(seq, "a.x")
+			b.answer(b.next()[0], "")
+		}
+		if got := b.Status().Limit; got != 16 {
+			t.Errorf("limit = %d, want 16", got)
+		}
+	})
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestAFullWindowRefusesUntilHalfOfItIsFinished(t *testing.T) {
+	s := spec()
+	s.PoolSize = wire.PoolSize{Min: 256, Max: 256}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		if !isClosed(b.Room()) {
+			t.Error("an empty pool has no room")
+		}
+		b.offer(1, keys(1024)...)
+		if b.Offer(makeEvent(1025, "z.x", nil, 0)) {
+			t.Fatal("1025 events in a window of 1024")
+		}
+		if b.Position() != 1024 {
+			t.Errorf("position = %d, but 1025 was refused", b.Position())
+		}
+		room := b.Room()
+		for range 512 {
+			if isClosed(room) {
+				t.Fatal("room is told too early")
+			}
+			b.answer(b.pub.sent[b.looked], "")
+			b.looked++
+		}
+		if !isClosed(room) || !isClosed(b.Room()) {
+			t.Fatal("half of the window is empty, but no room is told")
+		}
+		if !b.Offer(makeEvent(1025, "z.x", nil, 0)) {
+			t.Error("no room")
+		}
+	})
+}
+
+func TestARefusedEventIsNotTakenForOneThatFits(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.Offer(makeEvent(1, "a.x", nil, 10<<20))
+		b.Flush()
+		if b.Offer(makeEvent(2, "b.x", nil, 30<<20)) {
+			t.Fatal("40 MB in a pool that holds 32")
+		}
+		if isClosed(b.Room()) {
+			t.Fatal("room is told, but there is none: the reader would spin")
+		}
+		room := b.Room()
+		b.answer(b.one("1/1"), "")
+		if !isClosed(room) || !b.Offer(makeEvent(2, "b.x", nil, 60<<20)) {
+			t.Error("an empty pool takes an event of any size")
+		}
+	})
+}
+
+func TestAPoolWithoutBudgetIsWokenWhenOthersGiveItBack(t *testing.T) {
+	budget := pool.NewBudget(2000)
+	withPool(t, config{spec: spec(), budget: budget}, func(t *testing.T, b *bed) {
+		withOther := newBed(t, timers.New(), config{spec: spec(), budget: budget})
+		if !withOther.Offer(makeEvent(1, "a.x", nil, 1000)) || !b.Offer(makeEvent(1, "a.x", nil, 100)) {
+			t.Fatal("an empty pool has no room")
+		}
+		if b.Offer(makeEvent(2, "b.x", nil, 1000)) {
+			t.Fatal("the budget is overdrawn")
+		}
+		room := b.Room()
+		after(time.Minute)
+		if isClosed(room) {
+			t.Fatal("room is told, but the budget is used up")
+		}
+		withOther.Close()
+		after(2 * time.Second)
+		if !isClosed(room) || !b.Offer(makeEvent(2, "b.x", nil, 1000)) {
+			t.Error("no room, but the budget is free")
+		}
+		b.Close()
+		if budget.Used() != 0 {
+			t.Errorf("%d bytes are not given back", budget.Used())
+		}
+	})
+}
+
+func TestFinishedRangesAreBounded(t *testing.T) {
+	s := spec()
+	s.PoolSize = wire.PoolSize{Min: 65536, Max: 65536}
+	s.OrderBy = wire.OrderBy{Kind: wire.OrderNone}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		n := 0
+		for seq := uint64(1); b.Offer(makeEvent(seq, "a.x", nil, 0)); seq += 2 { // every other one matches
+			n++
+		}
+		if got := len(b.Checkpoint().Ranges); got > 16384 || n < 16384 {
+			t.Errorf("%d ranges after %d events", got, n)
+		}
+		if isClosed(b.Room()) {
+			t.Error("room is told right after a refusal")
+		}
+	})
+}
+
+func TestDrainWaitsForAnswersAndSendsNothingMore(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "a.x", "b.x", "c.x")
+		ds := b.wantSent("1/1", "3/1", "4/1")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.Drain(t.Context())
+		}()
+		synctest.Wait()
+		if b.Offer(makeEvent(5, "d.x", nil, 0)) || isClosed(b.Room()) {
+			t.Error("a pool that drains takes events, or says it would")
+		}
+		b.answer(ds[0], "")
+		b.answer(ds[1], "-NAK")
+		b.answer(ds[2], "+TERM")
+		synctest.Wait()
+		if isClosed(done) {
+			t.Fatal("drained, but an event is being parked")
+		}
+		b.park.store()
+		<-done
+		after(time.Hour)
+		b.wantSent()
+		if cp := b.Checkpoint(); fmt.Sprint(cp) != "{1 [[4 4]]}" {
+			t.Errorf("checkpoint = %v", cp)
+		}
+	})
+}
+
+func TestDrainEndsWithItsContextAndWithTheSubscribersSilence(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		b.Drain(ctx)
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("drained for %v, want 5s", d)
+		}
+		b.Drain(t.Context())
+		if d := time.Since(start); d != 30*time.Second {
+			t.Errorf("drained for %v, want 30s: the delivery has expired then", d)
+		}
+		b.Close()
+		b.Drain(t.Context()) // of a closed pool returns at once
+	})
+}
+
+func TestCloseLetsGoOfEverythingAndMayBeRepeated(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "a.x", "b.x", "c.x", "d.x")
+		ds := b.next()
+		b.answer(ds[0], "")
+		b.answer(ds[1], "+TERM")
+		b.answer(ds[2], "-NAK")
+		room := func() <-chan struct{} {
+			for seq := uint64(6); b.Offer(makeEvent(seq, "e.x", nil, 1<<20)); seq++ {
+				b.position.Store(seq)
+			}
+			return b.Room()
+		}()
+		before := b.Checkpoint()
+		for range 2 {
+			b.Close()
+			if !isClosed(room) || !isClosed(b.Room()) {
+				t.Error("who waits for room still waits")
+			}
+			if b.budget.Used() != 0 {
+				t.Errorf("%d bytes are not given back", b.budget.Used())
+			}
+		}
+		b.looked = len(b.pub.sent)
+		b.park.store()
+		if b.answer(ds[3], "") || b.Offer(makeEvent(7777, "e.x", nil, 0)) {
+			t.Error("a closed pool takes answers or events")
+		}
+		b.Flush()
+		b.Tick(time.Now())
+		after(time.Hour)
+		b.wantSent()
+		if got := b.Checkpoint(); fmt.Sprint(got) != fmt.Sprint(before) || b.budget.Used() != 0 {
+			t.Errorf("checkpoint = %v, was %v; %d bytes held", got, before, b.budget.Used())
+		}
+		b.Status()
+	})
+}
+
+func TestClosingWhileMessagesAreSentGivesNothingBackTwice(t *testing.T) {
+	for _, fail := range []error{nil, nats.ErrConnectionClosed, nats.ErrMaxPayload} {
+		s := spec()
+		s.Deliver.Mode = wire.ModePublish
+		withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+			b.pub.fail = func(uint64) error {
+				b.Close()
+				return fail
+			}
+			b.offer(1, "a.x", "a.x", "b.x")
+			if b.budget.Used() != 0 || len(b.park.got) != 0 {
+				t.Errorf("%d bytes held, parked %v", b.budget.Used(), b.park.got)
+			}
+		})
+	}
+}
+
+func TestWhatIsFinishedBeforeTheReaderMovesOnIsInTheCheckpoint(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.position.Store(4)
+		b.Offer(makeEvent(5, "a.x", nil, 0))
+		b.Flush() // by another goroutine, before the reader's position moves
+		moved := b.moved.Load()
+		b.answer(b.one("5/1"), "")
+		if cp := b.Checkpoint(); cp.Floor != 5 || b.moved.Load() == moved {
+			t.Errorf("floor = %d, want 5: no later write would bring it", cp.Floor)
+		}
+	})
+}
+
+func TestStateSaysWhatHoldsThePoolUp(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.wantState(wire.PoolLive)
+		b.Detach(10)
+		b.wantState(wire.PoolCatchingUp)
+		b.SkipTo(20)
+		b.StoreLost("gone")
+		b.wantState(wire.PoolStoreLost)
+		gap := wire.Gap{From: 3, To: 9}
+		b.Lost(gap)
+		st := b.Status()
+		if st.Position != 20 || st.Floor != 20 || st.Reason != "gone" || st.Gap == nil || *st.Gap != gap || *b.Gap() != gap {
+			t.Errorf("status = %+v", st)
+		}
+		b.Attach(&b.position, 20, true)
+		b.wantState(wire.PoolLive)
+		if b.Finished(1, 20) {
+			t.Error("Finished speaks of the restored checkpoint only")
+		}
+		b.offer(21, "a.x", "b.x")
+		if at := b.Status().OldestAt; at == nil || !at.Equal(time.Unix(1000, 21)) {
+			t.Errorf("oldest = %v", at)
+		}
+	})
+}
+
+func TestABadSelectorIsRefused(t *testing.T) {
+	s := spec()
+	s.Selector.ByEventPayload = []byte(`{"a":[{"nosuch":1}]}`)
+	_, err := pool.New(pool.Config{Record: &wire.Record{Name: "triage", Spec: s}})
+	if err == nil || !strings.Contains(err.Error(), `pool "triage"`) {
+		t.Errorf("New = %v", err)
+	}
+}

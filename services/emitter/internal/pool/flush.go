@@ -1,0 +1,214 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+)
+
+// delivery is what Flush sends: a copy of what it needs of an item.
+type delivery struct {
+	it      *item
+	ev      *event.Event
+	attempt int
+	reply   string
+}
+
+// flushBatch bounds how many deliveries are taken out under one lock.
+const flushBatch = 16
+
+// Flush sends what may be sent now.
+func (p *Pool) Flush() {
+	p.mu.Lock()
+	p.flush(time.Now())
+}
+
+// flush ends a critical section, as unlock does, and sends what may be sent.
+func (p *Pool) flush(now time.Time) {
+	var batch [flushBatch]delivery
+	for {
+		n := p.takeReady(batch[:], now)
+		p.unlock()
+		if n == 0 {
+			return
+		}
+		all := p.publish(batch[:n])
+		if all && n < len(batch) && p.spec.Deliver.Mode == wire.ModeAck {
+			return // what has become ready since is for whoever made it so
+		}
+		p.mu.Lock()
+		now = time.Now()
+		if p.spec.Deliver.Mode == wire.ModePublish {
+			p.sent(batch[:n], now)
+		}
+	}
+}
+
+// publish sends a batch, with no lock held, and reports whether all of it left.
+func (p *Pool) publish(batch []delivery) (all bool) {
+	all = true
+	msg := p.messages.Get().(*nats.Msg)
+	for i, d := range batch {
+		p.fill(msg, d)
+		if err := p.cfg.Publisher.PublishMsg(msg); err != nil {
+			p.unsent(d, err)
+			batch[i].it = nil
+			all = false
+		}
+	}
+	clear(msg.Header)
+	msg.Data = nil
+	p.messages.Put(msg)
+	return all
+}
+
+// takeReady fills out with deliveries and marks them as flying.
+func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
+	for n < len(out) && len(p.ready) > 0 {
+		it := p.ready[0]
+		if it.phase != ready { // answered late, while it waited to be sent again
+			p.dropReady()
+			continue
+		}
+		if !p.maySend(now) || !p.admit(it) {
+			break
+		}
+		p.dropReady()
+		out[n] = p.launch(it, now)
+		n++
+	}
+	p.arm(now)
+	return n
+}
+
+func (p *Pool) dropReady() {
+	p.ready[0] = nil
+	if p.ready = p.ready[1:]; len(p.ready) == 0 {
+		p.ready = nil // let the array go
+	}
+}
+
+// maySend reports whether anything but the breaker holds deliveries back.
+func (p *Pool) maySend(now time.Time) bool {
+	switch {
+	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n >= p.limit.value():
+		return false
+	case p.absent:
+		return !p.asked && !now.Before(p.nextAsk)
+	default:
+		return true
+	}
+}
+
+// admit asks the breaker. Mode publish waits for no answer, so it has none.
+func (p *Pool) admit(it *item) bool {
+	if p.spec.Deliver.Mode == wire.ModePublish {
+		return true
+	}
+	verdict, err := p.breaker.Begin()
+	if err != nil {
+		return false
+	}
+	it.verdict = verdict
+	return true
+}
+
+func (p *Pool) launch(it *item, now time.Time) delivery {
+	if it.slot < 0 {
+		it.slot = p.takeSlot(it)
+		p.nonce++
+		it.nonce = p.nonce
+	}
+	it.attempts++
+	it.phase = flying
+	it.due = now.Add(p.spec.AckWait.Std())
+	p.flight.add(it)
+	p.stats.delivered++
+	d := delivery{it: it, ev: it.ev, attempt: it.attempts}
+	if p.spec.Deliver.Mode == wire.ModeAck {
+		d.reply = token4{it.slot, it.nonce, it.attempts}.reply(p.cfg.AnswerPrefix)
+	}
+	if p.absent {
+		p.asked = true
+		p.nextAsk = now.Add(askSettle) // when no answer is an answer
+	}
+	return d
+}
+
+func (p *Pool) takeSlot(it *item) int {
+	if n := len(p.free); n > 0 {
+		s := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.slots[s] = it
+		return s
+	}
+	p.slots = append(p.slots, it)
+	return len(p.slots) - 1
+}
+
+// fill makes msg what the subscriber gets.
+func (p *Pool) fill(msg *nats.Msg, d delivery) {
+	clear(msg.Header)
+	for _, f := range d.ev.Fields() {
+		msg.Header[f.Name] = f.Values
+	}
+	msg.Header[wire.HeaderSubscription] = p.subscription
+	msg.Header[wire.HeaderEpoch] = p.epoch
+	msg.Header[wire.HeaderAttempt] = []string{strconv.Itoa(d.attempt)}
+	msg.Subject, msg.Reply, msg.Data = p.spec.Deliver.Subject, d.reply, d.ev.Data
+}
+
+// sent finishes deliveries that wait for no answer.
+func (p *Pool) sent(batch []delivery, now time.Time) {
+	for _, d := range batch {
+		if d.it != nil && d.it.phase == flying && !p.closed {
+			p.stats.finished++
+			p.finish(d.it, now)
+		}
+	}
+}
+
+// holdAfterError is how long a pool waits after the connection refused a message.
+const holdAfterError = 250 * time.Millisecond
+
+// unsent takes back a delivery that never left. What can never be sent is
+// parked; what the connection refused for now is tried again soon.
+func (p *Pool) unsent(d delivery, err error) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.unlock()
+	it := d.it
+	if p.closed || it.phase != flying || it.attempts != d.attempt {
+		return
+	}
+	if hopeless(err) {
+		p.park(it, "cannot be sent: "+err.Error())
+		return
+	}
+	p.takeBack(it)
+	p.holdUntil = now.Add(holdAfterError)
+	p.arm(now)
+}
+
+// hopeless reports whether sending the same message again must fail again.
+func hopeless(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject)
+}
+
+// takeBack makes a flying item ready again, its attempt uncounted: it is as if
+// it had never been sent.
+func (p *Pool) takeBack(it *item) {
+	p.leavePhase(it)
+	it.attempts--
+	p.stats.delivered--
+	p.verdict(it, context.Canceled)
+	p.asked = false // should it have been the one that asks
+	p.makeReady(it)
+	p.quiet()
+}
