@@ -154,10 +154,20 @@ func TestEqualAndNeedRestartSeeEachDifference(t *testing.T) {
 		{"selector", `{"by_stream":["a","b"],"by_event_type":"t","by_event_pattern":{"type":"t"},"by_event_payload":{"a":"1"}}`, "selector"},
 		{"selector", `{"by_stream":["a","b"],"by_event_type":"t","by_event_pattern":{"type":"t"},"by_event_payload":{"a":1,"b":1}}`, "selector"},
 		{"selector", `{"by_stream":["a","b"],"by_event_type":"t","by_event_pattern":{"type":"t"}}`, "selector"},
-		{"start", `"all"`, "start"}, {"start", `{"sequence":1}`, "start"}, {"start", `{"time":"2026-01-01T00:00:00Z"}`, "start"},
-		{"deliver", `{"subject":"z"}`, ""}, {"deliver", `{"subject":"x.y","mode":"publish"}`, ""}, {"order_by", `"none"`, ""},
-		{"pool_size", `{"min":1}`, ""}, {"ack_wait", `"1s"`, ""}, {"retry", `{"max_attempts":1}`, ""}, {"on_exhausted", `"block"`, ""},
-		{"breaker", `{"failures":1}`, ""}, {"expire_after", `"1s"`, ""}, {"on_gap", `"pause"`, ""}, {"labels", `{"a":"b"}`, ""},
+		{"start", `"all"`, "start"},
+		{"start", `{"sequence":1}`, "start"},
+		{"start", `{"time":"2026-01-01T00:00:00Z"}`, "start"},
+		{"deliver", `{"subject":"z"}`, ""},
+		{"deliver", `{"subject":"x.y","mode":"publish"}`, ""},
+		{"order_by", `"none"`, ""},
+		{"pool_size", `{"min":1}`, ""},
+		{"ack_wait", `"1s"`, ""},
+		{"retry", `{"max_attempts":1}`, ""},
+		{"on_exhausted", `"block"`, ""},
+		{"breaker", `{"failures":1}`, ""},
+		{"expire_after", `"1s"`, ""},
+		{"on_gap", `"pause"`, ""},
+		{"labels", `{"a":"b"}`, ""},
 	} {
 		other := decode(tt.member, tt.value)
 		got := strings.Join(NeedRestart(same, other), ",")
@@ -176,8 +186,19 @@ func TestOverlapOfSubjects(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"a.b", "a.b", true}, {"a.b", "a.c", false}, {"a.b", "a", false}, {"a", "a.b", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false},
-		{"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "x", true}, {"*.b", "a.*", true}, {"a.*.c", "a.b.>", true}, {"*", ">", true}, {"a.>", "b.>", false},
+		{"a.b", "a.b", true},
+		{"a.b", "a.c", false},
+		{"a.b", "a", false},
+		{"a", "a.b", false},
+		{"a.*", "a.b", true},
+		{"a.*", "a.b.c", false},
+		{"a.>", "a.b.c", true},
+		{"a.>", "a", false},
+		{">", "x", true},
+		{"*.b", "a.*", true},
+		{"a.*.c", "a.b.>", true},
+		{"*", ">", true},
+		{"a.>", "b.>", false},
 	} {
 		if got := Overlap(tt.a, tt.b); got != tt.want {
 			t.Errorf("Overlap(%s, %s) = %v", tt.a, tt.b, got)

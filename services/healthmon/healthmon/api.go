@@ -26,7 +26,6 @@ const (
 	maxBody     = 64 << 10
 	maxRequests = 128              // under way at once in this instance
 	handOver    = 30 * time.Second // for the leader's answer
-	version     = "1.0.0"          // of the interface
 )
 
 // api answers requests. Every instance has one.
@@ -48,7 +47,7 @@ type handler func(ctx context.Context, req micro.Request) (body any, e *wire.Err
 // run serves until ctx ends, then lets the requests under way finish.
 func (a *api) run(ctx context.Context, ready func()) error {
 	svc, err := micro.AddService(a.nc, micro.Config{
-		Name: a.ns.MicroName(wire.ServiceHealthmon), Version: version,
+		Name: a.ns.MicroName(wire.ServiceHealthmon), Version: wire.Version,
 		Description: "finds what is wrong with subscriptions and repairs it",
 		Metadata:    map[string]string{"instance": a.instance, "namespace": string(a.ns)},
 		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {

@@ -85,8 +85,14 @@ func (s *switchable) awaitAnswers() {
 
 // everyVerb is a request of each kind.
 var everyVerb = []struct{ verb, name, body string }{
-	{wire.VerbSubscribe, "a", body(`"ack_wait":"9s"`)}, {wire.VerbSubscribe, "new", body()}, {wire.VerbUnsubscribe, "a", ""},
-	{wire.VerbGet, "a", ""}, {wire.VerbList, "", ""}, {wire.VerbPause, "a", ""}, {wire.VerbResume, "a", ""}, {wire.VerbSeek, "a", `{"to":"all"}`},
+	{wire.VerbSubscribe, "a", body(`"ack_wait":"9s"`)},
+	{wire.VerbSubscribe, "new", body()},
+	{wire.VerbUnsubscribe, "a", ""},
+	{wire.VerbGet, "a", ""},
+	{wire.VerbList, "", ""},
+	{wire.VerbPause, "a", ""},
+	{wire.VerbResume, "a", ""},
+	{wire.VerbSeek, "a", `{"to":"all"}`},
 }
 
 // besiege sends n requests of every verb at once; each must be refused in time.
@@ -294,7 +300,7 @@ func TestAWriteThatIsNotConfirmedIsLookedForAndThenAnswered(t *testing.T) {
 		}
 		how.Store(1)
 		ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "w", "")
-		e.refused(wire.VerbGet, "w", "", wire.CodeNoSubscription)
+		_ = e.refused(wire.VerbGet, "w", "", wire.CodeNoSubscription)
 	}
 	e.subscribe("w", body())
 	for _, how := range []*atomic.Int32{&pools.lose, &pools.drop} {

@@ -26,7 +26,7 @@ func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
 			if err := g.do(t.Context(), fail); !errors.Is(err, errAway) || !errors.Is(err, errNotSent) {
 				t.Fatalf("err = %v", err)
 			}
-			time.Sleep(step)
+			<-time.After(step)
 		}
 		if n := len(calls); n < 10 || n > 40 {
 			t.Errorf("%d of 6000 calls got through, want 10 to 40", n)
@@ -36,7 +36,7 @@ func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
 			t.Errorf("probes %v apart at first and %v in the end", early, late)
 		}
 		g.hurry()
-		time.Sleep(minProbeWait) // the breaker's own pause
+		<-time.After(minProbeWait) // the breaker's own pause
 		if err := g.do(t.Context(), func(context.Context) error { return nil }); err != nil {
 			t.Errorf("probe after a reconnect: %v", err)
 		}

@@ -82,9 +82,9 @@ func TestAStoreThatWasCreatedAnewIsNotSoughtIn(t *testing.T) {
 	if err := e.js.DeleteStream(t.Context(), "ORDERS"); err != nil {
 		t.Fatal(err)
 	}
-	e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeNoStore)
+	_ = e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeNoStore)
 	e.store("ORDERS", "orders.>")
-	e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeNoStore)
+	_ = e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeNoStore)
 	e.subscribe("s", body(`"restart":true`))
 	ok[wire.SeekResponse](e, wire.VerbSeek, "s", `{"to":"all"}`)
 }
@@ -252,7 +252,7 @@ func TestAPoolThatCannotBeReadIsNotOverwrittenBySeek(t *testing.T) {
 	if _, err := e.bucket(ns.BucketPools()).Put(t.Context(), "s", []byte("junk")); err != nil {
 		t.Fatal(err)
 	}
-	e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeConflict)
+	_ = e.refused(wire.VerbSeek, "s", `{"to":"all"}`, wire.CodeConflict)
 	if got := ok[wire.GetResponse](e, wire.VerbGet, "s", ""); got.Pool != nil {
 		t.Errorf("pool = %+v", got.Pool)
 	}

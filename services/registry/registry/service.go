@@ -23,8 +23,6 @@ import (
 )
 
 const (
-	// apiVersion is the version of the request interface in `nats service ls`.
-	apiVersion = "1.0.0"
 	// startAnyway is how long a starting registry waits for JetStream before
 	// it takes requests, and refuses them: with JetStream there it starts
 	// without refusing any.
@@ -238,7 +236,7 @@ func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
 func (s *Service) addEndpoints() (micro.Service, error) {
 	byEndpoint := make(map[string]string)
 	svc, err := micro.AddService(s.nc, micro.Config{
-		Name: s.ns.MicroName(wire.ServiceRegistry), Version: apiVersion,
+		Name: s.ns.MicroName(wire.ServiceRegistry), Version: wire.Version,
 		Description:  "takes, changes and shows subscriptions",
 		Metadata:     map[string]string{"namespace": string(s.ns)},
 		StatsHandler: func(e *micro.Endpoint) any { return s.tally.of(byEndpoint[e.Name]) },

@@ -14,10 +14,6 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// apiVersion is the semantic version of the request interface, as
-// `nats service info` shows it.
-const apiVersion = "1.0.0"
-
 // verbs of the replayer, none of which this version carries out.
 var verbs = []struct {
 	verb string
@@ -55,7 +51,7 @@ func noSuchReplay(id string) *wire.Error {
 // serveAPI answers requests until the service returned is stopped.
 func serveAPI(nc *nats.Conn, ns wire.Namespace, advisor *bus.Advisor) (micro.Service, error) {
 	srv, err := micro.AddService(nc, micro.Config{
-		Name: ns.MicroName(wire.ServiceReplayer), Version: apiVersion,
+		Name: ns.MicroName(wire.ServiceReplayer), Version: wire.Version,
 		Description: "Sluice: makes sure that no change of a subscription goes unobserved; replays events",
 	})
 	if err != nil {

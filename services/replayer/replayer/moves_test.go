@@ -85,7 +85,7 @@ func TestABurstOfMovesIsOneRun(t *testing.T) {
 		for range 100 {
 			b.moves.add(movePool)
 			b.moves.add(moveLease)
-			time.Sleep(2 * time.Millisecond) // fake time
+			<-time.After(2 * time.Millisecond) // fake time
 		}
 		time.Sleep(time.Minute)
 		if len(b.runs()) != 1 || b.runs()[0] != "pool,lease" {

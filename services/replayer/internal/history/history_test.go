@@ -40,29 +40,54 @@ func TestFold(t *testing.T) {
 		want    []string
 	}{
 		{"nothing", nil, 1, nil},
-		{"a life, and another under the same name",
-			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "u", 2), del(3, "a"), put(4, "a", "v", 1)}, 1,
-			[]string{"1 a created u/1", "2 a updated u/2", "3 a deleted u/2", "4 a recreated v/1"}},
-		{"a restart is a new life without a tombstone",
-			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)}, 1,
-			[]string{"1 a created u/1", "2 a recreated v/2"}},
-		{"what lies before the window tells what a tombstone ended",
-			[]history.Entry{put(1, "a", "u", 3), del(2, "a")}, 2,
-			[]string{"2 a deleted u/3"}},
-		{"a tombstone before the window makes a creation a new one",
-			[]history.Entry{del(1, "a"), put(2, "a", "v", 1)}, 2,
-			[]string{"2 a recreated v/1"}},
-		{"a tombstone of which nothing is known",
-			[]history.Entry{del(9, "a")}, 1, []string{"9 a deleted /0"}},
-		{"the beginning is no longer kept",
-			[]history.Entry{put(70, "a", "u", 66), put(71, "a", "u", 67)}, 1,
-			[]string{"70 a updated u/66", "71 a updated u/67"}},
-		{"what changes nothing is no step",
-			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "u", 1), del(3, "a"), del(4, "a")}, 1,
-			[]string{"1 a created u/1", "3 a deleted u/1"}},
-		{"order and repeats of the input do not matter",
-			[]history.Entry{del(3, "a"), put(1, "a", "u", 1), put(2, "b", "w", 1), put(1, "a", "u", 1), del(3, "a")}, 1,
-			[]string{"1 a created u/1", "3 a deleted u/1", "2 b created w/1"}},
+		{
+			"a life, and another under the same name",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "u", 2), del(3, "a"), put(4, "a", "v", 1)},
+			1,
+			[]string{"1 a created u/1", "2 a updated u/2", "3 a deleted u/2", "4 a recreated v/1"},
+		},
+		{
+			"a restart is a new life without a tombstone",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)},
+			1,
+			[]string{"1 a created u/1", "2 a recreated v/2"},
+		},
+		{
+			"what lies before the window tells what a tombstone ended",
+			[]history.Entry{put(1, "a", "u", 3), del(2, "a")},
+			2,
+			[]string{"2 a deleted u/3"},
+		},
+		{
+			"a tombstone before the window makes a creation a new one",
+			[]history.Entry{del(1, "a"), put(2, "a", "v", 1)},
+			2,
+			[]string{"2 a recreated v/1"},
+		},
+		{
+			"a tombstone of which nothing is known",
+			[]history.Entry{del(9, "a")},
+			1,
+			[]string{"9 a deleted /0"},
+		},
+		{
+			"the beginning is no longer kept",
+			[]history.Entry{put(70, "a", "u", 66), put(71, "a", "u", 67)},
+			1,
+			[]string{"70 a updated u/66", "71 a updated u/67"},
+		},
+		{
+			"what changes nothing is no step",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "u", 1), del(3, "a"), del(4, "a")},
+			1,
+			[]string{"1 a created u/1", "3 a deleted u/1"},
+		},
+		{
+			"order and repeats of the input do not matter",
+			[]history.Entry{del(3, "a"), put(1, "a", "u", 1), put(2, "b", "w", 1), put(1, "a", "u", 1), del(3, "a")},
+			1,
+			[]string{"1 a created u/1", "3 a deleted u/1", "2 b created w/1"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,10 +137,17 @@ func TestObserved(t *testing.T) {
 		{"an orphan where the tombstone's uid is not known", over[5:], 6, pool("v", 2), nil, 0},
 		{"no orphan where the tombstone's uid is not known", over[5:], 6, nil, nil, 1},
 		{"the window begins with the deletion", over, 6, pool("v", 2), nil, 0},
-		{"only the life before a restart", []history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)}, 2,
-			pool("u", 1), rec("v", 2), 0},
-		{"only the life before a restart, and a read of the record that lags",
-			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)}, 2, pool("u", 1), rec("u", 1), 0},
+		{
+			"only the life before a restart",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)},
+			2,
+			pool("u", 1), rec("v", 2), 0,
+		},
+		{
+			"only the life before a restart, and a read of the record that lags",
+			[]history.Entry{put(1, "a", "u", 1), put(2, "a", "v", 2)},
+			2, pool("u", 1), rec("u", 1), 0,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
