@@ -100,9 +100,16 @@ func (p *parker) store() {
 	}
 }
 
+// tester is a *testing.T or a *rapid.T.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // bed is a pool with all that is around it, under a fake clock.
 type bed struct {
-	testing.TB
+	tester
 	*pool.Pool
 	pub    *publisher
 	park   *parker
@@ -134,9 +141,9 @@ type config struct {
 	budget *pool.Budget
 }
 
-func newBed(tb testing.TB, tm *timers.Timers, c config) *bed {
+func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	tb.Helper()
-	b := &bed{TB: tb, pub: &publisher{}, park: &parker{}, budget: c.budget}
+	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, budget: c.budget}
 	if b.budget == nil {
 		b.budget = pool.NewBudget(1 << 30)
 	}

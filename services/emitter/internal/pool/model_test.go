@@ -1,0 +1,312 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// world is what a pool's surroundings know of it, by the contract alone.
+type world struct {
+	*bed
+	t       *rapid.T
+	spec    wire.Spec
+	last    uint64            // read by the pool
+	key     map[uint64]string // of each event offered
+	settled map[uint64]bool   // finished or parked
+	attempt map[uint64]int    // deliveries that count
+	out     map[uint64]*delivered
+	all     []sent // every delivery that reached the connection
+	broken  string // the first promise that was broken while something was sent
+}
+
+// delivered is a delivery that waits for an answer.
+type delivered struct {
+	sent
+	due time.Time
+}
+
+func (w *world) fault(format string, args ...any) {
+	if w.broken == "" {
+		w.broken = fmt.Sprintf(format, args...)
+	}
+}
+
+// saw judges a delivery when it is sent.
+func (w *world) saw(d sent) {
+	key, known := w.key[d.seq]
+	switch {
+	case !known:
+		w.fault("event %d was never offered", d.seq)
+	case w.settled[d.seq]:
+		w.fault("event %d is sent, but it is settled", d.seq)
+	case w.out[d.seq] != nil && d.at.Before(w.out[d.seq].due):
+		w.fault("event %d is sent twice at once", d.seq)
+	case d.attempt != w.attempt[d.seq]+1:
+		w.fault("event %d is sent as attempt %d after %d that count", d.seq, d.attempt, w.attempt[d.seq])
+	}
+	if w.spec.OrderBy.Kind != wire.OrderNone {
+		for seq, k := range w.key {
+			if k == key && seq < d.seq && !w.settled[seq] {
+				w.fault("event %d is sent before %d of the same key is settled", d.seq, seq)
+			}
+		}
+	}
+	if m := w.spec.Retry.MaxAttempts; m > 0 && d.attempt > m && w.spec.OnExhausted == wire.ExhaustedPark {
+		w.fault("attempt %d of %d", d.attempt, m)
+	}
+	w.attempt[d.seq] = d.attempt
+	w.out[d.seq] = &delivered{d, d.at.Add(w.spec.AckWait.Std())}
+	w.all = append(w.all, d)
+}
+
+func (w *world) offer(t *rapid.T) {
+	for range rapid.IntRange(1, 4).Draw(t, "n") {
+		w.last += rapid.Uint64Range(1, 3).Draw(t, "step") // some do not match
+		k := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key")
+		w.key[w.last] = k
+		if !w.Offer(makeEvent(w.last, k+".x", nil, 10)) {
+			t.Fatalf("no room for event %d", w.last)
+		}
+		w.position.Store(w.last)
+	}
+	if rapid.Bool().Draw(t, "more") {
+		w.last++
+		w.position.Store(w.last) // one more that does not match
+	}
+	w.Flush()
+}
+
+// reply answers any delivery ever made, with anything.
+func (w *world) reply(t *rapid.T) {
+	if len(w.all) == 0 {
+		t.Skip("nothing was sent")
+	}
+	from := max(0, len(w.all)-rapid.SampledFrom([]int{1, 4, 4, 1000}).Draw(t, "age"))
+	d := w.all[rapid.IntRange(from, len(w.all)-1).Draw(t, "delivery")]
+	w.say(d, rapid.SampledFrom([]string{"", "+ACK", "done", "+WPI", "-NAK", "-NAK", `-NAK {"delay": 700000000}`, "+TERM bad", "nobody"}).Draw(t, "answer"))
+}
+
+func (w *world) say(d sent, text string) {
+	o := w.out[d.seq]
+	current := o != nil && o.token == d.token && time.Now().Before(o.due)
+	was := w.settled[d.seq]
+	switch {
+	case text == "nobody":
+		if current {
+			delete(w.out, d.seq)
+			w.attempt[d.seq]--
+		}
+		w.nobody(d)
+	case text == "+WPI":
+		if current {
+			o.due = time.Now().Add(w.spec.AckWait.Std())
+		}
+		w.answer(d, text)
+	case strings.HasPrefix(text, "-NAK"):
+		if current {
+			delete(w.out, d.seq)
+		}
+		w.answer(d, text)
+	case strings.HasPrefix(text, "+TERM"):
+		delete(w.out, d.seq)
+		w.answer(d, text)
+	default:
+		parking := w.parking(d.seq)
+		if !parking {
+			delete(w.out, d.seq)
+			w.settled[d.seq] = true // now, since the answer makes the next one go
+		}
+		if got := w.answer(d, text); got == parking {
+			w.t.Fatalf("an ack of event %d settled it: %v, but it is being parked: %v (settled before: %v)", d.seq, got, parking, was)
+		}
+	}
+}
+
+// parking reports whether the parker has an event that it has not stored.
+func (w *world) parking(seq uint64) bool {
+	return w.handed(seq) && !w.settled[seq]
+}
+
+func (w *world) handed(seq uint64) bool {
+	for _, p := range w.park.got {
+		if p.Event.Sequence == seq {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) pass(t *rapid.T) {
+	w.wait(time.Duration(rapid.SampledFrom([]int{1, 50, 250, 500, 1000, 2500, 10000}).Draw(t, "ms")) * time.Millisecond)
+}
+
+// wait lets time pass. The locks tell the race detector that what the test did
+// until now comes before what the timers' goroutine does then.
+func (w *world) wait(d time.Duration) {
+	w.pub.failWith(w.pub.fail)
+	w.park.refuses(w.park.refuse)
+	after(d)
+}
+
+func (w *world) connection(t *rapid.T) {
+	var f func(uint64) error
+	switch rapid.IntRange(0, 3).Draw(t, "connection") {
+	case 0:
+		f = func(uint64) error { return nats.ErrConnectionClosed }
+	case 1:
+		f = func(seq uint64) error {
+			if seq%5 == 0 {
+				return nats.ErrMaxPayload
+			}
+			return nil
+		}
+	case 2:
+		f = func(seq uint64) error {
+			if seq%3 == 0 {
+				return nats.ErrReconnectBufExceeded
+			}
+			return nil
+		}
+	}
+	w.pub.failWith(f)
+}
+
+func (w *world) parked(*rapid.T) {
+	for _, p := range w.park.got {
+		delete(w.out, p.Event.Sequence)
+		w.settled[p.Event.Sequence] = true
+	}
+	w.park.store()
+}
+
+func (w *world) check(t *rapid.T) {
+	synctest.Wait()
+	if w.broken != "" {
+		t.Fatal(w.broken)
+	}
+	cp := w.Checkpoint()
+	again := checkpoint.Restore(cp)
+	for seq := uint64(1); seq <= w.last; seq++ {
+		_, matched := w.key[seq]
+		if want := !matched || w.settled[seq]; again.Finished(seq, seq) != want {
+			t.Fatalf("checkpoint %v has event %d finished: %v, want %v", cp, seq, !want, want)
+		}
+	}
+	st, flying := w.Status(), 0
+	for seq, o := range w.out {
+		if time.Now().Before(o.due) && !w.handed(seq) {
+			flying++
+		}
+	}
+	open := 0
+	for seq := range w.key {
+		if !w.settled[seq] {
+			open++
+		}
+	}
+	if st.InFlight != flying || st.Pending != open {
+		t.Fatalf("in flight %d, want %d; pending %d, want %d", st.InFlight, flying, st.Pending, open)
+	}
+	if st.InFlight > w.spec.PoolSize.Max || st.Limit < w.spec.PoolSize.Min || st.Limit > w.spec.PoolSize.Max {
+		t.Fatalf("in flight %d, limit %d", st.InFlight, st.Limit)
+	}
+	if (open == 0) != (w.budget.Used() == 0) {
+		t.Fatalf("%d events open, %d bytes held", open, w.budget.Used())
+	}
+}
+
+// heal makes everything work again, after which everything must get done.
+func (w *world) heal() {
+	w.pub.failWith(nil)
+	w.park.refuses(false)
+	for range 1000 {
+		w.parked(w.t)
+		for i := 0; i < len(w.all); i++ { // it grows meanwhile
+			d := w.all[i]
+			if o := w.out[d.seq]; o != nil && o.token == d.token && !w.settled[d.seq] && !w.handed(d.seq) {
+				w.say(d, "")
+			}
+		}
+		w.check(w.t)
+		if w.Status().Pending == 0 {
+			w.wantDone()
+			return
+		}
+		w.wait(300 * time.Millisecond)
+	}
+	w.t.Fatalf("a healthy subscriber for five minutes, and yet: %+v", w.Status())
+}
+
+func (w *world) wantDone() {
+	if cp := w.Checkpoint(); cp.Floor != w.last || len(cp.Ranges) > 0 {
+		w.t.Fatalf("all is settled up to %d, but the checkpoint is %v", w.last, cp)
+	}
+	seen := map[uint64]bool{}
+	for _, d := range w.all {
+		seen[d.seq] = true
+	}
+	for seq := range w.key {
+		if !seen[seq] && !w.handed(seq) {
+			w.t.Fatalf("event %d was neither delivered nor parked", seq)
+		}
+	}
+}
+
+func drawSpec(t *rapid.T) wire.Spec {
+	s := spec()
+	s.AckWait = wire.Duration(time.Second)
+	s.Retry = wire.Retry{
+		MaxAttempts: rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "max_attempts"),
+		MinBackoff:  wire.Duration(100 * time.Millisecond), MaxBackoff: wire.Duration(2 * time.Second),
+	}
+	s.OnExhausted = rapid.SampledFrom([]string{wire.ExhaustedPark, wire.ExhaustedBlock}).Draw(t, "on_exhausted")
+	s.OrderBy.Kind = rapid.SampledFrom([]wire.OrderKind{wire.OrderStream, wire.OrderSubject, wire.OrderNone}).Draw(t, "order_by")
+	lo := rapid.IntRange(1, 3).Draw(t, "min")
+	s.PoolSize = wire.PoolSize{Min: lo, Max: lo + rapid.IntRange(0, 5).Draw(t, "more")}
+	s.Breaker = wire.Breaker{Failures: rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "failures"), OpenFor: wire.Duration(3 * time.Second)}
+	return s
+}
+
+// TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens plays subscribers
+// that answer anything at any time or are away, a connection that fails, and a
+// parker that is slow or full, and holds the pool against the contract.
+func TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
+			tm := timers.New()
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- tm.Run(ctx) }()
+			defer func() {
+				cancel()
+				<-done
+			}()
+			w := &world{
+				t: t, spec: drawSpec(t), key: map[uint64]string{}, settled: map[uint64]bool{},
+				attempt: map[uint64]int{}, out: map[uint64]*delivered{},
+			}
+			w.bed = newBed(t, tm, config{spec: w.spec})
+			defer w.Close()
+			w.pub.saw = w.saw
+			t.Repeat(map[string]func(*rapid.T){
+				"offer": w.offer, "reply": w.reply, "reply again": w.reply, "pass": w.pass,
+				"connection": w.connection, "store parked": w.parked,
+				"parker": func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
+				"tick":   func(*rapid.T) { w.Tick(time.Now()) },
+				"":       w.check,
+			})
+			w.heal()
+		})
+	})
+}
