@@ -12,7 +12,8 @@ import (
 // DefaultConfig, or from FromEnv's variables.
 type Config struct {
 	// Settle is how long it must be quiet after a move of leadership before a
-	// run begins, so that a burst of moves is one run. Defaults to 250ms.
+	// run begins, so that a burst of moves is one run. The emitters get as
+	// long again for what they are about to observe. Defaults to 250ms.
 	Settle time.Duration `env:"SLUICE_RECONCILE_SETTLE" envDefault:"250ms" desc:"quiet time after a move of leadership before the history is reconciled"`
 
 	// Wait is how long a run waits for the emitters to observe what it

@@ -33,8 +33,9 @@ type reconciler struct {
 	nc       *nats.Conn
 	ns       wire.Namespace
 	instance string
-	epoch    uint64 // of the lease
-	wait     time.Duration
+	epoch    uint64        // of the lease
+	grace    time.Duration // before what is not observed counts as missed
+	wait     time.Duration // for what is replayed to be observed
 	buckets  *bus.Buckets
 	journal  *journal
 	archive  archive
@@ -74,8 +75,12 @@ func (r *reconciler) run(ctx context.Context, trigger string) (unobserved int, e
 		name string
 		do   func(context.Context, *work) error
 	}{
-		{"open", r.open}, {"read", r.read}, {"judge", r.judgeFirst}, {"replay", r.replay},
-		{"report", r.report}, {"advance", r.advance},
+		{"open", r.open},
+		{"read", r.read},
+		{"judge", r.judgeFirst},
+		{"replay", r.replay},
+		{"report", r.report},
+		{"advance", r.advance},
 	} {
 		if r.step != nil {
 			if err := r.step(s.name); err != nil {
@@ -117,10 +122,17 @@ func (r *reconciler) read(ctx context.Context, w *work) (err error) {
 	return err
 }
 
+// judgeFirst says which transitions were missed. Emitters that are just about
+// to observe one get the time of grace for it.
 func (r *reconciler) judgeFirst(ctx context.Context, w *work) error {
 	w.observed = make([]int, len(w.chains))
 	if err := r.judge(ctx, w); err != nil {
 		return err
+	}
+	if w.unobserved() > 0 && sleep(ctx, r.grace) {
+		if err := r.judge(ctx, w); err != nil {
+			return err
+		}
 	}
 	w.atFirst = append([]int(nil), w.observed...)
 	for i, c := range w.chains {

@@ -121,7 +121,8 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 // lead watches and reconciles for one term of leadership.
 func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bus.Advisor, l wire.Lease) error {
 	r := &reconciler{
-		nc: nc, ns: s.common.Namespace, instance: s.instance, epoch: l.Epoch, wait: s.cfg.Wait,
+		nc: nc, ns: s.common.Namespace, instance: s.instance, epoch: l.Epoch,
+		grace: s.cfg.Settle, wait: s.cfg.Wait,
 		buckets: b, archive: archive{b.Replays}, advisor: a, metrics: s.metrics, log: s.log, step: s.step,
 		journal: &journal{kv: b.Subscriptions, ns: s.common.Namespace, log: s.log},
 	}
