@@ -194,14 +194,24 @@ func (e *Env) PublishAll(msgs []*nats.Msg) []uint64 {
 	return seqs
 }
 
-// Subscribe creates or changes a subscription.
+// Subscribe creates or changes a subscription. It asks again, as any client
+// may, while it is told that JetStream is away, which a machine that is busy
+// with other tests may seem to be.
 func (e *Env) Subscribe(name string, spec client.Spec, opts ...client.SubscribeOption) *wire.Subscription {
 	e.T.Helper()
-	answer, err := e.Client.Subscribe(e.Context(), name, spec, opts...)
-	if err != nil {
-		e.T.Fatal(err)
-	}
-	return answer.Subscription
+	var sub *wire.Subscription
+	e.Await("subscribe "+name, func() error {
+		answer, err := e.Client.Subscribe(e.Context(), name, spec, opts...)
+		switch {
+		case client.CodeOf(err) == wire.CodeUnavailable:
+			return err
+		case err != nil:
+			e.T.Fatal(err)
+		}
+		sub = answer.Subscription
+		return nil
+	})
+	return sub
 }
 
 // Get returns a subscription with its pool.
