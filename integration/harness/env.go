@@ -380,3 +380,44 @@ func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	}
 	return js
 }
+
+// AwaitLease waits until a role has a leader under a later epoch.
+func (e *Env) AwaitLease(role string, after uint64) *wire.Lease {
+	e.T.Helper()
+	var l *wire.Lease
+	e.Await("a leader of "+role, func() (err error) {
+		if l, err = e.Lease(role); err != nil {
+			return err
+		}
+		if l.Epoch <= after {
+			return fmt.Errorf("its epoch is still %d", l.Epoch)
+		}
+		return nil
+	})
+	return l
+}
+
+// Reconciled reads the revision up to which the replayer has reconciled.
+func (e *Env) Reconciled() (uint64, error) {
+	var position struct {
+		Revision uint64 `json:"revision"`
+	}
+	err := e.entry(wire.DefaultNamespace.BucketReplays(), wire.ReconciledKey, &position)
+	return position.Revision, err
+}
+
+// PutPool creates a pool entry behind everybody's back.
+func (e *Env) PutPool(p wire.Pool) {
+	e.T.Helper()
+	body, err := json.Marshal(p)
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	kv, err := e.JS.KeyValue(e.Context(), wire.DefaultNamespace.BucketPools())
+	if err == nil {
+		_, err = kv.Create(e.Context(), p.Name, body)
+	}
+	if err != nil {
+		e.T.Fatalf("create pool entry %s: %v", p.Name, err)
+	}
+}
