@@ -268,11 +268,14 @@ func (b *bed) wantState(want wire.PoolState) {
 	}
 }
 
-// wantFloor requires that everything read is finished.
+// wantAllFinished requires that everything read is finished and let go.
 func (b *bed) wantAllFinished() {
 	b.Helper()
 	if cp := b.Checkpoint(); cp.Floor != b.Position() || len(cp.Ranges) > 0 {
 		b.Fatalf("checkpoint = %+v at position %d: not all is finished", cp, b.Position())
+	}
+	if held := b.Held(); held != "" {
+		b.Fatalf("all is finished, but the pool holds %s", held)
 	}
 }
 

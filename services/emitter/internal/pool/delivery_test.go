@@ -197,10 +197,10 @@ func TestATimeoutIsTriedAgainUntilTheEventIsParked(t *testing.T) {
 		b.answer(ds[1], "")
 		after(30*time.Second - 1)
 		b.wantSent()
-		for n := 2; n <= 3; n++ {
-			after(32*time.Second + 1)
-			b.one(fmt.Sprintf("1/%d", n))
-		}
+		after(time.Second + 1) // the longest backoff
+		b.one("1/2")
+		after(32 * time.Second)
+		b.one("1/3")
 		after(time.Minute)
 		p := b.park.got[0]
 		if p.Attempts != 3 || p.Reason != "not answered within 30s, attempt 3 of 3" {
@@ -268,9 +268,11 @@ func TestABlockedLaneDoesNotFillTheWindowOfOthers(t *testing.T) {
 	s := spec()
 	s.OnExhausted, s.Retry.MaxAttempts, s.PoolSize = wire.ExhaustedBlock, 1, wire.PoolSize{Min: 1, Max: 1}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.offer(1, "a.x", "a.x")
+		for seq := uint64(1); seq < 1000; seq++ {
+			b.offer(seq, "a.x")
+		}
 		b.answer(b.one("1/1"), `-NAK {"delay": 3600000000000}`)
-		for seq := uint64(3); seq < 3000; seq++ {
+		for seq := uint64(1000); seq < 3000; seq++ {
 			b.offer(seq, "a.x")
 		}
 		b.wantSent()
@@ -330,13 +332,16 @@ func TestOrderBy(t *testing.T) {
 }
 
 func TestAnErrorOfTheConnectionTakesTheDeliveryBack(t *testing.T) {
-	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+	s := spec()
+	s.Breaker.Failures = 1 // it is no failure of the subscriber
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
 		b.pub.failWith(func(uint64) error { return nats.ErrConnectionClosed })
 		b.offer(1, "a.x", "b.x", "a.x")
 		after(10 * time.Second)
 		if st := b.Status(); st.InFlight != 0 || st.Delivered != 0 || st.Pending != 3 {
 			t.Errorf("in flight %d, delivered %d, pending %d", st.InFlight, st.Delivered, st.Pending)
 		}
+		b.wantState(wire.PoolLive)
 		b.pub.failWith(nil)
 		after(time.Second)
 		b.wantSent("1/1", "2/1")

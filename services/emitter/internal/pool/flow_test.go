@@ -105,7 +105,7 @@ func TestAProbeThatCannotBeSentLeavesThePlaceToTheNext(t *testing.T) {
 
 func TestWhereNobodyListensNothingIsCounted(t *testing.T) {
 	s := spec()
-	s.Retry.MaxAttempts = 1
+	s.Retry.MaxAttempts, s.Breaker.Failures = 1, 1
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
 		b.offer(1, keys(20)...)
 		ds := b.next()

@@ -192,8 +192,7 @@ func (p *Pool) unsent(d delivery, err error) {
 		return
 	}
 	p.takeBack(it)
-	p.holdUntil = now.Add(holdAfterError)
-	p.arm(now)
+	p.holdUntil = now.Add(holdAfterError) // flush, which goes on, asks to be woken then
 }
 
 // hopeless reports whether sending the same message again must fail again.

@@ -252,6 +252,9 @@ func (w *world) wantDone() {
 	if cp := w.Checkpoint(); cp.Floor != w.last || len(cp.Ranges) > 0 {
 		w.t.Fatalf("all is settled up to %d, but the checkpoint is %v", w.last, cp)
 	}
+	if held := w.Held(); held != "" {
+		w.t.Fatalf("all is settled, but the pool holds %s", held)
+	}
 	seen := map[uint64]bool{}
 	for _, d := range w.all {
 		seen[d.seq] = true
