@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,12 @@ func TestWhatHappenedWithoutAnEmitterIsReplayedAndReportedStepByStep(t *testing.
 	if got := len(replayed.all()); got < 2 {
 		t.Errorf("%d replays, want one for each missed transition at least", got)
 	}
+	// A later run that finds nothing does not replace it.
+	if _, err := e.buckets.Sessions.Put(t.Context(), wire.LeaderKey("other"), []byte(`{"instance":"x","epoch":7}`)); err != nil {
+		t.Fatal(err)
+	}
+	empty := e.await("nothing", func(r wire.ReconcileReport) bool { return hasKind(r.Trigger, moveLease) && r.Total == 0 })
+	e.awaitPosition(empty.ToRevision)
 	var stored wire.ReconcileReport
 	if _, err := (archive{e.buckets.Replays}).load(t.Context(), wire.ReconcileReportKey, &stored); err != nil || stored.Total != 5 {
 		t.Errorf("stored report: %+v, %v, want the one with five transitions", stored, err)
@@ -78,7 +85,13 @@ func TestWhatStaysUnobservedHoldsThePositionAndIsTriedAgain(t *testing.T) {
 	before := e.revision()
 	e.create("b")
 	e.mustObserve("a")
-	e.start(quick(), nil)
+	var runs atomic.Int32
+	e.start(quick(), func(step string) error {
+		if step == "open" {
+			runs.Add(1)
+		}
+		return nil
+	})
 
 	r := e.await("one unobserved", func(r wire.ReconcileReport) bool { return r.Unobserved == 1 })
 	if diff := cmp.Diff([]string{"a created uid-1/1", "b created uid-2/1!?"}, kinds(r.Transitions)); diff != "" {
@@ -87,6 +100,15 @@ func TestWhatStaysUnobservedHoldsThePositionAndIsTriedAgain(t *testing.T) {
 	e.awaitPosition(before)
 	if p := e.position(); p.Revision != before {
 		t.Errorf("reconciled up to %d, want %d: what comes next is not observed", p.Revision, before)
+	}
+	natstest.Await(t, "further runs", func() error {
+		if n := runs.Load(); n < 5 {
+			return fmt.Errorf("%d so far", n)
+		}
+		return nil
+	})
+	if got := e.reports.all(); len(got) > 2 { // with a, and without
+		t.Errorf("%d reports of the same, want silence: %+v", len(got), got)
 	}
 	e.emitter() // nothing moves, but the period comes round
 	r = e.await("b observed", done)
@@ -199,10 +221,13 @@ func TestAnotherBucketOfTheSameNameIsReadFromItsBeginning(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.open()
-	r := e.create("new")
+	first := e.create("new-0") // and more, so that its revisions pass the old one's
+	for i := range 2 * 20 {
+		e.create(fmt.Sprintf("new-%d", i+1))
+	}
 	e.start(quick(), nil)
 	e.await("the new bucket's history", func(rep wire.ReconcileReport) bool {
-		return rep.FromRevision == 1 && rep.Total == 1 && rep.Transitions[0].UID == r.UID && rep.Unobserved == 0
+		return rep.FromRevision == 1 && rep.Total == 41 && rep.Transitions[0].UID == first.UID && rep.Unobserved == 0
 	})
 }
 
