@@ -136,16 +136,18 @@ func (s *Service) drain(ctx context.Context, h *holding, atMost time.Duration) {
 	p.Drain(ctx)
 }
 
-// halt ends the pool of a holding and returns the entry as it stood last. h.mu
-// is held.
+// halt ends the pool of a holding and returns the entry as it stood last. The
+// pool is closed first, so that no answer comes in behind the snapshot. h.mu is
+// held.
 func (s *Service) halt(h *holding) wire.Pool {
-	last := h.snapshot()
-	if h.pool != nil {
-		h.pool.Close()
-		s.readers.Detach(h.rec.Spec.Store, h.pool)
-		s.answers.remove(h.id)
-		h.pool = nil
+	if h.pool == nil {
+		return h.entry
 	}
+	s.readers.Detach(h.rec.Spec.Store, h.pool)
+	h.pool.Close()
+	s.answers.remove(h.id)
+	last := h.snapshot()
+	h.pool = nil
 	return last
 }
 

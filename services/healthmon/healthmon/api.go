@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -132,29 +131,9 @@ func (a *api) respond(verb string, req micro.Request, body any, e *wire.Error) {
 		}
 		return
 	}
-	var err error
-	if e != nil {
-		var b []byte
-		b, err = json.Marshal(wire.Head{Type: wire.ResponseType(verb), Error: e})
-		if err == nil {
-			err = req.Error(strconv.Itoa(e.Code), headerSafe(e.Description), b)
-		}
-	} else {
-		err = req.RespondJSON(body)
+	if err := bus.Respond(a.nc, req.Reply(), verb, body, e); err != nil {
+		a.log.Warn().Err(err).Msg("answer not sent")
 	}
-	if err != nil {
-		a.log.Warn().Err(err).Str("verb", verb).Msg("answer not sent")
-	}
-}
-
-// headerSafe makes one line of a description.
-func headerSafe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func (a *api) check(ctx context.Context, req micro.Request) (any, *wire.Error) {

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -68,7 +69,7 @@ func (t *tally) add(verb string, bad *wire.Error, took time.Duration) {
 	v.AverageNS = int64(v.total) / int64(v.Answered)
 	if bad != nil {
 		v.Errors++
-		v.LastError = headerText(bad.Description)
+		v.LastError = bus.HeaderText(bad.Description, maxLastError)
 	}
 }
 
@@ -80,3 +81,6 @@ func (t *tally) of(verb string) verbTally {
 	}
 	return verbTally{}
 }
+
+// maxLastError bounds, in bytes, what a verb's statistics show of its last error.
+const maxLastError = 512

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nuid"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -121,19 +120,12 @@ func (s *Service) answer(r *request, answer any, bad *wire.Error) {
 		}
 		return
 	}
-	msg := &nats.Msg{Subject: r.reply}
+	var body []byte
 	if bad == nil {
-		msg.Data, bad = s.encode(r, answer)
+		body, bad = s.encode(r, answer)
 	}
-	if bad != nil {
-		msg.Header = nats.Header{
-			wire.HeaderServiceError:     {headerText(bad.Description)},
-			wire.HeaderServiceErrorCode: {strconv.Itoa(bad.Code)},
-		}
-		msg.Data, _ = json.Marshal(wire.Head{Type: wire.ResponseType(r.verb), Error: bad})
-	}
-	if err := s.nc.PublishMsg(msg); err != nil {
-		s.log.Warn().Err(err).Str("verb", r.verb).Str("name", r.name).Msg("answer not sent")
+	if err := bus.Respond(s.nc, r.reply, r.verb, json.RawMessage(body), bad); err != nil {
+		s.log.Warn().Err(err).Str("name", r.name).Msg("answer not sent")
 	}
 }
 
@@ -150,21 +142,6 @@ func (s *Service) encode(r *request, answer any) ([]byte, *wire.Error) {
 		})
 	}
 	return b, nil
-}
-
-// maxHeaderText bounds a description in a header; the body has all of it.
-const maxHeaderText = 512
-
-func headerText(s string) string {
-	if len(s) > maxHeaderText {
-		s = strings.ToValidUTF8(s[:maxHeaderText], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func head(r *request) wire.Head { return wire.Head{Type: wire.ResponseType(r.verb)} }

@@ -1,10 +1,8 @@
 package replayer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -67,7 +65,7 @@ func serveAPI(nc *nats.Conn, ns wire.Namespace, advisor *bus.Advisor) (micro.Ser
 			if v.named {
 				name = req.Subject()[len(subject)-1:]
 			}
-			answer(req, v.verb, name, v.refuse(name), v.advisory, advisor)
+			answer(nc, req, v.verb, name, v.refuse(name), v.advisory, advisor)
 		}), micro.WithEndpointSubject(subject))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", v.verb, err), srv.Stop())
@@ -78,16 +76,12 @@ func serveAPI(nc *nats.Conn, ns wire.Namespace, advisor *bus.Advisor) (micro.Ser
 
 // answer sends the error in body and headers, or, where nobody waits for an
 // answer, as an advisory.
-func answer(req micro.Request, verb, name string, e *wire.Error, advisory string, advisor *bus.Advisor) {
+func answer(nc *nats.Conn, req micro.Request, verb, name string, e *wire.Error, advisory string, advisor *bus.Advisor) {
 	if req.Reply() == "" {
 		if advisory != "" {
 			advisor.Publish(advisory, wire.Advisory{Name: name, Detail: verb + " refused", Error: e})
 		}
 		return
 	}
-	body, err := json.Marshal(wire.Head{Type: wire.ResponseType(verb), Error: e})
-	if err != nil {
-		body = nil // the headers say it
-	}
-	_ = req.Error(strconv.Itoa(e.Code), e.Description, body) // the requester is gone: nobody to tell
+	_ = bus.Respond(nc, req.Reply(), verb, nil, e) // the requester is gone: nobody to tell
 }

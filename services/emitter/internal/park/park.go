@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -15,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -23,7 +23,7 @@ const (
 	queueSize   = 1024 // events waiting to be stored
 	workers     = 8
 	callTimeout = 5 * time.Second
-	maxReason   = 1024 // characters of a reason
+	maxReason   = 1024 // bytes of a reason
 	// headerSlack is what the server's limit must leave for header syntax.
 	headerSlack = 1024
 )
@@ -116,7 +116,7 @@ func (p *Parker) message(e pool.Parked) *nats.Msg {
 	set(wire.HeaderSubscription, e.Name)
 	set(wire.HeaderEpoch, strconv.FormatUint(e.Epoch, 10))
 	set(wire.HeaderAttempts, strconv.Itoa(e.Attempts))
-	set(wire.HeaderParkReason, headerText(e.Reason))
+	set(wire.HeaderParkReason, bus.HeaderText(e.Reason, maxReason))
 	set(wire.HeaderParkedAt, time.Now().UTC().Format(time.RFC3339Nano))
 	body := e.Event.Data
 	if limit := p.maxPayload(); limit > 0 && int64(size+headerSlack) > limit {
@@ -124,18 +124,4 @@ func (p *Parker) message(e pool.Parked) *nats.Msg {
 		body = nil
 	}
 	return &nats.Msg{Subject: p.ns.Parked(e.Name), Header: h, Data: body}
-}
-
-// headerText makes s fit for a header value.
-func headerText(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if r := []rune(s); len(r) > maxReason {
-		s = string(r[:maxReason])
-	}
-	return s
 }
