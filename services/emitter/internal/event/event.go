@@ -1,6 +1,7 @@
 package event
 
 import (
+	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
@@ -126,13 +127,18 @@ func (e *Event) Matched() {
 }
 
 // reserved reports whether a stored header must not travel on: the server's
-// own, and those that a delivery sets itself.
+// own, and those that a delivery sets itself, in any case.
 func reserved(name string) bool {
-	return hasPrefixFold(name, "Nats-") || hasPrefixFold(name, "Sluice-")
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+	const server = "Nats-"
+	if len(name) >= len(server) && strings.EqualFold(name[:len(server)], server) {
+		return true
+	}
+	switch textproto.CanonicalMIMEHeaderKey(name) {
+	case wire.HeaderSubscription, wire.HeaderStore, wire.HeaderSequence, wire.HeaderSubject,
+		wire.HeaderTime, wire.HeaderAttempt, wire.HeaderEpoch, wire.HeaderReplay:
+		return true
+	}
+	return false
 }
 
 // Fields are the headers that every delivery of the event has.

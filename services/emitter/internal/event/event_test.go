@@ -59,6 +59,7 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"},
 		"Nats-Msg-Id": {"m"}, "nats-expected-stream": {"m"}, "NATS-TTL": {"1"},
 		"Sluice-Attempt": {"9"}, "sluice-epoch": {"9"}, "SLUICE-Subscription": {"other"}, "Sluice-Sequence": {"1"},
+		"Sluice-Custom": {"kept"},
 	}, "body"})
 	e.Matched()
 	got := map[string][]string{}
@@ -69,7 +70,7 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 		got[f.Name] = f.Values
 	}
 	want := map[string][]string{
-		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"},
+		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"}, "Sluice-Custom": {"kept"},
 		"Sluice-Store": {"GITHUB"}, "Sluice-Sequence": {"42"}, "Sluice-Subject": {"github.a.opened"},
 		"Sluice-Time": {"2026-11-23T09:20:30.123456789Z"},
 	}
