@@ -59,9 +59,16 @@ func (e *env) open() {
 	e.pools = subscription.NewPools(b.Pools)
 }
 
-// quick is a configuration for impatient tests.
+// quick is a configuration for tests in which everything is observed.
 func quick() Config {
-	return Config{Settle: 20 * time.Millisecond, Wait: 300 * time.Millisecond, Retry: 100 * time.Millisecond}
+	return Config{Settle: 20 * time.Millisecond, Wait: 15 * time.Second, Retry: 100 * time.Millisecond}
+}
+
+// impatient is one for tests in which something is not.
+func impatient() Config {
+	cfg := quick()
+	cfg.Wait = 700 * time.Millisecond
+	return cfg
 }
 
 // common is the configuration of a service on this server.
