@@ -92,12 +92,17 @@ func New(tb testing.TB, opts ...Option) *Env {
 // Conn connects a client that reconnects as long as the test runs.
 func (e *Env) Conn() *nats.Conn {
 	e.T.Helper()
-	nc, err := nats.Connect(e.Server.URL(), nats.Name(e.T.Name()),
+	return e.connect(e.Server)
+}
+
+func (e *Env) connect(s Server) *nats.Conn {
+	e.T.Helper()
+	nc, err := nats.Connect(s.URL(), nats.Name(e.T.Name()),
 		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // the default one prints
 	if err != nil {
-		e.T.Fatalf("connect to %s: %v", e.Server.URL(), err)
+		e.T.Fatalf("connect to %s: %v", s.URL(), err)
 	}
 	e.T.Cleanup(nc.Close)
 	return nc
@@ -107,6 +112,12 @@ func (e *Env) Conn() *nats.Conn {
 // its last error when that takes over a minute. What completes "waiting for …".
 func (e *Env) Await(what string, cond func() error) {
 	e.T.Helper()
+	Await(e.T, what, cond)
+}
+
+// Await is Env.Await for tests without an Env.
+func Await(tb testing.TB, what string, cond func() error) {
+	tb.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -118,7 +129,7 @@ func (e *Env) Await(what string, cond func() error) {
 		}
 		select {
 		case <-deadline.C:
-			e.T.Fatalf("waiting for %s: gave up after %v: %v", what, patience, err)
+			tb.Fatalf("waiting for %s: gave up after %v: %v", what, patience, err)
 		case <-tick.C:
 		}
 	}

@@ -176,6 +176,10 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Wait waits until the process has ended and returns an error unless it ended
+// with status 0.
+func (p *Process) Wait() error { return await(p.done, func() error { return p.err }) }
+
 // Interrupt asks the process to end and waits until it has, with status 0.
 func (p *Process) Interrupt(sig syscall.Signal) error {
 	if err := syscall.Kill(p.cmd.Process.Pid, sig); err != nil {
@@ -223,14 +227,14 @@ func (e *Env) spawn(name, path string, vars []string) (*Process, error) {
 		if ended = proc.Ended(); ended != nil {
 			return nil
 		}
-		return e.Ready(addr)
+		return Ready(e.T, addr)
 	})
 	return proc, ended
 }
 
 // Ready asks a service over HTTP whether it is ready.
-func (e *Env) Ready(addr string) error {
-	ctx, cancel := context.WithTimeout(e.T.Context(), 5*time.Second)
+func Ready(tb testing.TB, addr string) error {
+	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz?verbose", nil)
 	if err != nil {
@@ -253,16 +257,39 @@ func (e *Env) Ready(addr string) error {
 type NATS struct {
 	tb   testing.TB
 	addr string
-	dir  string
+	args []string
 	proc *Process
 }
 
 // StartNATS runs a nats-server, the one of go.mod, as a process of its own.
 func StartNATS(tb testing.TB) *NATS {
 	tb.Helper()
-	s := &NATS{tb: tb, addr: FreeAddr(tb), dir: tb.TempDir()}
+	s := &NATS{tb: tb, addr: FreeAddr(tb), args: []string{"-js", "-sd", tb.TempDir()}}
 	s.start()
 	return s
+}
+
+// StartLeaf runs two nats-servers, one of them a leaf node of the other. The
+// hub alone has JetStream.
+func StartLeaf(tb testing.TB) (hub, leaf *NATS) {
+	tb.Helper()
+	leafAddr := FreeAddr(tb)
+	config := func(text string) string {
+		path := filepath.Join(tb.TempDir(), "nats.conf")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		return path
+	}
+	hub = &NATS{tb: tb, addr: FreeAddr(tb), args: []string{
+		"-js", "-sd", tb.TempDir(), "-c", config(fmt.Sprintf("leafnodes { listen: %q }\n", leafAddr)),
+	}}
+	hub.start()
+	leaf = &NATS{tb: tb, addr: FreeAddr(tb), args: []string{
+		"-c", config(fmt.Sprintf("leafnodes { remotes: [{ url: %q }] }\n", "nats-leaf://"+leafAddr)),
+	}}
+	leaf.start()
+	return hub, leaf
 }
 
 // URL is where clients connect. It stays the same over Restart.
@@ -275,7 +302,8 @@ func (s *NATS) start() {
 		s.tb.Fatal(err)
 	}
 	path := Program(s.tb, ".", "github.com/nats-io/nats-server/v2")
-	s.proc = Exec(s.tb, "nats-server", nil, path, "-a", host, "-p", port, "-js", "-sd", s.dir)
+	s.proc = Exec(s.tb, "nats-server", nil, path,
+		append([]string{"-a", host, "-p", port}, s.args...)...)
 	natstest.Await(s.tb, "the nats-server", func() error {
 		nc, err := nats.Connect(s.URL())
 		if err == nil {

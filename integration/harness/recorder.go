@@ -68,25 +68,31 @@ type Recorder struct {
 // delivery as b does.
 func (e *Env) Record(subject string, b Behaviour) *Recorder {
 	e.T.Helper()
-	return e.record(subject, "", b, false)
+	return e.record(e.Conn(), subject, "", b, false)
+}
+
+// RecordOn is Record on a server other than the one that the services use.
+func (e *Env) RecordOn(s Server, subject string, b Behaviour) *Recorder {
+	e.T.Helper()
+	return e.record(e.connect(s), subject, "", b, false)
 }
 
 // RecordQueue is Record for one of several recorders in a queue group.
 func (e *Env) RecordQueue(subject, queue string, b Behaviour) *Recorder {
 	e.T.Helper()
-	return e.record(subject, queue, b, false)
+	return e.record(e.Conn(), subject, queue, b, false)
 }
 
 // RecordBodies is Record for a recorder that keeps the bodies too.
 func (e *Env) RecordBodies(subject string, b Behaviour) *Recorder {
 	e.T.Helper()
-	return e.record(subject, "", b, true)
+	return e.record(e.Conn(), subject, "", b, true)
 }
 
-func (e *Env) record(subject, queue string, b Behaviour, keep bool) *Recorder {
+func (e *Env) record(nc *nats.Conn, subject, queue string, b Behaviour, keep bool) *Recorder {
 	e.T.Helper()
 	r := &Recorder{
-		env: e, nc: e.Conn(), seed: maphash.MakeSeed(), keep: keep,
+		env: e, nc: nc, seed: maphash.MakeSeed(), keep: keep,
 		behaviour: b, changed: make(chan struct{}),
 	}
 	r.listen(subject, queue)
