@@ -127,15 +127,15 @@ func TestTheNumberOfSubscriptionsIsLimited(t *testing.T) {
 	e.subscribe("s0", body(`"ack_wait":"1s"`)) // a change is no new one
 	ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "s1", "")
 	e.subscribe("s3", body())
-	e.refused(wire.VerbSubscribe, "s4", body(), wire.CodeTooMany)
-	e.refused(wire.VerbSubscribe, "s5", strings.Replace(body(), "ORDERS", "NOWHERE", 1), wire.CodeTooMany)
+	_ = e.refused(wire.VerbSubscribe, "s4", body(), wire.CodeTooMany)
+	_ = e.refused(wire.VerbSubscribe, "s5", strings.Replace(body(), "ORDERS", "NOWHERE", 1), wire.CodeTooMany)
 }
 
 func TestARefusedCreateTakesNoRoom(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, func(c *Config) { c.MaxSubscriptions = 1 })
 	for range 5 {
-		e.refused(wire.VerbSubscribe, "x", strings.Replace(body(), "ORDERS", "NOWHERE", 1), wire.CodeNoStore)
+		_ = e.refused(wire.VerbSubscribe, "x", strings.Replace(body(), "ORDERS", "NOWHERE", 1), wire.CodeNoStore)
 	}
 	e.subscribe("x", body())
 }
@@ -221,13 +221,13 @@ func TestARecordThatCannotBeReadIsAConflictUntilItIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, verb := range []string{wire.VerbGet, wire.VerbPause, wire.VerbResume} {
-			e.refused(verb, name, "", wire.CodeConflict)
+			_ = e.refused(verb, name, "", wire.CodeConflict)
 		}
 		bad := e.refused(wire.VerbSubscribe, name, body(`"restart":true`), wire.CodeConflict)
 		if bad.Revision != rev {
 			t.Errorf("%s: revision %d, want %d", name, bad.Revision, rev)
 		}
-		e.refused(wire.VerbUnsubscribe, name, `{"if_revision":1000}`, wire.CodeConflict)
+		_ = e.refused(wire.VerbUnsubscribe, name, `{"if_revision":1000}`, wire.CodeConflict)
 		if got := ok[wire.ListResponse](e, wire.VerbList, "", ""); got.Total != 0 {
 			t.Errorf("%s: listed", name)
 		}
@@ -353,7 +353,7 @@ func TestNatsServiceToolsSeeTheRegistry(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	e.subscribe("x", body())
-	e.refused(wire.VerbSubscribe, "x", "{", wire.CodeBadJSON)
+	_ = e.refused(wire.VerbSubscribe, "x", "{", wire.CodeBadJSON)
 	msg, err := e.nc.Request("$SRV.INFO.sluice-registry", nil, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)

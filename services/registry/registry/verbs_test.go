@@ -171,7 +171,7 @@ func TestStartIsResolvedWhenTheRecordIsWritten(t *testing.T) {
 func TestIfRevisionMakesSubscribeConditional(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	e.refused(wire.VerbSubscribe, "c", body(`"if_revision":7`), wire.CodeConflict)
+	_ = e.refused(wire.VerbSubscribe, "c", body(`"if_revision":7`), wire.CodeConflict)
 	first := e.subscribe("c", body(`"if_revision":0`)).Subscription
 	bad := e.refused(wire.VerbSubscribe, "c", body(`"if_revision":0`), wire.CodeConflict)
 	if bad.Revision != first.Revision {
@@ -260,9 +260,9 @@ func TestUnsubscribeRemovesOnceAndThenFindsNothing(t *testing.T) {
 		t.Error("not deleted")
 	}
 	for _, verb := range []string{wire.VerbUnsubscribe, wire.VerbGet, wire.VerbPause, wire.VerbResume} {
-		e.refused(verb, "gone", "", wire.CodeNoSubscription)
+		_ = e.refused(verb, "gone", "", wire.CodeNoSubscription)
 	}
-	e.refused(wire.VerbSeek, "gone", `{"to":"all"}`, wire.CodeNoSubscription)
+	_ = e.refused(wire.VerbSeek, "gone", `{"to":"all"}`, wire.CodeNoSubscription)
 }
 
 func TestPauseAndResumeAreIdempotent(t *testing.T) {
@@ -376,9 +376,9 @@ func TestSeekMovesTheCheckpointUnderANewEpoch(t *testing.T) {
 		t.Fatalf("pool = %+v, %v", pool, err)
 	}
 	for _, bad := range []string{`{}`, `{"to":null}`, `{"to":"old"}`, `{"to":{"sequence":0}}`, `{"to":"all","dry":true}`, `{"to":"all","dry_run":1}`} {
-		e.refused(wire.VerbSeek, "s", bad, wire.CodeBadField)
+		_ = e.refused(wire.VerbSeek, "s", bad, wire.CodeBadField)
 	}
-	e.refused(wire.VerbSeek, "s", ``, wire.CodeBadJSON)
+	_ = e.refused(wire.VerbSeek, "s", ``, wire.CodeBadJSON)
 }
 
 func TestSeekOverATombstoneKeepsTheEpochGrowing(t *testing.T) {
@@ -452,7 +452,7 @@ func TestListPagesAndFilters(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{`{"limit":0}`, `{"limit":1001}`, `{"offset":-1}`, `{"state":"odd"}`, `{"stores":"x"}`, `{"labels":{"a":1}}`, `{"limit":"1"}`, `{"store":null}`} {
-		e.refused(wire.VerbList, "", bad, wire.CodeBadField)
+		_ = e.refused(wire.VerbList, "", bad, wire.CodeBadField)
 	}
 	for i := range n {
 		ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, fmt.Sprintf("l%02d", i), "")

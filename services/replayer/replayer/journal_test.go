@@ -42,7 +42,9 @@ func TestABarrierPartsWhatWasAcknowledgedFromWhatIsYetToBegin(t *testing.T) {
 				if rev, err = e.records.Update(ctx, r, rev); err != nil {
 					continue
 				}
-				for was := acked.Load(); was < rev && !acked.CompareAndSwap(was, rev); was = acked.Load() {
+				was := acked.Load()
+				for was < rev && !acked.CompareAndSwap(was, rev) {
+					was = acked.Load()
 				}
 			}
 		})

@@ -87,7 +87,7 @@ func TestABurstOfMovesIsOneRun(t *testing.T) {
 			b.moves.add(moveLease)
 			<-time.After(2 * time.Millisecond) // fake time
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if len(b.runs()) != 1 || b.runs()[0] != "pool,lease" {
 			t.Errorf("runs %q, want one for pool,lease", b.runs())
 		}
@@ -99,7 +99,7 @@ func TestMovesWithoutEndDoNotHoldRunsUpForever(t *testing.T) {
 	conducted(t, 0, func(t *testing.T, b *bubble) {
 		for range 100 { // 10 s of them
 			b.moves.add(movePool)
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		if n := len(b.runs()); n < 4 || n > 6 {
 			t.Errorf("%d runs in 10 s, want one every 2 s", n)
@@ -111,11 +111,11 @@ func TestMovesDuringARunMakeExactlyOneMore(t *testing.T) {
 	t.Parallel()
 	conducted(t, 5*time.Second, func(t *testing.T, b *bubble) {
 		b.moves.add(moveElected)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		for range 1000 {
 			b.moves.add(movePool)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if strings.Join(b.runs(), " ") != "elected pool" {
 			t.Errorf("runs %q, want elected, then pool", b.runs())
 		}
@@ -127,12 +127,12 @@ func TestWhatStaysUnobservedIsRunAgainOnThePeriod(t *testing.T) {
 	conducted(t, 0, func(t *testing.T, b *bubble) {
 		b.yields(1, nil)
 		b.moves.add(moveElected)
-		time.Sleep(95 * time.Second)
+		<-time.After(95 * time.Second)
 		if strings.Join(b.runs(), " ") != "elected retry retry retry" {
 			t.Errorf("runs %q, want three on the period of 30 s", b.runs())
 		}
 		b.yields(0, nil)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if len(b.runs()) != 5 {
 			t.Errorf("%d runs, want 5: one more, and then rest", len(b.runs()))
 		}
@@ -144,7 +144,7 @@ func TestAFailedRunIsRepeatedWithGrowingPauses(t *testing.T) {
 	conducted(t, 0, func(t *testing.T, b *bubble) {
 		b.yields(0, errors.New("JetStream is away"))
 		b.moves.add(moveElected)
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		if n := len(b.runs()); n < 15 || n > 60 {
 			t.Errorf("%d runs in 10 min, want a few dozen at most", n)
 		}

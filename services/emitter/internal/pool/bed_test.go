@@ -178,7 +178,7 @@ func withPool(t *testing.T, c config, f func(t *testing.T, b *bed)) {
 		go func() { done <- tm.Run(ctx) }()
 		defer func() {
 			cancel()
-			<-done
+			<-done //nolint:errcheck // only that it came matters
 		}()
 		b := newBed(t, tm, c)
 		defer b.Close()

@@ -293,7 +293,7 @@ func TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens(t *testing.T) {
 			go func() { done <- tm.Run(ctx) }()
 			defer func() {
 				cancel()
-				<-done
+				<-done //nolint:errcheck // only that it came matters
 			}()
 			w := &world{
 				t: t, spec: drawSpec(t), key: map[uint64]string{}, settled: map[uint64]bool{},
