@@ -174,15 +174,22 @@ func work(ctx context.Context, args []string) error {
 
 // answer is a subscriber that acks every delivery and counts distinct events.
 func answer(nc *nats.Conn, n int, done chan<- error) error {
-	seen := make(map[string]struct{}, n)
+	seen, count := make([]bool, n+1), 0
 	sub, err := nc.Subscribe(target, func(m *nats.Msg) {
 		if err := m.Respond(nil); err != nil {
 			done <- err
 			return
 		}
-		seen[m.Header.Get(wire.HeaderSequence)] = struct{}{}
-		if len(seen) == n {
-			done <- nil
+		seq, err := strconv.Atoi(m.Header.Get(wire.HeaderSequence))
+		if err != nil || seq < 1 || seq > n {
+			done <- fmt.Errorf("sequence %d: want 1 to %d: %w", seq, n, err)
+			return
+		}
+		if !seen[seq] {
+			seen[seq] = true
+			if count++; count == n {
+				done <- nil
+			}
 		}
 	})
 	if err != nil {
