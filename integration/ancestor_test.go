@@ -156,7 +156,7 @@ func TestASubscriberOnAnotherNodeBreaksNothing(t *testing.T) {
 		}
 		health, err := e.Client.SubscriptionHealth(e.Context(), "leaf")
 		if err != nil || health.Listeners != 1 || health.Status != wire.StatusHealthy {
-			return fmt.Errorf("its health is %+v, %v", health, err)
+			return fmt.Errorf("its health is %+v, %s", health, fmt.Sprint(err))
 		}
 		if lasted := time.Since(began); lasted < 3*time.Second {
 			return fmt.Errorf("only %v by now", lasted)
@@ -223,9 +223,9 @@ func TestARegistrationIsAnsweredTruthfullyAndOutlivesItsClient(t *testing.T) {
 	s := spec("to.durable")
 	s.Store = "NOWHERE"
 	_, err := e.Client.Subscribe(e.Context(), "durable", s)
-	requireCode(t, err, wire.CodeNoStore)
+	_ = requireCode(t, err, wire.CodeNoStore)
 	_, err = e.Client.Get(e.Context(), "durable")
-	requireCode(t, err, wire.CodeNoSubscription)
+	_ = requireCode(t, err, wire.CodeNoSubscription)
 
 	nc := e.Conn()
 	c, err := client.New(nc)

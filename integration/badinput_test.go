@@ -132,7 +132,7 @@ func refusal(msg *nats.Msg) error {
 	case head.Type == "":
 		return fmt.Errorf("the answer has no type: %s", msg.Data)
 	case msg.Header.Get(wire.HeaderServiceErrorCode) != fmt.Sprint(head.Error.Code) || msg.Header.Get(wire.HeaderServiceError) == "":
-		return fmt.Errorf("the headers are %v, the error %v", msg.Header, head.Error)
+		return fmt.Errorf("the headers are %v, the error %s", msg.Header, fmt.Sprint(head.Error))
 	}
 	return nil
 }

@@ -102,6 +102,7 @@ func fromAll([]evaluator.Stored) wire.Position { return client.FromAll() }
 func fromSequence(half []evaluator.Stored) wire.Position {
 	return client.FromSequence(half[len(half)/3].Sequence)
 }
+
 func fromTime(half []evaluator.Stored) wire.Position { return client.FromTime(half[len(half)/2].Time) }
 
 func wishes() []wish {
