@@ -223,9 +223,9 @@ func TestARegistrationIsAnsweredTruthfullyAndOutlivesItsClient(t *testing.T) {
 	s := spec("to.durable")
 	s.Store = "NOWHERE"
 	_, err := e.Client.Subscribe(e.Context(), "durable", s)
-	_ = requireCode(t, err, wire.CodeNoStore)
+	requireCode(t, err, wire.CodeNoStore)
 	_, err = e.Client.Get(e.Context(), "durable")
-	_ = requireCode(t, err, wire.CodeNoSubscription)
+	requireCode(t, err, wire.CodeNoSubscription)
 
 	nc := e.Conn()
 	c, err := client.New(nc)

@@ -150,7 +150,7 @@ func TestARestartStartsOverUnderANewUID(t *testing.T) {
 	changed := spec("to.restart")
 	changed.Selector.ByStream = []string{"orders.s1.>", "orders.s2.>"}
 	_, err := e.Client.Subscribe(e.Context(), "restart", changed)
-	_ = requireCode(t, err, wire.CodeNeedsRestart)
+	requireCode(t, err, wire.CodeNeedsRestart)
 
 	second := e.Subscribe("restart", changed, client.Restart())
 	if second.UID == first.UID || second.Generation <= first.Generation {

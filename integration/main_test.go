@@ -3,7 +3,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -58,14 +57,11 @@ func upTo(from, to uint64) []uint64 {
 	return seqs
 }
 
-func requireCode(t *testing.T, err error, want wire.ErrCode) *wire.Error {
+func requireCode(t *testing.T, err error, want wire.ErrCode) {
 	t.Helper()
 	if got := client.CodeOf(err); got != want {
 		t.Fatalf("the error is %v (%d), want code %d", err, got, want)
 	}
-	werr := &wire.Error{}
-	errors.As(err, &werr)
-	return werr
 }
 
 // advisories returns what the advisory stream holds of one kind about a name,
@@ -86,14 +82,9 @@ func awaitAdvisory(t *testing.T, e *harness.Env, what, name string) wire.Advisor
 	var found []wire.Advisory
 	e.Await("the advisory "+what+" of "+name, func() error {
 		if found = advisories(t, e, what, name); len(found) == 0 {
-			return fmt.Errorf("there is none")
+			return errors.New("there is none")
 		}
 		return nil
 	})
 	return found[len(found)-1]
-}
-
-// strictlyAscending reports whether seqs is in store order, without repeats.
-func strictlyAscending(seqs []uint64) bool {
-	return slices.IsSorted(seqs) && len(slices.Compact(slices.Clone(seqs))) == len(seqs)
 }
