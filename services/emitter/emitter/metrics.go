@@ -20,10 +20,10 @@ func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
 		errs = append(errs, err)
 		return g
 	}
-	pools := gauge("sluice.emitter.pools", "{pool}", "Pools that this instance owns.")
-	pending := gauge("sluice.emitter.pending", "{event}", "Events that are matched and not finished.")
-	inFlight := gauge("sluice.emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
-	held := gauge("sluice.emitter.held", "By", "Bytes of events held in memory.")
+	pools := gauge("emitter.pools", "{pool}", "Pools that this instance owns.")
+	pending := gauge("emitter.pending", "{event}", "Events that are matched and not finished.")
+	inFlight := gauge("emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
+	held := gauge("emitter.held", "By", "Bytes of events held in memory.")
 	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		var sum wire.PoolStatus
 		statuses := s.statuses(nil)

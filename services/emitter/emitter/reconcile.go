@@ -90,9 +90,11 @@ func (s *Service) reconcile(ctx context.Context) error {
 // others may have taken them over.
 func (s *Service) sessionChanged() {
 	if s.session.Valid() {
+		s.ready.OK()
 		s.allDirty()
 		return
 	}
+	s.ready.Fail("the session cannot be renewed, so no pool can be kept")
 	for _, h := range s.allHoldings() {
 		s.lose(h, "the session could not be renewed in time")
 	}

@@ -199,7 +199,6 @@ func (s *Service) serve(ctx context.Context) error {
 		work, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(base, cancel)() // a part that fails ends the work too
-		s.ready.OK()
 		s.log.Info().Msg("emitter ready")
 		err = s.reconcile(work)
 		s.handOver(context.WithoutCancel(ctx))

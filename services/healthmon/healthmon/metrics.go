@@ -25,13 +25,13 @@ type metrics struct {
 func newMetrics(m metric.Meter) (*metrics, error) {
 	out := &metrics{}
 	var err1, err2 error
-	out.sweeps, err1 = m.Float64Histogram("sluice.healthmon.sweep.duration", metric.WithUnit("s"),
+	out.sweeps, err1 = m.Float64Histogram("healthmon.sweep.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of sweeps, by outcome."))
-	out.repairs, err2 = m.Int64Counter("sluice.healthmon.repairs", metric.WithUnit("{repair}"),
+	out.repairs, err2 = m.Int64Counter("healthmon.repairs", metric.WithUnit("{repair}"),
 		metric.WithDescription("Repairs, by action and outcome."))
-	_, err3 := m.Int64ObservableGauge("sluice.healthmon.issues", metric.WithUnit("{issue}"),
+	_, err3 := m.Int64ObservableGauge("healthmon.issues", metric.WithUnit("{issue}"),
 		metric.WithDescription("Issues found by the last sweep, by kind."), metric.WithInt64Callback(out.observeIssues))
-	_, err4 := m.Float64ObservableGauge("sluice.healthmon.last.sweep.timestamp", metric.WithUnit("s"),
+	_, err4 := m.Float64ObservableGauge("healthmon.last.sweep.timestamp", metric.WithUnit("s"),
 		metric.WithDescription("When this instance last finished a sweep, in Unix time."),
 		metric.WithFloat64Callback(out.observeLast))
 	return out, errors.Join(err1, err2, err3, err4)

@@ -185,7 +185,7 @@ func (s *Store) place(ctx context.Context, now info) {
 // with it where it has not.
 func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
 	if !m.created.IsZero() && !m.created.Equal(now.created) {
-		p.StoreLost("the store was deleted and created anew: seek or restart the subscription")
+		p.StoreLost("the store was deleted and created anew: subscribe again, with restart")
 		return false
 	}
 	at := p.Position()
