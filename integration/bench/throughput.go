@@ -38,7 +38,7 @@ func fill(ctx context.Context, w *world, n int) error {
 		m.Header.Set("x-region", "eu")
 		m.Header.Set("x-trace", strconv.Itoa(i))
 		m.Data = body
-		if _, err := w.js.PublishMsgAsync(m); err != nil {
+		if _, err := w.js.PublishMsgAsync(m, jetstream.WithStallWait(20*time.Second)); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
 func (e *env) publish(n int) {
 	e.t.Helper()
 	for i := range n {
-		if _, err := e.js.PublishMsgAsync(&nats.Msg{Subject: fmt.Sprintf("e.%d.made", i%10), Data: []byte("{}")}); err != nil {
+		if _, err := e.js.PublishMsgAsync(&nats.Msg{Subject: fmt.Sprintf("e.%d.made", i%10), Data: []byte("{}")}, jetstream.WithStallWait(20*time.Second)); err != nil {
 			e.t.Fatal(err)
 		}
 	}
