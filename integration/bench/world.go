@@ -153,6 +153,10 @@ func (w *world) stop() {
 	for i := len(w.procs) - 1; i >= 0; i-- {
 		_ = w.procs[i].Process.Kill() // its data goes with it
 		_ = w.procs[i].Wait()
+		if u := w.procs[i].ProcessState; u != nil {
+			fmt.Fprintf(os.Stderr, "  cpu of %s: %.2f s user, %.2f s system\n", filepath.Base(w.procs[i].Path),
+				u.UserTime().Seconds(), u.SystemTime().Seconds())
+		}
 	}
 }
 

@@ -353,8 +353,10 @@ func TestWhatIsOverThePendingBoundIsDroppedAndCounted(t *testing.T) {
 	flush(t, nc)
 	ended := make(chan error, 1)
 	go func() { ended <- r.stop() }()
+	heard := uint64(0) // requests that came before the interest was gone: no room for them either
 	natstest.Await(t, "the interest to be taken back", func() error {
-		if _, err := nc.Request(target, nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
+		if _, err := nc.Request(target, nil, 200*time.Millisecond); !errors.Is(err, nats.ErrNoResponders) {
+			heard++
 			return fmt.Errorf("a request is answered with %w", err)
 		}
 		return nil
@@ -369,8 +371,8 @@ func TestWhatIsOverThePendingBoundIsDroppedAndCounted(t *testing.T) {
 		}
 	}
 	e.none()
-	if got := r.Stats().Dropped; got != 4 {
-		t.Errorf("%d dropped, want 4", got)
+	if got := r.Stats().Dropped; got != 4+heard {
+		t.Errorf("%d dropped, want %d", got, 4+heard)
 	}
 }
 
