@@ -44,7 +44,28 @@ func Main(name string, fromEnv Factory) {
 	// The handler is process-wide, and so is Main.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from now on a signal has its default effect
+	tuneGC(p.env)
 	os.Exit(p.main(ctx))
+}
+
+// Defaults of the garbage collector. What a service allocates lives for
+// milliseconds beside a small heap, so that Go's own default of 100 % collects
+// some hundred times a second under load: 400 % took 15 % off the emitter's
+// processor time. Beyond the limit Go collects more often again.
+const (
+	gcPercent     = 400
+	gcMemoryLimit = 1 << 30
+)
+
+// tuneGC sets these defaults where the environment does not have Go's own
+// variables.
+func tuneGC(env Env) {
+	if env["GOGC"] == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if env["GOMEMLIMIT"] == "" {
+		debug.SetMemoryLimit(gcMemoryLimit)
+	}
 }
 
 // process is Main with everything it takes from outside.

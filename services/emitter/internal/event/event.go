@@ -129,9 +129,11 @@ func (e *Event) Matched() {
 // reserved reports whether a stored header must not travel on: the server's
 // own, and those that a delivery sets itself, in any case.
 func reserved(name string) bool {
-	const server = "Nats-"
-	if len(name) >= len(server) && strings.EqualFold(name[:len(server)], server) {
+	if hasPrefixFold(name, "Nats-") {
 		return true
+	}
+	if !hasPrefixFold(name, "Sluice-") {
+		return false
 	}
 	switch textproto.CanonicalMIMEHeaderKey(name) {
 	case wire.HeaderSubscription, wire.HeaderStore, wire.HeaderSequence, wire.HeaderSubject,
@@ -139,6 +141,10 @@ func reserved(name string) bool {
 		return true
 	}
 	return false
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // Fields are the headers that every delivery of the event has.

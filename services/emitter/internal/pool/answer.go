@@ -121,11 +121,27 @@ func (p *Pool) heard(it *item, a wire.Answer, current bool, now time.Time) bool 
 var errFailed = errors.New("delivery failed")
 
 // verdict tells the breaker how a delivery ended; context.Canceled is as if it
-// had not been made.
+// had not been made. While the breaker is closed it is told of failures, and of
+// the first success after them: it counts failures in a row, so no other
+// success changes anything, and asking it twice for each delivery cost 6 % of
+// the emitter's time.
 func (p *Pool) verdict(it *item, err error) {
-	if it.verdict != nil {
+	era := it.owed
+	it.owed = 0
+	switch {
+	case it.verdict != nil:
 		it.verdict(err)
 		it.verdict = nil
+	case era != p.era, errors.Is(err, context.Canceled), err == nil && p.streak == 0:
+		// Sent before the breaker last changed, or of no consequence.
+	default:
+		p.streak++
+		if err == nil {
+			p.streak = 0
+		}
+		if done, refused := p.breaker.Begin(); refused == nil {
+			done(err)
+		}
 	}
 }
 

@@ -106,9 +106,14 @@ func (p *Pool) maySend(now time.Time) bool {
 	}
 }
 
-// admit asks the breaker. Mode publish waits for no answer, so it has none.
+// admit asks the breaker. Mode publish waits for no answer, so it has none. A
+// closed breaker lets everything pass, so it is not asked (see verdict).
 func (p *Pool) admit(it *item) bool {
 	if p.spec.Deliver.Mode == wire.ModePublish {
+		return true
+	}
+	if !p.tripped {
+		it.owed = p.era
 		return true
 	}
 	verdict, err := p.breaker.Begin()

@@ -36,7 +36,8 @@ type item struct {
 	due         time.Time   // flying: the end of ack_wait; resting: of the backoff
 	left, right *item       // neighbours while flying
 	place       int         // in the heap of resting items
-	verdict     func(error) // tells the breaker how the delivery ended
+	verdict     func(error) // tells the breaker how the probe ended; nil for others
+	owed        uint64      // the breaker's era in which its outcome counts; 0: not any more
 	parkFor     string      // why it is to be parked
 	exhausted   bool        // has used up its attempts and blocks its lane
 }

@@ -104,6 +104,8 @@ type Pool struct {
 	holdUntil time.Time // publishing failed: try again then
 	armed     time.Time // when Tick has been asked for; zero if it has not
 	tripped   bool      // the breaker is not closed
+	era       uint64    // of the breaker: grows with each change of its state, from 1
+	streak    int       // failures in a row, as the breaker has been told
 	reopenAt  time.Time // it is open until then; zero if it is not open
 	stuck     int       // lanes held by exhausted events
 	gap       *wire.Gap
@@ -151,6 +153,7 @@ func New(cfg Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
 	}
 	p := &Pool{
+		era: 1,
 		cfg: cfg, spec: spec, matcher: m,
 		window:       max(windowFactor*spec.PoolSize.Max, 1024),
 		subscription: []string{cfg.Record.Name},
@@ -321,7 +324,7 @@ func (p *Pool) finish(it *item, now time.Time) {
 		p.held -= it.lane.n - 1
 	}
 	it.phase = settled
-	it.verdict = nil
+	it.verdict, it.owed = nil, 0
 	if it.slot >= 0 {
 		p.slots[it.slot] = nil
 		p.free = append(p.free, it.slot)

@@ -147,6 +147,8 @@ func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
 	what := wire.AdvBreakerClosed
 	p.reopenAt = time.Time{}
 	p.tripped = to != breaker.Closed
+	p.era++
+	p.streak = 0
 	switch to {
 	case breaker.Open:
 		what = wire.AdvBreakerOpened
