@@ -107,7 +107,7 @@ func (s *Service) start(h *holding) error {
 	id, prefix := s.answers.reserve()
 	p, err := pool.New(pool.Config{
 		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap,
-		AnswerPrefix: prefix, Publisher: s.data, Parker: s.parker, Timers: s.timers, Budget: s.budget,
+		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
 		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
 		Moved:  func() { s.moved(h) },
 	})

@@ -34,10 +34,11 @@ type Service struct {
 	metrics  *metrics
 	ready    *service.Check
 
-	timers  *timers.Timers
-	budget  *pool.Budget
-	answers *answers
-	notices chan notice
+	timers   *timers.Timers
+	budget   *pool.Budget
+	answers  *answers
+	carriers pool.Carriers
+	notices  chan notice
 
 	// Made by Run, before anything else runs.
 	ctl, data  *nats.Conn // apart, so that no flood of events delays a renewal

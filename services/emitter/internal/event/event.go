@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,12 @@ type Event struct {
 
 	doc    *pattern.Document
 	fields []Field
+	place  [placeFields]string // the values of those that say where the event stands
 	size   int
 }
+
+// placeFields is how many headers say where an event stands in its store.
+const placeFields = 4
 
 // Field is one header of a delivery.
 type Field struct {
@@ -112,17 +117,24 @@ func (e *Event) id() string {
 // the work that is the same for all of them and lets the parsed document go.
 func (e *Event) Matched() {
 	e.doc = nil
-	e.fields = make([]Field, 0, len(e.Header)+4)
+	e.fields = make([]Field, 0, len(e.Header)+placeFields)
 	for name, values := range e.Header {
 		if !reserved(name) {
 			e.fields = append(e.fields, Field{name, values})
 		}
 	}
+	// In order, so that a delivery's header can be made from the one before.
+	slices.SortFunc(e.fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
+	var buf [64]byte
+	text := strconv.AppendUint(buf[:0], e.Sequence, 10)
+	n := len(text)
+	both := string(e.Time.UTC().AppendFormat(text, time.RFC3339Nano))
+	e.place = [placeFields]string{e.Store, both[:n], e.Subject, both[n:]}
 	e.fields = append(e.fields,
-		Field{wire.HeaderStore, []string{e.Store}},
-		Field{wire.HeaderSequence, []string{strconv.FormatUint(e.Sequence, 10)}},
-		Field{wire.HeaderSubject, []string{e.Subject}},
-		Field{wire.HeaderTime, []string{e.Time.UTC().Format(time.RFC3339Nano)}},
+		Field{wire.HeaderStore, e.place[0:1:1]},
+		Field{wire.HeaderSequence, e.place[1:2:2]},
+		Field{wire.HeaderSubject, e.place[2:3:3]},
+		Field{wire.HeaderTime, e.place[3:4:4]},
 	)
 }
 
@@ -147,7 +159,8 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-// Fields are the headers that every delivery of the event has.
+// Fields are the headers that every delivery of the event has, in an order that
+// is the same for events with the same header names.
 func (e *Event) Fields() []Field { return e.fields }
 
 // Size is about what the event holds in memory, in bytes.

@@ -29,7 +29,7 @@ func BenchmarkPoolAck(b *testing.B) {
 	go func() { _ = tm.Run(ctx) }()
 	pub := &lastReply{}
 	p, err := pool.New(pool.Config{
-		Record: &wire.Record{Name: "triage", Spec: spec()}, AnswerPrefix: prefix, Publisher: pub,
+		Record: &wire.Record{Name: "triage", Spec: spec()}, AnswerPrefix: prefix, Publisher: pub, Carriers: &pool.Carriers{},
 		Timers: tm, Budget: pool.NewBudget(1 << 30),
 		Notify: func(string, string, map[string]any) {}, Moved: func() {},
 	})

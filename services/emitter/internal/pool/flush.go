@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,10 +13,9 @@ import (
 
 // delivery is what Flush sends: a copy of what it needs of an item.
 type delivery struct {
-	it      *item
-	ev      *event.Event
-	attempt int
-	reply   string
+	it    *item
+	ev    *event.Event
+	token token4
 }
 
 // flushBatch bounds how many deliveries are taken out under one lock.
@@ -53,45 +51,26 @@ func (p *Pool) flush(now time.Time) {
 // publish sends a batch, with no lock held, and reports whether all of it left.
 func (p *Pool) publish(batch []delivery) (all bool) {
 	all = true
-	msg := p.messages.Get().(*nats.Msg)
+	c := p.cfg.Carriers.take()
 	for i, d := range batch {
-		p.fill(msg, d)
-		if err := p.cfg.Publisher.PublishMsg(msg); err != nil {
+		if err := p.cfg.Publisher.PublishMsg(c.load(p, d)); err != nil {
 			p.unsent(d, err)
 			batch[i].it = nil
 			all = false
 		}
 	}
-	clear(msg.Header)
-	msg.Data = nil
-	p.messages.Put(msg)
+	p.cfg.Carriers.give(c)
 	return all
 }
 
 // takeReady fills out with deliveries and marks them as flying.
 func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
-	for n < len(out) && len(p.ready) > 0 {
-		it := p.ready[0]
-		if it.phase != ready { // answered late, while it waited to be sent again
-			p.dropReady()
-			continue
-		}
-		if !p.maySend(now) || !p.admit(it) {
-			break
-		}
-		p.dropReady()
-		out[n] = p.launch(it, now)
+	for n < len(out) && p.ready.n > 0 && p.maySend(now) && p.admit(p.ready.first) {
+		out[n] = p.launch(p.ready.first, now)
 		n++
 	}
 	p.arm(now)
 	return n
-}
-
-func (p *Pool) dropReady() {
-	p.ready[0] = nil
-	if p.ready = p.ready[1:]; len(p.ready) == 0 {
-		p.ready = nil // let the array go
-	}
 }
 
 // maySend reports whether anything but the breaker holds deliveries back.
@@ -130,15 +109,13 @@ func (p *Pool) launch(it *item, now time.Time) delivery {
 		p.nonce++
 		it.nonce = p.nonce
 	}
+	p.leavePhase(it)
 	it.attempts++
 	it.phase = flying
 	it.due = now.Add(p.spec.AckWait.Std())
 	p.flight.add(it)
 	p.stats.delivered++
-	d := delivery{it: it, ev: it.ev, attempt: it.attempts}
-	if p.spec.Deliver.Mode == wire.ModeAck {
-		d.reply = token4{it.slot, it.nonce, it.attempts}.reply(p.cfg.AnswerPrefix)
-	}
+	d := delivery{it: it, ev: it.ev, token: token4{it.slot, it.nonce, it.attempts}}
 	if p.absent {
 		p.asked = true
 		p.nextAsk = now.Add(askSettle) // when no answer is an answer
@@ -155,18 +132,6 @@ func (p *Pool) takeSlot(it *item) int {
 	}
 	p.slots = append(p.slots, it)
 	return len(p.slots) - 1
-}
-
-// fill makes msg what the subscriber gets.
-func (p *Pool) fill(msg *nats.Msg, d delivery) {
-	clear(msg.Header)
-	for _, f := range d.ev.Fields() {
-		msg.Header[f.Name] = f.Values
-	}
-	msg.Header[wire.HeaderSubscription] = p.subscription
-	msg.Header[wire.HeaderEpoch] = p.epoch
-	msg.Header[wire.HeaderAttempt] = []string{strconv.Itoa(d.attempt)}
-	msg.Subject, msg.Reply, msg.Data = p.spec.Deliver.Subject, d.reply, d.ev.Data
 }
 
 // sent finishes deliveries that wait for no answer.
@@ -189,7 +154,7 @@ func (p *Pool) unsent(d delivery, err error) {
 	p.mu.Lock()
 	defer p.unlock()
 	it := d.it
-	if p.closed || it.phase != flying || it.attempts != d.attempt {
+	if p.closed || it.phase != flying || it.attempts != d.token.attempt {
 		return
 	}
 	if hopeless(err) {

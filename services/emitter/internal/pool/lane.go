@@ -34,7 +34,7 @@ type item struct {
 	size     int
 
 	due         time.Time   // flying: the end of ack_wait; resting: of the backoff
-	left, right *item       // neighbours while flying
+	left, right *item       // neighbours while ready or flying
 	place       int         // in the heap of resting items
 	verdict     func(error) // tells the breaker how the probe ended; nil for others
 	owed        uint64      // the breaker's era in which its outcome counts; 0: not any more
@@ -104,37 +104,37 @@ func token(subject string, n int) string {
 	return t
 }
 
-// flight is the list of items in flight, the one that is due first in front:
-// all wait equally long, so the order of sending is the order of expiry.
-type flight struct {
+// list is a queue of items that wait for the same thing; an item is in one at
+// most, and can leave it from anywhere.
+type list struct {
 	first, last *item
 	n           int
 }
 
-func (f *flight) add(it *item) {
-	it.left, it.right = f.last, nil
-	if f.last == nil {
-		f.first = it
+func (l *list) add(it *item) {
+	it.left, it.right = l.last, nil
+	if l.last == nil {
+		l.first = it
 	} else {
-		f.last.right = it
+		l.last.right = it
 	}
-	f.last = it
-	f.n++
+	l.last = it
+	l.n++
 }
 
-func (f *flight) remove(it *item) {
+func (l *list) remove(it *item) {
 	if it.left == nil {
-		f.first = it.right
+		l.first = it.right
 	} else {
 		it.left.right = it.right
 	}
 	if it.right == nil {
-		f.last = it.left
+		l.last = it.left
 	} else {
 		it.right.left = it.left
 	}
 	it.left, it.right = nil, nil
-	f.n--
+	l.n--
 }
 
 // rest is a heap of resting items, the one that is due first on top.

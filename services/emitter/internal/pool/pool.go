@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Config struct {
 	// the token that Answer takes.
 	AnswerPrefix string
 	Publisher    Publisher
+	Carriers     *Carriers // shared by the pools of an instance
 	Parker       Parker
 	Timers       *timers.Timers
 	Budget       *Budget
@@ -68,15 +70,15 @@ type Pool struct {
 	breaker *breaker.Breaker
 	window  int // matched events held at once, at most
 
-	subscription, epoch []string // header values, the same for all deliveries
+	epoch string // as a header has it
 
 	mu       sync.Mutex
 	closed   bool
 	draining bool
 	tracker  *checkpoint.Tracker
 	lanes    map[string]*lane
-	ready    []*item
-	flight   flight
+	ready    list // at the heads of their lanes, to be sent
+	flight   list // sent; all wait equally long, so the first is due first
 	rest     rest
 	slots    []*item
 	free     []int
@@ -118,8 +120,6 @@ type Pool struct {
 	notices []notice
 	moved   bool
 	outbox  []parcel
-
-	messages sync.Pool // of *nats.Msg with a header, to be used again
 }
 
 type stats struct {
@@ -155,16 +155,14 @@ func New(cfg Config) (*Pool, error) {
 	p := &Pool{
 		era: 1,
 		cfg: cfg, spec: spec, matcher: m,
-		window:       max(windowFactor*spec.PoolSize.Max, 1024),
-		subscription: []string{cfg.Record.Name},
-		epoch:        []string{fmt.Sprint(cfg.Epoch)},
-		tracker:      checkpoint.Restore(cfg.Checkpoint),
-		lanes:        map[string]*lane{},
-		nonce:        rand.Uint32(),
-		limit:        newLimit(spec.PoolSize.Min, spec.PoolSize.Max),
+		window:  max(windowFactor*spec.PoolSize.Max, 1024),
+		epoch:   strconv.FormatUint(cfg.Epoch, 10),
+		tracker: checkpoint.Restore(cfg.Checkpoint),
+		lanes:   map[string]*lane{},
+		nonce:   rand.Uint32(),
+		limit:   newLimit(spec.PoolSize.Min, spec.PoolSize.Max),
 	}
 	p.nonce0 = p.nonce
-	p.messages.New = func() any { return &nats.Msg{Header: nats.Header{}} }
 	p.base, p.gap = p.tracker.Floor(), cfg.Gap
 	if spec.Deliver.Mode == wire.ModePublish {
 		p.limit.now = float64(p.limit.max) // nothing is waited for, so nothing adapts
@@ -313,7 +311,7 @@ func (p *Pool) laneOf(e *event.Event) *lane {
 
 func (p *Pool) makeReady(it *item) {
 	it.phase = ready
-	p.ready = append(p.ready, it)
+	p.ready.add(it)
 }
 
 // finish settles an item and lets the next one of its lane go.
@@ -346,6 +344,8 @@ func (p *Pool) finish(it *item, now time.Time) {
 // leavePhase takes an item out of the books of the phase it is in.
 func (p *Pool) leavePhase(it *item) {
 	switch it.phase {
+	case ready:
+		p.ready.remove(it)
 	case flying:
 		p.flight.remove(it)
 	case resting:

@@ -131,7 +131,7 @@ func (p *Pool) Close() {
 	p.cfg.Timers.Forget(p)
 	p.cfg.Budget.give(p.bytes)
 	p.bytes = 0
-	p.lanes, p.ready, p.slots, p.rest, p.flight = nil, nil, nil, nil, flight{} // let the events go
+	p.lanes, p.slots, p.rest, p.ready, p.flight = nil, nil, nil, list{}, list{} // let the events go
 	if p.room != nil {
 		close(p.room)
 		p.room = nil
@@ -257,7 +257,7 @@ func (p *Pool) oldest() *item {
 		for _, it := range p.slots {
 			consider(it)
 		}
-		for _, it := range p.ready {
+		for it := p.ready.first; it != nil; it = it.right {
 			consider(it)
 		}
 	}

@@ -101,7 +101,7 @@ func (p *Pool) arm(now time.Time) {
 	// What holds deliveries back without a time of its own (the limit, a probe
 	// that is out, draining) ends with an answer. A time that has passed must
 	// not be asked for, or the pool would be woken over and over meanwhile.
-	if t := p.mayAt(); len(p.ready) > 0 && t.After(now) {
+	if t := p.mayAt(); p.ready.n > 0 && t.After(now) {
 		sooner(t)
 	}
 	if !at.IsZero() && (p.armed.IsZero() || at.Before(p.armed)) {

@@ -108,7 +108,7 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 	s.pool, err = pool.New(pool.Config{
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
-		Publisher: s, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
+		Publisher: s, Carriers: &pool.Carriers{}, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
 		Notify: func(string, string, map[string]any) {}, Moved: func() {},
 	})
 	if err != nil {
