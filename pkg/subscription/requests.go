@@ -67,6 +67,7 @@ func DecodeList(body []byte) (wire.ListRequest, *wire.Error) {
 var listedStates = []string{
 	wire.StateUnclaimed, string(wire.PoolCatchingUp), string(wire.PoolLive), string(wire.PoolWaiting),
 	string(wire.PoolBreakerOpen), string(wire.PoolBlocked), string(wire.PoolPaused),
+	string(wire.PoolNotBegun), string(wire.PoolNoReader),
 	string(wire.PoolStoreLost), string(wire.PoolReleased),
 }
 

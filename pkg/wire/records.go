@@ -96,8 +96,10 @@ const (
 	PoolBreakerOpen PoolState = "breaker_open" // too many failures in a row
 	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block)
 	PoolPaused      PoolState = "paused"
-	PoolStoreLost   PoolState = "store_lost" // the store is gone or is another one
-	PoolReleased    PoolState = "released"   // handed over; the next owner takes it from here
+	PoolNotBegun    PoolState = "not_begun"          // the store has not reached the start yet
+	PoolNoReader    PoolState = "waiting_for_reader" // behind the head, and every reader is in use
+	PoolStoreLost   PoolState = "store_lost"         // the store is gone or is another one
+	PoolReleased    PoolState = "released"           // handed over; the next owner takes it from here
 )
 
 // PoolStatus is the live state of a pool as its owner sees it.
@@ -115,6 +117,7 @@ type PoolStatus struct {
 	InFlight  int        `json:"in_flight"` // delivered, not answered
 	Limit     int        `json:"limit"`     // of in flight, now
 	Retrying  int        `json:"retrying"`  // waiting for a backoff to end
+	Parking   int        `json:"parking"`   // given up, not yet in the parked stream
 	Breaker   string     `json:"breaker"`   // closed, half-open, open
 	Matched   uint64     `json:"matched"`
 	Delivered uint64     `json:"delivered"` // deliveries sent, repeats included
@@ -122,6 +125,8 @@ type PoolStatus struct {
 	Parked    uint64     `json:"parked"`
 	OldestAt  *time.Time `json:"oldest_pending_at,omitempty"` // store time of the oldest unfinished event
 	LastAckAt *time.Time `json:"last_finished_at,omitempty"`
+	// HeardAt is when a subscriber last answered anything.
+	HeardAt *time.Time `json:"last_heard_at,omitempty"`
 	// ExtendedAt is when a subscriber last said that it is still working:
 	// a wait that it declared, so that nobody takes it for a stall.
 	ExtendedAt *time.Time `json:"last_extended_at,omitempty"`

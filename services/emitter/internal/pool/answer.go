@@ -76,6 +76,7 @@ func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
 	switch {
 	case !nobody:
 		p.present()
+		p.stats.heard = now
 		settled = p.heard(it, wire.ParseAnswer(body), current, now)
 	case current:
 		p.nobodyListens(it, now)

@@ -130,8 +130,8 @@ func TestWPIStartsAckWaitAnew(t *testing.T) {
 		if b.answer(ds[0], "+WPI") {
 			t.Error("+WPI settled the event")
 		}
-		if at := b.Status().ExtendedAt; at == nil || !at.Equal(time.Now()) {
-			t.Errorf("last extended at %v", at)
+		if st := b.Status(); st.ExtendedAt == nil || !st.ExtendedAt.Equal(time.Now()) || st.HeardAt == nil || !st.HeardAt.Equal(time.Now()) {
+			t.Errorf("last extended at %v, last heard at %v", st.ExtendedAt, st.HeardAt)
 		}
 		after(29 * time.Second) // the second one has expired, and its backoff is over
 		b.wantSent("2/2")

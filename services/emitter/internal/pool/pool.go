@@ -124,7 +124,7 @@ type Pool struct {
 
 type stats struct {
 	matched, delivered, finished, parked uint64
-	lastFinished, extended               time.Time
+	lastFinished, extended, heard        time.Time
 }
 
 type notice struct {
