@@ -34,8 +34,8 @@ lint: $(GOLANGCI) ## Check style and formatting
 	$(GOLANGCI) run ./...
 
 .PHONY: bench
-bench: ## Compare delivery with a native consumer, side by side
-	$(GO) run ./integration/bench
+bench: ## Measure side by side with native consumers; BENCH="-short -run NAME" picks
+	$(GO) run ./integration/bench $(BENCH)
 
 .PHONY: compose-test
 compose-test: ## Start compose, deliver, kill an emitter, deliver on (needs Docker)

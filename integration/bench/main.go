@@ -1,6 +1,8 @@
-// Command bench measures Sluice and the native way side by side, alternately
-// in one run, and prints the ratio of the medians. Only the ratios mean
-// something: absolute figures depend on the machine and on what else it does.
+// Command bench measures Sluice and another way of doing the same work side by
+// side, alternately in one run, and prints the ratio of the medians. The other
+// way is what NATS offers natively, or Sluice itself under a lighter load. Only
+// the ratios mean something: absolute figures depend on the machine and on
+// what else it does.
 //
 // The nats-server, the services, the publisher and the subscribers are
 // separate processes. Everything listens on loopback and ends with the run.
@@ -8,7 +10,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +31,7 @@ func main() {
 }
 
 func exit(err error) {
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -37,119 +39,156 @@ func exit(err error) {
 
 // options of a run.
 type options struct {
-	run    string
-	json   string
-	short  bool
-	rounds int
-	events int
+	run     string
+	json    string
+	short   bool
+	verbose bool
+	rounds  int
 }
 
-// benchmark compares one job done by Sluice with the same done natively. A
-// side returns the job's rate in unit.
+// scale picks the size of a benchmark: the full one, or a fraction of it for a
+// short run.
+func (o options) scale(full, short int) int {
+	if o.short {
+		return short
+	}
+	return full
+}
+
+// A side is one of the two ways to do a benchmark's work. It returns the rate,
+// latency, time or size in the benchmark's unit.
+type side func(context.Context, *world, options) (float64, error)
+
+// benchmark compares Sluice with the other side.
 type benchmark struct {
-	name, unit     string
-	sluice, native func(context.Context, *world, options) (float64, error)
+	name, unit    string
+	about         string
+	sluice, other side // no other: the figure of Sluice alone
+	alone         bool // its sides make the worlds they need, and are given none
+	goal          goal
+}
+
+// goal is what the ratio, or without another side the figure, should be.
+type goal struct {
+	atMost bool // else at least
+	value  float64
+}
+
+func atLeast(v float64) goal { return goal{value: v} }
+func atMost(v float64) goal  { return goal{atMost: true, value: v} }
+
+func (g goal) met(v float64) bool {
+	if g.atMost {
+		return v <= g.value
+	}
+	return v >= g.value
+}
+
+func (g goal) String() string {
+	if g.atMost {
+		return fmt.Sprintf("≤ %g", g.value)
+	}
+	return fmt.Sprintf("≥ %g", g.value)
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{
-		{"throughput_ack", "events/s", sluiceAck, nativeAck},
+	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), backlogs(), neighbours())
+}
+
+func parse(args []string) (options, []benchmark, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.run, "run", "", "run only the benchmarks of these names, separated by commas")
+	f.StringVar(&o.json, "json", "", "also write the results to this `file`, one JSON object a line")
+	f.BoolVar(&o.short, "short", false, "less work and a single round: under a minute, and less to be trusted")
+	f.BoolVar(&o.verbose, "v", false, "show the processor time of each process")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of each side")
+	f.Usage = func() {
+		_, _ = fmt.Fprint(f.Output(), usage(), "\nFlags:\n") // to the terminal: there is nobody to tell
+		f.PrintDefaults()
 	}
+	if err := f.Parse(args); err != nil {
+		return o, nil, err
+	}
+	if o.rounds < 1 {
+		return o, nil, fmt.Errorf("-rounds %d: want at least 1", o.rounds)
+	}
+	if o.short {
+		o.rounds = 1
+	}
+	chosen, err := choose(benchmarks(), o.run)
+	return o, chosen, err
+}
+
+func usage() string {
+	var b strings.Builder
+	b.WriteString("Usage: bench [flags]\n\nBenchmarks:\n")
+	for _, m := range benchmarks() {
+		fmt.Fprintf(&b, "  %-18s %s\n", m.name, m.about)
+	}
+	return b.String()
+}
+
+// choose picks benchmarks by name; all, if none is named.
+func choose(all []benchmark, names string) ([]benchmark, error) {
+	if names == "" {
+		return all, nil
+	}
+	var chosen []benchmark
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-run %s: there is no such benchmark; --help lists them", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
 func run(ctx context.Context) error {
-	var o options
-	flag.StringVar(&o.run, "run", "", "run only the benchmark of this name")
-	flag.StringVar(&o.json, "json", "", "also write the results to this file, one JSON object a line")
-	flag.BoolVar(&o.short, "short", false, "fewer events and rounds: under a minute")
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each side")
-	flag.IntVar(&o.events, "events", 300_000, "events of a round")
-	flag.Parse()
-	if o.short {
-		o.rounds, o.events = 3, 50_000
-	}
-	chosen := slices.DeleteFunc(benchmarks(), func(b benchmark) bool { return o.run != "" && b.name != o.run })
-	if len(chosen) == 0 {
-		return fmt.Errorf("-run %s: there is no such benchmark", o.run)
+	o, chosen, err := parse(os.Args[1:])
+	if err != nil {
+		return err
 	}
 	var results []result
 	for _, b := range chosen {
 		r, err := measure(ctx, b, o)
 		if err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
+			return errors.Join(fmt.Errorf("%s: %w", b.name, err), report(results, o))
 		}
 		results = append(results, r)
 	}
-	printTable(results)
-	return writeJSON(o.json, results)
-}
-
-// result of a benchmark: medians of the rounds, and their spread.
-type result struct {
-	Name        string     `json:"name"`
-	Sluice      float64    `json:"sluice"`
-	Native      float64    `json:"native"`
-	Ratio       float64    `json:"ratio"`
-	Unit        string     `json:"unit"`
-	Rounds      int        `json:"rounds"`
-	SluiceRange [2]float64 `json:"sluice_range"`
-	NativeRange [2]float64 `json:"native_range"`
+	return report(results, o)
 }
 
 // measure runs both sides in turn, each round on a server and a store of its own.
 func measure(ctx context.Context, b benchmark, o options) (result, error) {
-	var sluice, native []float64
+	var sluice, other []float64
 	for round := range o.rounds {
-		for _, side := range []struct {
+		for _, s := range []struct {
 			name string
-			do   func(context.Context, *world, options) (float64, error)
+			do   side
 			into *[]float64
-		}{{"native", b.native, &native}, {"sluice", b.sluice, &sluice}} {
-			rate, err := inWorld(ctx, func(ctx context.Context, w *world) (float64, error) { return side.do(ctx, w, o) })
-			if err != nil {
-				return result{}, fmt.Errorf("%s, round %d: %w", side.name, round+1, err)
+		}{{"other", b.other, &other}, {"sluice", b.sluice, &sluice}} {
+			if s.do == nil {
+				continue
 			}
-			*side.into = append(*side.into, rate)
-			fmt.Fprintf(os.Stderr, "%s round %d of %d: %s %.0f %s\n", b.name, round+1, o.rounds, side.name, rate, b.unit)
+			begin := time.Now()
+			v, err := b.once(ctx, s.do, o)
+			if err != nil {
+				return result{}, fmt.Errorf("%s, round %d: %w", s.name, round+1, err)
+			}
+			*s.into = append(*s.into, v)
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d: %s %s %s (%.1f s)\n", b.name, round+1, o.rounds, s.name,
+				figure(v), b.unit, time.Since(begin).Seconds())
 		}
 	}
-	r := result{Name: b.name, Unit: b.unit, Rounds: o.rounds}
-	r.Sluice, r.SluiceRange = median(sluice)
-	r.Native, r.NativeRange = median(native)
-	r.Ratio = r.Sluice / r.Native
-	return r, nil
+	return newResult(b, sluice, other), nil
 }
 
-func median(xs []float64) (m float64, spread [2]float64) {
-	slices.Sort(xs)
-	m = xs[len(xs)/2]
-	if len(xs)%2 == 0 {
-		m = (m + xs[len(xs)/2-1]) / 2
+func (b benchmark) once(ctx context.Context, do side, o options) (float64, error) {
+	if b.alone {
+		return do(ctx, nil, o)
 	}
-	return m, [2]float64{xs[0], xs[len(xs)-1]}
+	return inWorld(ctx, o, do)
 }
-
-func printTable(rs []result) {
-	fmt.Printf("%-18s %12s %12s %7s  %-10s %6s  %s\n", "name", "sluice", "native", "ratio", "unit", "rounds", "spread (sluice; native)")
-	for _, r := range rs {
-		fmt.Printf("%-18s %12.0f %12.0f %7.2f  %-10s %6d  %.0f–%.0f; %.0f–%.0f\n", r.Name, r.Sluice, r.Native, r.Ratio,
-			r.Unit, r.Rounds, r.SluiceRange[0], r.SluiceRange[1], r.NativeRange[0], r.NativeRange[1])
-	}
-}
-
-func writeJSON(file string, rs []result) error {
-	if file == "" {
-		return nil
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	for _, r := range rs {
-		if err := enc.Encode(r); err != nil {
-			return fmt.Errorf("encode result: %w", err)
-		}
-	}
-	return os.WriteFile(file, []byte(b.String()), 0o644)
-}
-
-// roundTimeout bounds one side of a round.
-const roundTimeout = 2 * time.Minute

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,17 +16,23 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // world is a nats-server of its own and the processes around it.
 type world struct {
-	bins  string // directory of the built programs
-	dir   string
-	url   string
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	procs []*exec.Cmd
+	bins    string // directory of the built programs
+	dir     string
+	url     string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	procs   []*exec.Cmd
+	verbose bool
 }
+
+// roundTimeout bounds one side of a round.
+const roundTimeout = 4 * time.Minute
 
 // binaries builds what a run needs, once.
 var binaries = sync.OnceValues(func() (string, error) {
@@ -51,14 +56,14 @@ var binaries = sync.OnceValues(func() (string, error) {
 })
 
 // inWorld runs f in a fresh world and takes it down again.
-func inWorld(ctx context.Context, f func(context.Context, *world) (float64, error)) (rate float64, err error) {
+func inWorld(ctx context.Context, o options, f side) (figure float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	bins, err := binaries()
 	if err != nil {
 		return 0, err
 	}
-	w := &world{bins: bins}
+	w := &world{bins: bins, verbose: o.verbose}
 	if w.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
 		return 0, err
 	}
@@ -67,7 +72,7 @@ func inWorld(ctx context.Context, f func(context.Context, *world) (float64, erro
 	if err := w.startServer(ctx); err != nil {
 		return 0, err
 	}
-	return f(ctx, w)
+	return f(ctx, w, o)
 }
 
 func freePort() (int, error) {
@@ -106,19 +111,6 @@ func (w *world) start(ctx context.Context, name string, env []string, args ...st
 	return w.launch(exec.CommandContext(ctx, filepath.Join(w.bins, name), args...), env)
 }
 
-// startWorker runs this program again as a worker.
-func (w *world) startWorker(ctx context.Context, args ...string) (*bufio.Scanner, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	out, err := w.launch(exec.CommandContext(ctx, self, append([]string{workerArg, w.url}, args...)...), nil)
-	if err != nil {
-		return nil, err
-	}
-	return bufio.NewScanner(out), nil
-}
-
 func (w *world) launch(cmd *exec.Cmd, env []string) (io.Reader, error) {
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
@@ -129,6 +121,7 @@ func (w *world) launch(cmd *exec.Cmd, env []string) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
@@ -136,14 +129,32 @@ func (w *world) launch(cmd *exec.Cmd, env []string) (io.Reader, error) {
 	return out, nil
 }
 
-// service runs one of Sluice's services.
-func (w *world) service(ctx context.Context, name string) error {
-	out, err := w.start(ctx, name, []string{"NATS_URL=" + w.url, "SLUICE_HTTP_ADDR=127.0.0.1:0", "SLUICE_LOG_LEVEL=warn"})
-	if err != nil {
-		return err
+// sluice runs a registry and an emitter, and waits until both are there.
+func (w *world) sluice(ctx context.Context) error {
+	for _, name := range []string{wire.ServiceRegistry, wire.ServiceEmitter} {
+		if _, err := w.service(ctx, name); err != nil {
+			return err
+		}
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the process
 	return nil
+}
+
+// service runs one of Sluice's services and waits until it has announced itself.
+func (w *world) service(ctx context.Context, name string) (*exec.Cmd, error) {
+	out, err := w.start(ctx, name, []string{
+		"NATS_URL=" + w.url, "SLUICE_HTTP_ADDR=127.0.0.1:0", "SLUICE_LOG_LEVEL=warn",
+		"SLUICE_MAX_REQUESTS_PER_SECOND=100000",
+	})
+	if err != nil {
+		return nil, err
+	}
+	cmd := w.procs[len(w.procs)-1]
+	go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the process
+	ping := "$SRV.PING." + wire.DefaultNamespace.MicroName(name)
+	return cmd, eventually(ctx, func() error {
+		_, err := w.nc.Request(ping, nil, time.Second)
+		return err
+	})
 }
 
 func (w *world) stop() {
@@ -153,7 +164,7 @@ func (w *world) stop() {
 	for i := len(w.procs) - 1; i >= 0; i-- {
 		_ = w.procs[i].Process.Kill() // its data goes with it
 		_ = w.procs[i].Wait()
-		if u := w.procs[i].ProcessState; u != nil {
+		if u := w.procs[i].ProcessState; u != nil && w.verbose {
 			fmt.Fprintf(os.Stderr, "  cpu of %s: %.2f s user, %.2f s system\n", filepath.Base(w.procs[i].Path),
 				u.UserTime().Seconds(), u.SystemTime().Seconds())
 		}

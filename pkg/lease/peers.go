@@ -187,7 +187,7 @@ func (p *Peers) observe(key string) {
 func (p *Peers) see(instance string, rev uint64, value []byte) {
 	var c wire.Session
 	if err := json.Unmarshal(value, &c); err != nil || c.Instance != instance {
-		p.log.Warn().Err(err).Str("instance", instance).Uint64("revision", rev).Msg("session not readable, ignored")
+		p.log.Warn().Err(err).Str("peer", instance).Uint64("revision", rev).Msg("session not readable, ignored")
 		return
 	}
 	p.mu.Lock()
@@ -220,7 +220,7 @@ func (p *Peers) lose(instance string, rev uint64) {
 	}
 	p.mu.Unlock()
 	if news {
-		p.log.Info().Str("instance", instance).Msg("session ended")
+		p.log.Info().Str("peer", instance).Msg("session ended")
 		p.changed()
 	}
 }
@@ -306,7 +306,7 @@ func (p *Peers) confirm(ctx context.Context, name string, rev uint64) {
 	}
 	p.mu.Unlock()
 	if died {
-		p.log.Warn().Str("instance", name).Msg("session expired")
+		p.log.Warn().Str("peer", name).Msg("session expired")
 		p.changed()
 	}
 }
@@ -328,7 +328,7 @@ func (p *Peers) probed(name string, rev uint64, found bool) {
 	died := before && !have.alive()
 	p.mu.Unlock()
 	if died {
-		p.log.Warn().Str("instance", name).Msg("instance gone: nobody answers on its session")
+		p.log.Warn().Str("peer", name).Msg("instance gone: nobody answers on its session")
 		p.changed()
 	}
 }
