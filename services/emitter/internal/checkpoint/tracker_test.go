@@ -137,7 +137,7 @@ func (m *model) Read(t *rapid.T) {
 
 func (m *model) Finish(t *rapid.T) {
 	if len(m.given) == 0 {
-		t.Skip("nothing is out")
+		return
 	}
 	var seqs []uint64
 	for seq := range m.given {

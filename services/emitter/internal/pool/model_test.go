@@ -90,7 +90,7 @@ func (w *world) offer(t *rapid.T) {
 // reply answers any delivery ever made, with anything.
 func (w *world) reply(t *rapid.T) {
 	if len(w.all) == 0 {
-		t.Skip("nothing was sent")
+		return
 	}
 	from := max(0, len(w.all)-rapid.SampledFrom([]int{1, 4, 4, 1000}).Draw(t, "age"))
 	d := w.all[rapid.IntRange(from, len(w.all)-1).Draw(t, "delivery")]
