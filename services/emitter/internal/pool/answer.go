@@ -147,20 +147,25 @@ func (p *Pool) verdict(it *item, err error) {
 }
 
 // failed ends an attempt without success: the event rests, is parked, or
-// blocks its lane. Delay, if not negative, is the subscriber's own wish.
+// blocks its lane. Delay, if not negative, is the subscriber's own wish. A
+// probe of the breaker costs its event no attempt: over a long outage the
+// probes would use up the attempts of one event after the other.
 func (p *Pool) failed(it *item, why string, delay time.Duration, now time.Time) {
+	if probe := it.verdict != nil; !probe {
+		it.spent++
+	}
 	p.limit.failure(now)
 	p.verdict(it, errFailed)
 	r := p.spec.Retry
-	if r.MaxAttempts > 0 && it.attempts >= r.MaxAttempts {
+	if r.MaxAttempts > 0 && it.spent >= r.MaxAttempts {
 		if p.spec.OnExhausted != wire.ExhaustedBlock {
-			p.park(it, fmt.Sprintf("%s, attempt %d of %d", why, it.attempts, r.MaxAttempts))
+			p.park(it, fmt.Sprintf("%s, attempt %d of %d", why, it.spent, r.MaxAttempts))
 			return
 		}
 		p.block(it, why)
 	}
 	if delay < 0 {
-		delay = backoff(r, it.attempts)
+		delay = backoff(r, max(it.spent, 1))
 	}
 	p.rests(it, delay, now)
 }

@@ -82,6 +82,43 @@ func TestNoAttemptIsCountedWhileTheBreakerIsOpen(t *testing.T) {
 	})
 }
 
+// TestALongOutageParksNothing: every probe of the outage fails, and each event
+// is a probe more often than it has attempts.
+func TestALongOutageParksNothing(t *testing.T) {
+	s := spec()
+	s.Retry.MaxAttempts, s.PoolSize = 2, wire.PoolSize{Min: 4, Max: 4}
+	s.Breaker = wire.Breaker{Failures: 3, OpenFor: wire.Duration(time.Second)}
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "b.x", "c.x", "d.x", "a.x")
+		tokens := map[string]bool{}
+		highest := 0
+		for range 3600 {
+			for _, d := range b.next() {
+				if tokens[d.token] {
+					t.Fatalf("token %q is used again", d.token)
+				}
+				tokens[d.token] = true
+				highest = max(highest, d.attempt)
+				b.answer(d, "-NAK")
+			}
+			after(time.Second)
+		}
+		if n := len(b.park.got); n != 0 || highest < 10 {
+			t.Fatalf("%d events parked after up to %d attempts: %v", n, highest, b.park.got)
+		}
+		for range 100 { // the subscriber is back
+			for _, d := range b.next() {
+				b.answer(d, "")
+			}
+			after(time.Second)
+		}
+		b.wantAllFinished()
+		if st := b.Status(); st.Finished != 5 {
+			t.Errorf("%d finished, want 5", st.Finished)
+		}
+	})
+}
+
 func TestAProbeThatCannotBeSentLeavesThePlaceToTheNext(t *testing.T) {
 	s := spec()
 	s.Breaker.Failures = 1

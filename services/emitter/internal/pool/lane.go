@@ -28,7 +28,8 @@ type item struct {
 	next     *item // in the lane
 	mark     checkpoint.Mark
 	phase    phase
-	attempts int // deliveries that count
+	attempts int // deliveries made, as Sluice-Attempt numbers them
+	spent    int // attempts that failed and count towards retry.max_attempts
 	slot     int // index in the slot table, from its first delivery; -1 before
 	nonce    uint32
 	size     int

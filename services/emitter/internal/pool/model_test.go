@@ -24,7 +24,8 @@ type world struct {
 	last    uint64            // read by the pool
 	key     map[uint64]string // of each event offered
 	settled map[uint64]bool   // finished or parked
-	attempt map[uint64]int    // deliveries that count
+	attempt map[uint64]int    // deliveries that were not taken back
+	spent   map[uint64]int    // of these, those that were no probe of the breaker
 	out     map[uint64]*delivered
 	all     []sent // every delivery that reached the connection
 	broken  string // the first promise that was broken while something was sent
@@ -33,7 +34,8 @@ type world struct {
 // delivered is a delivery that waits for an answer.
 type delivered struct {
 	sent
-	due time.Time
+	due   time.Time
+	probe bool
 }
 
 func (w *world) fault(format string, args ...any) {
@@ -62,11 +64,15 @@ func (w *world) saw(d sent) {
 			}
 		}
 	}
-	if m := w.spec.Retry.MaxAttempts; m > 0 && d.attempt > m && w.spec.OnExhausted == wire.ExhaustedPark {
-		w.fault("attempt %d of %d", d.attempt, m)
+	if m := w.spec.Retry.MaxAttempts; m > 0 && w.spent[d.seq] >= m && w.spec.OnExhausted == wire.ExhaustedPark {
+		w.fault("event %d is sent after %d attempts of %d", d.seq, w.spent[d.seq], m)
+	}
+	probe := w.Status().Breaker == "half-open"
+	if !probe {
+		w.spent[d.seq]++
 	}
 	w.attempt[d.seq] = d.attempt
-	w.out[d.seq] = &delivered{d, d.at.Add(w.spec.AckWait.Std())}
+	w.out[d.seq] = &delivered{d, d.at.Add(w.spec.AckWait.Std()), probe}
 	w.all = append(w.all, d)
 }
 
@@ -106,6 +112,9 @@ func (w *world) say(d sent, text string) {
 		if current {
 			delete(w.out, d.seq)
 			w.attempt[d.seq]--
+			if !o.probe {
+				w.spent[d.seq]--
+			}
 		}
 		w.nobody(d)
 	case text == "+WPI":
@@ -194,6 +203,11 @@ func (w *world) check(t *rapid.T) {
 	synctest.Wait()
 	if w.broken != "" {
 		t.Fatal(w.broken)
+	}
+	for _, p := range w.park.got {
+		if n := w.spent[p.Event.Sequence]; n < w.spec.Retry.MaxAttempts && strings.Contains(p.Reason, ", attempt ") {
+			t.Fatalf("event %d is parked as %q, but spent %d attempts", p.Event.Sequence, p.Reason, n)
+		}
 	}
 	cp := w.Checkpoint()
 	again := checkpoint.Restore(cp)
@@ -297,7 +311,7 @@ func TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens(t *testing.T) {
 			}()
 			w := &world{
 				t: t, spec: drawSpec(t), key: map[uint64]string{}, settled: map[uint64]bool{},
-				attempt: map[uint64]int{}, out: map[uint64]*delivered{},
+				attempt: map[uint64]int{}, spent: map[uint64]int{}, out: map[uint64]*delivered{},
 			}
 			w.bed = newBed(t, tm, config{spec: w.spec})
 			defer w.Close()
