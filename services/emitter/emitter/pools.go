@@ -108,8 +108,9 @@ func (s *Service) start(h *holding) error {
 	p, err := pool.New(pool.Config{
 		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
-		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
-		Moved:  func() { s.moved(h) },
+		MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
+		Notify:    func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
+		Moved:     func() { s.moved(h) },
 	})
 	if err != nil {
 		return fmt.Errorf("start pool %q: %w", h.name, err)

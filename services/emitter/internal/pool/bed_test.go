@@ -139,6 +139,7 @@ type config struct {
 	record wire.Record
 	cp     wire.Checkpoint
 	budget *pool.Budget
+	ranges int
 }
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
@@ -151,7 +152,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
-		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Timers: tm, Budget: b.budget,
+		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
 		Notify: func(what, _ string, _ map[string]any) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

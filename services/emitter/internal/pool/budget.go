@@ -2,6 +2,22 @@ package pool
 
 import "sync/atomic"
 
+// DefaultMaxRanges is how many finished ranges a checkpoint has at most where
+// the server's limit of a message leaves room for them.
+const DefaultMaxRanges = 16384
+
+const (
+	minRanges   = 64
+	bytesARange = 42 // of JSON, with two sequences of 19 digits
+)
+
+// RangesWithin is how many finished ranges a checkpoint may have where a
+// message may have maxPayload bytes: half of them, since half as many ranges
+// may come on top (see Pool.Checkpoint), and the rest of the entry does.
+func RangesWithin(maxPayload int64) int {
+	return int(min(max(maxPayload/2/bytesARange, minRanges), DefaultMaxRanges))
+}
+
 // Budget bounds the bytes of events that all pools of an instance hold.
 type Budget struct {
 	max  int64

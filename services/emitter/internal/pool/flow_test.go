@@ -1,8 +1,11 @@
 package pool_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -385,16 +388,60 @@ func TestFinishedRangesAreBounded(t *testing.T) {
 	s := spec()
 	s.PoolSize = wire.PoolSize{Min: 65536, Max: 65536}
 	s.OrderBy = wire.OrderBy{Kind: wire.OrderNone}
-	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		n := 0
-		for seq := uint64(1); b.Offer(makeEvent(seq, "a.x", nil, 0)); seq += 2 { // every other one matches
-			n++
+	for _, ranges := range []int{0, 100} {
+		withPool(t, config{spec: s, ranges: ranges}, func(t *testing.T, b *bed) {
+			want := cmp.Or(ranges, pool.DefaultMaxRanges)
+			n := 0
+			for seq := uint64(1); b.Offer(makeEvent(seq, "a.x", nil, 0)); seq += 2 { // every other one matches
+				n++
+			}
+			if got := len(b.Checkpoint().Ranges); got > want || n < want {
+				t.Errorf("%d ranges after %d events, want at most %d", got, n, want)
+			}
+			if isClosed(b.Room()) {
+				t.Error("room is told right after a refusal")
+			}
+		})
+	}
+}
+
+func TestACheckpointStaysWritableWhateverFinishesFirst(t *testing.T) {
+	s := spec()
+	s.PoolSize = wire.PoolSize{Min: 1000, Max: 1000}
+	withPool(t, config{spec: s, ranges: 100}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(1000)...)
+		for _, d := range b.next() {
+			if d.seq%2 == 0 {
+				b.answer(d, "")
+			}
 		}
-		if got := len(b.Checkpoint().Ranges); got > 16384 || n < 16384 {
-			t.Errorf("%d ranges after %d events", got, n)
-		}
-		if isClosed(b.Room()) {
-			t.Error("room is told right after a refusal")
+		if cp := b.Checkpoint(); cp.Floor != 0 || len(cp.Ranges) != 150 || cp.Ranges[149] != [2]uint64{300, 300} {
+			t.Errorf("%d ranges above %d: %v", len(cp.Ranges), cp.Floor, cp.Ranges)
 		}
 	})
+}
+
+// TestACheckpointFitsIntoAMessage: with the longest sequences there are, and
+// room for the rest of the entry.
+func TestACheckpointFitsIntoAMessage(t *testing.T) {
+	t.Parallel()
+	for _, payload := range []int64{16 << 10, 64 << 10, 1 << 20, 64 << 20} {
+		n := pool.RangesWithin(payload)
+		cp := wire.Checkpoint{Floor: math.MaxInt64, Ranges: make([][2]uint64, n+n/2)}
+		for i := range cp.Ranges {
+			cp.Ranges[i] = [2]uint64{math.MaxInt64, math.MaxInt64}
+		}
+		b, err := json.Marshal(cp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(len(b)) > payload-2048 {
+			t.Errorf("max_payload %d: %d ranges, %d bytes", payload, n, len(b))
+		}
+	}
+	for payload, want := range map[int64]int{0: 64, 1 << 20: 12483, 64 << 20: 16384} {
+		if got := pool.RangesWithin(payload); got != want {
+			t.Errorf("max_payload %d: %d ranges, want %d", payload, got, want)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
@@ -54,6 +55,9 @@ type Config struct {
 	Parker       Parker
 	Timers       *timers.Timers
 	Budget       *Budget
+	// MaxRanges bounds the finished ranges above the floor, and with them the
+	// size of a checkpoint. Defaults to DefaultMaxRanges; see RangesWithin.
+	MaxRanges int
 	// Notify reports what a user would want to know, e.g. wire.AdvPoolWaiting.
 	// It must not block.
 	Notify func(what, detail string, data map[string]any)
@@ -137,16 +141,12 @@ type notice struct {
 // with 200 keys of uneven weight.
 const windowFactor = 4
 
-// maxRanges bounds the finished ranges above the floor, so that a checkpoint
-// stays well below the server's limit of a message: at most 42 bytes each,
-// about 24 with sequences of ten digits.
-const maxRanges = 16384
-
 // bytesPerPool bounds the bodies that one pool holds, whatever their number.
 const bytesPerPool = 32 << 20
 
 // New returns a pool that has read and sent nothing yet.
 func New(cfg Config) (*Pool, error) {
+	cfg.MaxRanges = cmp.Or(cfg.MaxRanges, DefaultMaxRanges)
 	spec := cfg.Record.Spec
 	m, err := match.Compile(spec.Selector)
 	if err != nil {
@@ -258,7 +258,7 @@ func (p *Pool) full(size int) bool {
 		return false
 	}
 	p.refused = size
-	if p.tracker.Open()-p.held >= p.window || p.tracker.Ranges() >= maxRanges || p.bytes+size > bytesPerPool {
+	if p.tracker.Open()-p.held >= p.window || p.tracker.Ranges() >= p.cfg.MaxRanges || p.bytes+size > bytesPerPool {
 		return true
 	}
 	if p.cfg.Budget.take(size) {
@@ -281,7 +281,7 @@ func (p *Pool) roomy() bool {
 	return !p.draining && (p.tracker.Open() == 0 ||
 		!p.starved &&
 			p.tracker.Open()-p.held <= p.window/2 &&
-			p.tracker.Ranges() <= maxRanges/2 &&
+			p.tracker.Ranges() <= p.cfg.MaxRanges/2 &&
 			p.bytes <= bytesPerPool/2 && p.bytes+p.refused <= bytesPerPool)
 }
 

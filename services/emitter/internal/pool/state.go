@@ -200,11 +200,17 @@ func (p *Pool) noteState() {
 	}
 }
 
-// Checkpoint is what the pool has finished.
+// Checkpoint is what the pool has finished, in at most 1.5 × MaxRanges ranges:
+// what has been read may finish in any pattern, and what an earlier owner left
+// comes on top. Beyond that the last ranges are left out, so that the checkpoint
+// can be written; a next owner would deliver them again.
 func (p *Pool) Checkpoint() wire.Checkpoint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.tracker.Snapshot(p.position())
+	cp := p.tracker.Snapshot(p.position())
+	most := p.cfg.MaxRanges + p.cfg.MaxRanges/2
+	cp.Ranges = cp.Ranges[:min(len(cp.Ranges), most)]
+	return cp
 }
 
 // Gap is the last range that was lost, nil if none was.
