@@ -18,9 +18,15 @@ const (
 	HeaderAttempts   = "Sluice-Attempts"
 	HeaderParkedAt   = "Sluice-Parked-At"
 	// HeaderParkedBody is "omitted" where event and park headers together
-	// exceed the server's max_payload: the body is then in the store, at
-	// Sluice-Sequence.
+	// exceed the server's max_payload, or the parked stream refused the body:
+	// it is then in the store, at Sluice-Sequence.
 	HeaderParkedBody = "Sluice-Parked-Body"
+	// HeaderParkedHeaders is "omitted" where the parked stream refused the
+	// event's own headers: they are in the store too.
+	HeaderParkedHeaders = "Sluice-Parked-Headers"
+
+	// Omitted is the value of both.
+	Omitted = "omitted"
 )
 
 // Headers of CloudEvents' binary mode that Sluice reads.

@@ -163,6 +163,9 @@ func hasPrefixFold(s, prefix string) bool {
 // is the same for events with the same header names.
 func (e *Event) Fields() []Field { return e.fields }
 
+// Place are those of Fields that say where the event stands in its store.
+func (e *Event) Place() []Field { return e.fields[len(e.fields)-placeFields:] }
+
 // Size is about what the event holds in memory, in bytes.
 func (e *Event) Size() int { return e.size }
 

@@ -4,7 +4,9 @@ package park
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -23,7 +25,8 @@ const (
 	queueSize   = 1024 // events waiting to be stored
 	workers     = 8
 	callTimeout = 5 * time.Second
-	maxReason   = 1024 // bytes of a reason
+	maxWait     = 10 * time.Second // between two tries
+	maxReason   = 1024             // bytes of a reason
 	// headerSlack is what the server's limit must leave for header syntax.
 	headerSlack = 1024
 )
@@ -54,7 +57,7 @@ func New(js Publisher, ns wire.Namespace, maxPayload func() int64, log zerolog.L
 }
 
 // Park takes an event on, unless 1,024 wait already. Done is called once it is
-// stored; it is not called if Run ends first.
+// stored; it is not called if Run ends, or the event's pool is closed, first.
 func (p *Parker) Park(e pool.Parked, done func()) bool {
 	select {
 	case p.queue <- job{e, done}:
@@ -82,17 +85,20 @@ func (p *Parker) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// store tries until the event is stored or ctx ends. A repeat after a timeout
-// is recognised by its message id, so the event is stored once.
+var errUnwanted = errors.New("the pool is closed")
+
+// store tries until the event is stored, its pool is closed or ctx ends. A
+// repeat after a timeout is recognised by its message id, so the event is
+// stored once.
 func (p *Parker) store(ctx context.Context, j job) {
-	msg := p.message(j.event)
-	id := fmt.Sprintf("%s:%d:%d", j.event.UID, j.event.Epoch, j.event.Event.Sequence)
+	wait := backoff.NewExponentialBackOff()
+	wait.MaxInterval = maxWait
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		_, err := p.js.PublishMsg(call, msg, jetstream.WithMsgID(id))
-		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+		if !j.event.Open() {
+			return struct{}{}, backoff.Permanent(errUnwanted)
+		}
+		return struct{}{}, p.publish(ctx, j.event)
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
 		p.log.Warn().Err(err).Str("subscription", j.event.Name).Uint64("sequence", j.event.Event.Sequence).
 			Int64("retry_in_ms", wait.Milliseconds()).Msg("event not parked yet")
 	}))
@@ -101,7 +107,39 @@ func (p *Parker) store(ctx context.Context, j job) {
 	}
 }
 
-func (p *Parker) message(e pool.Parked) *nats.Msg {
+// publish stores as much of the event as the stream takes: what is left out can
+// be read in the store, but an event that is not parked holds its lane.
+func (p *Parker) publish(ctx context.Context, e pool.Parked) error {
+	id := fmt.Sprintf("%s:%d:%d", e.UID, e.Epoch, e.Event.Sequence)
+	var err error
+	for _, keep := range []parts{{headers: true, body: true}, {body: true}, {}} {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		_, err = p.js.PublishMsg(call, p.message(e, keep), jetstream.WithMsgID(id))
+		cancel()
+		if !refused(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// accountLimits is the server's code for an account that has used up its
+// storage. Another event may fit later, so it is no fault of this one.
+const accountLimits = 10002
+
+// refused reports whether the same message would be refused again.
+func refused(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == http.StatusBadRequest && api.ErrorCode != accountLimits
+	}
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg)
+}
+
+// parts says what of an event to keep.
+type parts struct{ headers, body bool }
+
+func (p *Parker) message(e pool.Parked, keep parts) *nats.Msg {
 	h := nats.Header{}
 	size := len(e.Event.Data)
 	set := func(name string, values ...string) {
@@ -110,8 +148,17 @@ func (p *Parker) message(e pool.Parked) *nats.Msg {
 			size += len(name) + len(v) + len(": \r\n")
 		}
 	}
-	for _, f := range e.Event.Fields() {
+	fields := e.Event.Fields()
+	if !keep.headers {
+		fields = e.Event.Place()
+	}
+	for _, f := range fields {
 		set(f.Name, f.Values...)
+	}
+	delete(h, wire.HeaderParkedBody) // an event may have been parked before
+	delete(h, wire.HeaderParkedHeaders)
+	if !keep.headers {
+		set(wire.HeaderParkedHeaders, wire.Omitted)
 	}
 	set(wire.HeaderSubscription, e.Name)
 	set(wire.HeaderEpoch, strconv.FormatUint(e.Epoch, 10))
@@ -119,8 +166,8 @@ func (p *Parker) message(e pool.Parked) *nats.Msg {
 	set(wire.HeaderParkReason, bus.HeaderText(e.Reason, maxReason))
 	set(wire.HeaderParkedAt, time.Now().UTC().Format(time.RFC3339Nano))
 	body := e.Event.Data
-	if limit := p.maxPayload(); limit > 0 && int64(size+headerSlack) > limit {
-		set(wire.HeaderParkedBody, "omitted")
+	if limit := p.maxPayload(); !keep.body || limit > 0 && int64(size+headerSlack) > limit {
+		set(wire.HeaderParkedBody, wire.Omitted)
 		body = nil
 	}
 	return &nats.Msg{Subject: p.ns.Parked(e.Name), Header: h, Data: body}

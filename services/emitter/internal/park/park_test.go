@@ -35,13 +35,18 @@ func (m message) Data() []byte         { return m.data }
 func parked(body []byte, reason string) pool.Parked {
 	e := event.New("ORDERS", 42, time.Now(), message{"orders.1.paid", nats.Header{"x-region": {"eu"}, "Nats-Msg-Id": {"m1"}}, body})
 	e.Matched()
-	return pool.Parked{Event: e, Name: "triage", UID: "u1", Epoch: 7, Attempts: 5, Reason: reason}
+	return pool.Parked{Event: e, Name: "triage", UID: "u1", Epoch: 7, Attempts: 5, Reason: reason, Open: func() bool { return true }}
 }
 
 // park parks one event through pub and waits until it is stored.
 func park(t *testing.T, pub Publisher, limit int64, p pool.Parked) {
 	t.Helper()
-	parker := New(pub, wire.DefaultNamespace, func() int64 { return limit }, zerolog.Nop())
+	parkWith(t, New(pub, wire.DefaultNamespace, func() int64 { return limit }, zerolog.Nop()), p)
+}
+
+// parkWith runs the parker until it has stored p.
+func parkWith(t *testing.T, parker *Parker, p pool.Parked) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- parker.Run(ctx) }()
@@ -103,7 +108,7 @@ func TestAnEventTooLargeToParkIsParkedWithoutItsBody(t *testing.T) {
 
 func TestParkingIsTriedAgainUnderTheSameId(t *testing.T) {
 	t.Parallel()
-	pub := &publisher{failures: 2}
+	pub := &publisher{errs: []error{context.DeadlineExceeded, context.DeadlineExceeded}}
 	park(t, pub, 1<<20, parked([]byte("x"), strings.Repeat("é", 5000)))
 	if pub.calls.Load() != 3 {
 		t.Errorf("%d calls, want 3", pub.calls.Load())
@@ -126,11 +131,114 @@ func TestAFullParkerSaysSo(t *testing.T) {
 	}
 }
 
-// publisher fails a few times and keeps the last message.
+// TestAnEventWithAsManyHeadersAsAStoreTakesIsParked: with those that parking
+// adds they are more than JetStream takes.
+func TestAnEventWithAsManyHeadersAsAStoreTakesIsParked(t *testing.T) {
+	t.Parallel()
+	js := natstest.Start(t).JetStream()
+	if _, err := bus.Ensure(t.Context(), js, bus.Layout{Namespace: wire.DefaultNamespace}.WithDefaults(), zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	header := nats.Header{"x-large": {strings.Repeat("h", 65300)}}
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "orders.1.paid", Header: header, Data: []byte("body")}); err != nil {
+		t.Fatalf("the store does not take the event, so this test shows nothing: %v", err)
+	}
+	park(t, js, 1<<20, withHeader(header))
+	stream, err := js.Stream(t.Context(), wire.DefaultNamespace.StreamParked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.GetLastMsgForSubject(t.Context(), wire.DefaultNamespace.Parked("triage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantParts(t, m.Header, m.Data, parts{body: true})
+}
+
+func withHeader(h nats.Header) pool.Parked {
+	p := parked(nil, "why")
+	p.Event = event.New("ORDERS", 42, time.Now(), message{"orders.1.paid", h, []byte("body")})
+	p.Event.Matched()
+	return p
+}
+
+// wantParts requires that of the event of withHeader exactly the given parts
+// are kept, what is missing is named, and its place is there in any case.
+func wantParts(t *testing.T, h nats.Header, body []byte, want parts) {
+	t.Helper()
+	omitted := map[bool]string{false: wire.Omitted, true: ""}
+	if got := (parts{headers: len(h["x-large"]) > 0, body: string(body) == "body"}); got != want ||
+		h.Get(wire.HeaderParkedHeaders) != omitted[want.headers] || h.Get(wire.HeaderParkedBody) != omitted[want.body] {
+		t.Errorf("kept %+v, want %+v; said headers %q, body %q", got, want, h.Get(wire.HeaderParkedHeaders), h.Get(wire.HeaderParkedBody))
+	}
+	for name, value := range map[string]string{
+		wire.HeaderStore: "ORDERS", wire.HeaderSequence: "42", wire.HeaderSubject: "orders.1.paid", wire.HeaderParkReason: "why",
+	} {
+		if got := h.Get(name); got != value {
+			t.Errorf("header %s = %q, want %q", name, got, value)
+		}
+	}
+}
+
+func TestOnlyWhatIsRefusedForGoodIsLeftOut(t *testing.T) {
+	t.Parallel()
+	api := func(code int, err jetstream.ErrorCode) error { return &jetstream.APIError{Code: code, ErrorCode: err} }
+	tooLarge := api(400, jetstream.JSErrCodeStreamMessageExceedsMaximum)
+	for _, tt := range []struct {
+		name   string
+		errs   []error
+		stored parts
+	}{
+		{"taken", nil, parts{headers: true, body: true}},
+		{"refused once", []error{api(400, 10097)}, parts{body: true}},
+		{"larger than the connection takes", []error{nats.ErrMaxPayload, nats.ErrMaxPayload}, parts{}},
+		{"refused twice", []error{tooLarge, tooLarge}, parts{}},
+		{"refused, then away", []error{tooLarge, context.DeadlineExceeded}, parts{headers: true, body: true}},
+		{"no leader", []error{api(503, 10008)}, parts{headers: true, body: true}},
+		{"no room in the account", []error{api(400, accountLimits)}, parts{headers: true, body: true}},
+		{"no stream", []error{jetstream.ErrNoStreamResponse}, parts{headers: true, body: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			pub := &publisher{errs: tt.errs}
+			park(t, pub, 1<<20, withHeader(nats.Header{"x-large": {"h"}}))
+			m := pub.last.Load()
+			wantParts(t, m.Header, m.Data, tt.stored)
+		})
+	}
+}
+
+func TestEventsOfClosedPoolsWearNoWorkerOut(t *testing.T) {
+	t.Parallel()
+	away := errors.New("away")
+	var closed atomic.Bool
+	pub := &publisher{fail: func(m *nats.Msg) error {
+		if m.Subject != wire.DefaultNamespace.Parked("triage") {
+			closed.Store(true)
+			return away
+		}
+		return nil
+	}}
+	parker := New(pub, wire.DefaultNamespace, func() int64 { return 1 << 20 }, zerolog.Nop())
+	for range 2 * workers {
+		p := parked(nil, "why")
+		p.Name, p.Open = "closed", func() bool { return !closed.Load() }
+		if !parker.Park(p, func() { t.Error("an event is said to be parked that is not") }) {
+			t.Fatal("the parker took nothing on")
+		}
+	}
+	parkWith(t, parker, parked(nil, "why"))
+}
+
+// publisher fails as it is told and keeps the last message.
 type publisher struct {
-	failures int32
-	calls    atomic.Int32
-	last     atomic.Pointer[nats.Msg]
+	errs  []error // of the first calls
+	fail  func(*nats.Msg) error
+	calls atomic.Int32
+	last  atomic.Pointer[nats.Msg]
 }
 
 func (p *publisher) PublishMsg(_ context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
@@ -138,8 +246,13 @@ func (p *publisher) PublishMsg(_ context.Context, m *nats.Msg, opts ...jetstream
 	if len(opts) != 1 {
 		return nil, errors.New("no message id given")
 	}
-	if p.calls.Add(1) <= p.failures {
-		return nil, context.DeadlineExceeded
+	if n := int(p.calls.Add(1)); n <= len(p.errs) {
+		return nil, p.errs[n-1]
+	}
+	if p.fail != nil {
+		if err := p.fail(m); err != nil {
+			return nil, err
+		}
 	}
 	return &jetstream.PubAck{}, nil
 }

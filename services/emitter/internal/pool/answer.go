@@ -222,7 +222,7 @@ func (p *Pool) park(it *item, reason string) {
 	p.storing++
 	p.outbox = append(p.outbox, parcel{it, Parked{
 		Event: it.ev, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,
-		Attempts: it.attempts, Reason: reason,
+		Attempts: it.attempts, Reason: reason, Open: p.open,
 	}})
 }
 

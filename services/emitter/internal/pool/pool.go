@@ -26,7 +26,7 @@ type Publisher interface{ PublishMsg(*nats.Msg) error }
 
 // Parker keeps events that cannot be delivered. Park must not block: it returns
 // false where its queue is full, and otherwise calls done once the event is
-// safely stored, from any goroutine.
+// safely stored, from any goroutine. It may drop the event of a closed pool.
 type Parker interface {
 	Park(p Parked, done func()) bool
 }
@@ -39,6 +39,7 @@ type Parked struct {
 	Epoch    uint64
 	Attempts int
 	Reason   string
+	Open     func() bool // whether the pool still is: a closed one wants nothing parked
 }
 
 // Config is what a pool needs.

@@ -142,6 +142,13 @@ func (p *Pool) Close() {
 	}
 }
 
+// open reports whether the pool has not been closed.
+func (p *Pool) open() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.closed
+}
+
 // breakerChanged is called by the breaker, inside a critical section of the pool.
 func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
 	what := wire.AdvBreakerClosed
