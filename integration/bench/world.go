@@ -22,13 +22,13 @@ import (
 
 // world is a nats-server of its own and the processes around it.
 type world struct {
-	bins    string // directory of the built programs
-	dir     string
-	url     string
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	procs   []*exec.Cmd
-	verbose bool
+	bins  string // directory of the built programs
+	dir   string
+	url   string
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	procs []*exec.Cmd
+	o     options
 }
 
 // roundTimeout bounds one side of a round.
@@ -63,7 +63,7 @@ func inWorld(ctx context.Context, o options, f side) (figure float64, err error)
 	if err != nil {
 		return 0, err
 	}
-	w := &world{bins: bins, verbose: o.verbose}
+	w := &world{bins: bins, o: o}
 	if w.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
 		return 0, err
 	}
@@ -141,10 +141,14 @@ func (w *world) sluice(ctx context.Context) error {
 
 // service runs one of Sluice's services and waits until it has announced itself.
 func (w *world) service(ctx context.Context, name string) (*exec.Cmd, error) {
-	out, err := w.start(ctx, name, []string{
+	env := []string{
 		"NATS_URL=" + w.url, "SLUICE_HTTP_ADDR=127.0.0.1:0", "SLUICE_LOG_LEVEL=warn",
 		"SLUICE_MAX_REQUESTS_PER_SECOND=100000",
-	})
+	}
+	if name == wire.ServiceEmitter {
+		env = append(env, "SLUICE_PPROF_ADDR="+w.o.pprof)
+	}
+	out, err := w.start(ctx, name, env)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +168,7 @@ func (w *world) stop() {
 	for i := len(w.procs) - 1; i >= 0; i-- {
 		_ = w.procs[i].Process.Kill() // its data goes with it
 		_ = w.procs[i].Wait()
-		if u := w.procs[i].ProcessState; u != nil && w.verbose {
+		if u := w.procs[i].ProcessState; u != nil && w.o.verbose {
 			fmt.Fprintf(os.Stderr, "  cpu of %s: %.2f s user, %.2f s system\n", filepath.Base(w.procs[i].Path),
 				u.UserTime().Seconds(), u.SystemTime().Seconds())
 		}

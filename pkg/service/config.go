@@ -35,6 +35,10 @@ type Common struct {
 	// host:port. Defaults to 127.0.0.1:8080.
 	HTTPAddr string `env:"SLUICE_HTTP_ADDR" envDefault:"127.0.0.1:8080" desc:"where /livez, /readyz and /metrics are served"`
 
+	// PprofAddr is where Go's profiles are served, as host:port of the
+	// loopback interface. Defaults to none: they are off.
+	PprofAddr string `env:"SLUICE_PPROF_ADDR" desc:"where Go's profiles are served, on loopback only; off without it"`
+
 	// LogLevel is one of trace, debug, info, warn, error, disabled. Defaults
 	// to info.
 	LogLevel string `env:"SLUICE_LOG_LEVEL" envDefault:"info" desc:"trace, debug, info, warn, error or disabled"`
@@ -67,6 +71,11 @@ func (c Common) Validate() error {
 	}
 	if err := validateAddr(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("SLUICE_HTTP_ADDR: %w", err))
+	}
+	if c.PprofAddr != "" {
+		if err := validateLoopback(c.PprofAddr); err != nil {
+			errs = append(errs, fmt.Errorf("SLUICE_PPROF_ADDR: %w", err))
+		}
 	}
 	if err := c.logConfig("").Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("SLUICE_LOG_LEVEL, SLUICE_LOG_FORMAT: %w", err))

@@ -21,6 +21,8 @@ const (
 // HTTP is the listener of a process: /livez, /readyz and /metrics, and
 // whatever else is on its mux. It is a Runner.
 type HTTP struct {
+	name   string
+	from   string // the variable that addr comes from
 	addr   string
 	server *http.Server
 	bound  chan struct{} // closed once listener is set
@@ -41,8 +43,12 @@ func NewHTTP(addr string, h *Health, mux *http.ServeMux, metrics http.Handler) *
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
-	return &HTTP{addr: addr, bound: make(chan struct{}), server: &http.Server{
-		Handler:           mux,
+	return newHTTP("http", "SLUICE_HTTP_ADDR", addr, mux)
+}
+
+func newHTTP(name, from, addr string, handler http.Handler) *HTTP {
+	return &HTTP{name: name, from: from, addr: addr, bound: make(chan struct{}), server: &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -50,7 +56,7 @@ func NewHTTP(addr string, h *Health, mux *http.ServeMux, metrics http.Handler) *
 }
 
 // Name implements Runner.
-func (s *HTTP) Name() string { return "http" }
+func (s *HTTP) Name() string { return s.name }
 
 // Run listens until ctx ends, then lets requests under way finish for at most
 // five seconds. Their contexts end with ctx, so that streams do not hold the
@@ -59,7 +65,7 @@ func (s *HTTP) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.addr)
 	if err != nil {
-		return fmt.Errorf("listen on SLUICE_HTTP_ADDR %q: %w", s.addr, err)
+		return fmt.Errorf("listen on %s %q: %w", s.from, s.addr, err)
 	}
 	s.listen = listener.Addr()
 	close(s.bound)

@@ -109,8 +109,11 @@ func (p process) run(ctx context.Context) int {
 
 	d.Log.Info().Str("version", version()).Str("namespace", string(d.Common.Namespace)).
 		Str("http_addr", d.Common.HTTPAddr).Msg("starting")
-	listener := NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler())
-	if err := Atop(listener, r).Run(ctx); err != nil {
+	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r)
+	if addr := d.Common.PprofAddr; addr != "" {
+		all = Atop(newProfiles(addr), all)
+	}
+	if err := all.Run(ctx); err != nil {
 		d.Log.Error().Err(err).Msg("ended")
 		return exitFailure
 	}

@@ -222,6 +222,26 @@ func TestMainServesProbesAndMetricsUntilItIsTerminated(t *testing.T) {
 	}
 }
 
+func TestProfilesAreServedWhereTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	addr, profiles := freeAddr(t), freeAddr(t)
+	cmd, _, _ := command(t, "run", Env{"SLUICE_HTTP_ADDR": addr, "SLUICE_PPROF_ADDR": profiles})
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitStatus(t, "http://"+addr+"/livez", http.StatusOK)
+	for _, profile := range []string{"heap?debug=1", "goroutine?debug=1", "profile?seconds=1", "cmdline"} {
+		if body := awaitStatus(t, "http://"+profiles+"/debug/pprof/"+profile, http.StatusOK); body == "" {
+			t.Errorf("%s is empty", profile)
+		}
+	}
+	awaitStatus(t, "http://"+addr+"/debug/pprof/heap", http.StatusNotFound)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if got := exitCode(cmd.Wait()); got != 0 {
+		t.Errorf("exit code after SIGTERM = %d, want 0", got)
+	}
+}
+
 func TestHealthcheckFailsWhileTheServiceIsNotReady(t *testing.T) {
 	t.Parallel()
 	addr := freeAddr(t)
