@@ -213,8 +213,10 @@ func (m *monitor) reconcile(ctx context.Context, i wire.Issue, r *wire.Repair) e
 	return nil
 }
 
-// restart frees the claim on a pool that does not move. Its owner sees that
-// and stops, and an emitter claims it anew from the checkpoint.
+// restart frees the claim on a pool that does not move, or that its owner does
+// not have. The owner is asked once more first. If it runs the pool it sees
+// that the claim is gone and stops, and an emitter claims it anew from the
+// checkpoint.
 func (m *monitor) restart(ctx context.Context, i wire.Issue, r *wire.Repair) error {
 	pools := subscription.NewPools(m.src.poolsKV)
 	pool, rev, err := pools.Get(ctx, i.Name)
@@ -223,19 +225,33 @@ func (m *monitor) restart(ctx context.Context, i wire.Issue, r *wire.Repair) err
 		return fmt.Errorf("%w: the pool entry is gone", errNothing)
 	case err != nil:
 		return err
-	case pool.UID != i.Evidence["uid"] || pool.Owner == "" || pool.Owner != i.Evidence["owner"]:
+	case pool.UID != i.Evidence["uid"] || pool.Owner == "" || !check.SameClaim(i.Evidence, pool.Owner, pool.Epoch):
 		return fmt.Errorf("%w: the pool has moved on", errNothing)
 	}
+	st, err := m.src.owner(ctx, pool)
+	if err != nil {
+		return err // what cannot be learnt is not acted upon
+	}
 	r.Observed = fmt.Sprintf("owner %s, epoch %d, floor %d at revision %d", pool.Owner, pool.Epoch, pool.Checkpoint.Floor, rev)
+	switch {
+	case st == nil:
+		r.Observed += "; the owner does not have the pool"
+	case i.Kind == wire.IssueMissingPool:
+		return fmt.Errorf("%w: the owner has the pool", errNothing)
+	case check.Moved(i.Evidence, *st):
+		return fmt.Errorf("%w: the pool moves", errNothing)
+	default:
+		r.Observed += fmt.Sprintf("; position %d, %d deliveries, %d finished", st.Position, st.Delivered, st.Finished)
+	}
 	old := pool.Owner
 	pool.Epoch = subscription.NextEpoch(pool, rev)
 	pool.Owner, pool.State, pool.UpdatedAt = "", wire.PoolReleased, time.Now().UTC()
-	pool.Reason = "released by the health monitor: it had work and did not move"
+	pool.Reason = "released by the health monitor: " + i.Detail
 	if _, err := pools.Write(ctx, pool, rev); err != nil {
 		return fmt.Errorf("free the pool over revision %d: %w", rev, err)
 	}
 	r.Detail = "the claim was freed, so that an emitter takes it anew"
-	m.advisor.Advise(wire.AdvPoolRestarted, i.Name, r.Detail, map[string]any{"owner": old, "epoch": pool.Epoch})
+	m.advisor.Advise(wire.AdvPoolRestarted, i.Name, r.Detail, map[string]any{"owner": old, "epoch": pool.Epoch, "kind": i.Kind})
 	return nil
 }
 

@@ -410,13 +410,13 @@ func TestEverythingWrongWithTheConfigurationIsSaidAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = FromEnv(service.Env{
-		"SLUICE_HEALTH_INTERVAL": "1ms", "SLUICE_HEALTH_LAG_AGE": "-1s",
+		"SLUICE_HEALTH_INTERVAL": "1ms", "SLUICE_HEALTH_LAG_AGE": "-1s", "SLUICE_HEALTH_STALL_AFTER": "0s",
 		"SLUICE_CLEANUP_MAX_ATTEMPTS": "0", "SLUICE_CLEANUP_RETRY_DELAY": "0s",
 	}, service.Discard(common))
 	if err == nil {
 		t.Fatal("FromEnv = nil, want an error")
 	}
-	for _, name := range []string{"SLUICE_HEALTH_INTERVAL", "SLUICE_HEALTH_LAG_AGE", "SLUICE_CLEANUP_MAX_ATTEMPTS", "SLUICE_CLEANUP_RETRY_DELAY"} {
+	for _, name := range []string{"SLUICE_HEALTH_INTERVAL", "SLUICE_HEALTH_STALL_AFTER", "SLUICE_HEALTH_LAG_AGE", "SLUICE_CLEANUP_MAX_ATTEMPTS", "SLUICE_CLEANUP_RETRY_DELAY"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("error %q does not name %s", err, name)
 		}

@@ -37,16 +37,17 @@ func sorted[V any](m map[string]V) []V {
 	return out
 }
 
-// statuses asks the live owners how their pools are. An owner that does not
-// answer leaves its pools without a status.
-func (s *source) statuses(ctx context.Context, snap *check.Snapshot) map[string]wire.PoolStatus {
+// statuses asks the live owners how their pools are, and notes in answered
+// who answered about which pool. An owner that does not answer leaves its pools
+// without a status, and nothing is known of them.
+func (s *source) statuses(ctx context.Context, snap *check.Snapshot) (out map[string]wire.PoolStatus, answered map[string]string) {
 	owned := map[string][]string{}
 	for _, p := range snap.Pools {
 		if p.Pool != nil && snap.Emitters[p.Pool.Owner] {
 			owned[p.Pool.Owner] = append(owned[p.Pool.Owner], p.Key)
 		}
 	}
-	out := map[string]wire.PoolStatus{}
+	out, answered = map[string]wire.PoolStatus{}, map[string]string{}
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(parallel)
@@ -59,6 +60,9 @@ func (s *source) statuses(ctx context.Context, snap *check.Snapshot) map[string]
 					return nil
 				}
 				mu.Lock()
+				for _, n := range chunk {
+					answered[n] = owner
+				}
 				for _, p := range pools {
 					out[p.Name] = p
 				}
@@ -68,11 +72,54 @@ func (s *source) statuses(ctx context.Context, snap *check.Snapshot) map[string]
 		})
 	}
 	_ = g.Wait()
-	return out
+	s.confirmMissing(ctx, snap, out, answered)
+	return out, answered
+}
+
+// confirmMissing reads the entries again of pools that their owners did not
+// list by the claim that the local copy shows: it may be an older one.
+func (s *source) confirmMissing(ctx context.Context, snap *check.Snapshot, out map[string]wire.PoolStatus, answered map[string]string) {
+	var doubtful []check.Pool
+	for _, p := range snap.Pools {
+		if st := out[p.Key]; answered[p.Key] != "" && (st.UID != p.Pool.UID || st.Epoch != p.Pool.Epoch) {
+			doubtful = append(doubtful, p)
+		}
+	}
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for _, p := range doubtful {
+		g.Go(func() error {
+			_, now, err := s.fresh(ctx, p.Key)
+			if err == nil && now != nil && now.Pool != nil && now.Pool.UID == p.Pool.UID && now.Pool.Epoch == p.Pool.Epoch {
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			delete(answered, p.Key)
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+// owner asks the owner of a pool anew how it is; nil where it answers and does
+// not have the pool, by the claim that p shows.
+func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, error) {
+	pools, err := s.ask(ctx, p.Owner, []string{p.Name})
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", p.Owner, err)
+	}
+	for i := range pools {
+		if pools[i].Name == p.Name && pools[i].UID == p.UID && pools[i].Epoch == p.Epoch {
+			return &pools[i], nil
+		}
+	}
+	return nil, nil
 }
 
 func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.PoolStatus, error) {
-	body, err := json.Marshal(map[string][]string{"names": names})
+	body, err := json.Marshal(wire.PoolsRequest{Names: names})
 	if err != nil {
 		return nil, fmt.Errorf("encode question: %w", err)
 	}
@@ -82,9 +129,7 @@ func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.
 	if err != nil {
 		return nil, fmt.Errorf("ask for pools: %w", err)
 	}
-	var answer struct {
-		Pools []wire.PoolStatus `json:"pools"`
-	}
+	var answer wire.PoolsResponse
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return nil, fmt.Errorf("decode pools: %w", err)
 	}

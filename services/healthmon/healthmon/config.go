@@ -14,6 +14,14 @@ type Config struct {
 	// Interval is the time between two sweeps, 100ms to 24h. Defaults to 60s.
 	Interval time.Duration `env:"SLUICE_HEALTH_INTERVAL" envDefault:"60s" desc:"time between two sweeps"`
 
+	// StallAfter is how long a pool may have work and show no sign of life in
+	// its owner's answers, 300ms to 24h. Defaults to 30s. It is watched in
+	// three steps, each at least as long as what a healthy emitter may need
+	// to come back by itself: its client opens a reader anew after two missed
+	// heartbeats, 10s, and an emitter that gets too little processor time to
+	// renew its session loses its pools after SLUICE_SESSION_TTL, 10s.
+	StallAfter time.Duration `env:"SLUICE_HEALTH_STALL_AFTER" envDefault:"30s" desc:"how long a pool may have work and not move"`
+
 	// LagAge is the age of the oldest unfinished event from which a pool
 	// counts as lagging. Defaults to 5m.
 	LagAge time.Duration `env:"SLUICE_HEALTH_LAG_AGE" envDefault:"5m" desc:"age of the oldest unfinished event that counts as lagging"`
@@ -33,7 +41,7 @@ type Config struct {
 // DefaultConfig returns the configuration of an empty environment.
 func DefaultConfig() Config {
 	return Config{
-		Interval: time.Minute, LagAge: 5 * time.Minute,
+		Interval: time.Minute, StallAfter: 30 * time.Second, LagAge: 5 * time.Minute,
 		CleanupEnabled: true, CleanupMaxAttempts: 3, CleanupRetryDelay: 5 * time.Second,
 	}
 }
@@ -46,6 +54,7 @@ func (c Config) Validate() error {
 		d, min, max time.Duration
 	}{
 		{"SLUICE_HEALTH_INTERVAL", c.Interval, 100 * time.Millisecond, 24 * time.Hour},
+		{"SLUICE_HEALTH_STALL_AFTER", c.StallAfter, 300 * time.Millisecond, 24 * time.Hour},
 		{"SLUICE_HEALTH_LAG_AGE", c.LagAge, time.Millisecond, 10 * 365 * 24 * time.Hour},
 		{"SLUICE_CLEANUP_RETRY_DELAY", c.CleanupRetryDelay, time.Millisecond, 24 * time.Hour},
 	} {

@@ -31,9 +31,11 @@
 //
 //	stale_subscriptions  an ephemeral one is removed after expire_after; a durable one never
 //	orphaned_pools       the pool entry is removed
-//	missing_pools        the emitters are asked to reconcile
+//	missing_pools        the emitters are asked to reconcile; where the owner answers
+//	                     that it does not have the pool the claim is freed
 //	unobserved_changes   the emitters are asked to reconcile
-//	stalled_pools        the claim is freed, so that an emitter takes it anew
+//	stalled_pools        the claim is freed, so that an emitter takes it anew, if the
+//	                     owner, asked once more, still shows no movement
 //	corrupt_records      the entry is quarantined; a subscription's last readable
 //	                     revision takes its place, if there is one
 //

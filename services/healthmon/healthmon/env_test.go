@@ -80,7 +80,7 @@ func newEnv(t *testing.T) *env {
 // quick is a configuration for impatient tests.
 func quick() Config {
 	c := DefaultConfig()
-	c.Interval, c.CleanupRetryDelay = 200*time.Millisecond, 300*time.Millisecond
+	c.Interval, c.StallAfter, c.CleanupRetryDelay = 200*time.Millisecond, time.Second, 300*time.Millisecond
 	return c
 }
 
@@ -216,7 +216,8 @@ func (e *env) pool(name, uid, owner string, floor uint64) uint64 {
 	return rev
 }
 
-// emitter is a session of a made-up emitter, which answers for its pools.
+// emitter is a session of a made-up emitter, which answers for its pools: those
+// whose status has a name.
 func (e *env) emitter(instance string, status func(name string) wire.PoolStatus) (kill func()) {
 	e.t.Helper()
 	nc := e.srv.Conn()
@@ -235,7 +236,9 @@ func (e *env) emitter(instance string, status func(name string) wire.PoolStatus)
 		}
 		_ = json.Unmarshal(m.Data, &req)
 		for _, n := range req.Names {
-			answer.Pools = append(answer.Pools, status(n))
+			if st := status(n); st.Name != "" {
+				answer.Pools = append(answer.Pools, st)
+			}
 		}
 		b, _ := json.Marshal(answer)
 		_ = m.Respond(b)

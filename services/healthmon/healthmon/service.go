@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,10 +22,6 @@ import (
 
 // Role is the role that the monitors elect a leader for.
 const Role = "healthmon"
-
-// maxStall bounds how long a pool may have work and not move before that is
-// an issue.
-const maxStall = 10 * time.Second
 
 // Service is one instance of the monitor.
 type Service struct {
@@ -135,9 +130,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	}
 	p.mon = newMonitor(monitorConfig{
 		Config: s.cfg, ns: ns, instance: s.instance,
-		check: check.Config{
-			Grace: ttl, StallAfter: min(max(s.cfg.Interval, time.Second), maxStall), LagAge: s.cfg.LagAge,
-		},
+		check: check.Config{Grace: ttl, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge},
 	}, src, b, advisor, s.metrics, s.log)
 	src.emitters = func() []wire.Session { return p.peers.Live() }
 	p.peers, err = lease.NewPeers(nc, b.Sessions, lease.PeersConfig{

@@ -93,7 +93,7 @@ func (s *source) only(ctx context.Context, names ...string) (check.Snapshot, err
 // fill adds what the stores, the owners and the servers say.
 func (s *source) fill(ctx context.Context, snap *check.Snapshot) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { snap.Statuses = s.statuses(gctx, snap); return nil })
+	g.Go(func() error { snap.Statuses, snap.Answered = s.statuses(gctx, snap); return nil })
 	g.Go(func() error { snap.Stores = s.stores(gctx, snap); return nil })
 	g.Go(func() error { snap.Parked, snap.ParkedKnown = s.parked(gctx); return nil })
 	g.Go(func() error { snap.Listeners = s.listeners(gctx, snap); return nil })

@@ -344,27 +344,6 @@ func TestALostStoreAndOtherIssuesAreFoundTogether(t *testing.T) {
 	}
 }
 
-func TestAStalledPoolIsFreed(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.storeNamed("GITHUB", 5)
-	e.emitter("emitter-1", idle("emitter-1", 2))
-	e.subscribe("stuck", "GITHUB", old)
-	e.listen("to.stuck")
-	rev := e.pool("stuck", "uid-stuck", "emitter-1", 2)
-	e.leader(e.start(quick()))
-	natstest.Await(t, "the pool to be freed", func() error {
-		p, _, err := e.pools.Get(t.Context(), "stuck")
-		if err != nil {
-			return err
-		}
-		if p.Owner != "" || p.State != wire.PoolReleased || p.Epoch <= rev || p.Checkpoint.Floor != 2 {
-			return fmt.Errorf("pool = %+v", p)
-		}
-		return nil
-	})
-}
-
 func TestTheStatusOfADeletedSubscriptionIsForgotten(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

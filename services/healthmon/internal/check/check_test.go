@@ -44,6 +44,7 @@ func newWorld() *world {
 		Records:  []Record{{Key: "triage", Revision: 7, Record: &rec}},
 		Pools:    []Pool{{Key: "triage", Revision: 9, Pool: &pool}},
 		Emitters: map[string]bool{"emitter-1": true},
+		Answered: map[string]string{"triage": "emitter-1"},
 		Statuses: map[string]wire.PoolStatus{"triage": {
 			Name: "triage", UID: "u1", Owner: "emitter-1", Epoch: 4, State: wire.PoolLive, Floor: 100,
 			Position: 100, Delivered: 50, Finished: 50, Breaker: "closed", Generation: 3,
@@ -162,7 +163,9 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 				if len(res.Issues) != 0 || res.Recheck <= 0 || res.Recheck > cfg.Grace {
 					t.Fatalf("at once: issues %s, recheck %s, want none and a look within %s", show(res.Issues), res.Recheck, cfg.Grace)
 				}
-				res = w.judge(res.Recheck)
+				for looks := 0; len(res.Issues) == 0 && looks < stallSteps; looks++ {
+					res = w.judge(res.Recheck)
+				}
 			}
 			if got := show(res.Issues); got != tt.want || show(res.Raised) != tt.want {
 				t.Fatalf("issues = %q, raised %q, want %q", got, show(res.Raised), tt.want)
@@ -243,69 +246,6 @@ func TestWhatIsNotKnownNeitherRaisesNorClears(t *testing.T) {
 	after := w.judge(time.Minute)
 	if show(after.Issues) != show(before.Issues) || len(before.Issues) != 3 || len(after.Cleared)+len(after.Raised) != 0 {
 		t.Errorf("issues = %q after %q, want the same three", show(after.Issues), show(before.Issues))
-	}
-}
-
-func TestAStallIsNotSeenWhereSomethingExplainsIt(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name  string
-		world func(w *world, sweep int)
-		want  bool
-	}{
-		{"nothing explains it", func(*world, int) {}, true},
-		{"pending but nothing moves", func(w *world, _ int) {
-			w.Pools[0].NextAt = nil
-			w.status(func(s *wire.PoolStatus) { s.Pending = 3 })
-		}, true},
-		{"the end of the store was deleted", func(w *world, _ int) { w.Pools[0].NextAt = nil }, false},
-		{"the position moves", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Position = uint64(n) }) }, false},
-		{"deliveries are tried", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Delivered = uint64(n) }) }, false},
-		{"a subscriber says it works on it", func(w *world, n int) {
-			at := start.Add(time.Duration(n) * time.Second)
-			w.status(func(s *wire.PoolStatus) { s.InFlight, s.ExtendedAt = 1, &at })
-		}, false},
-		{"backoff", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Retrying = 1 }) }, false},
-		{"breaker", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Breaker = "open" }) }, false},
-		{"nobody listens", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting }) }, false},
-		{"blocked by choice", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolBlocked }) }, false},
-		{"paused", func(w *world, _ int) { w.rec().Paused = true }, false},
-		{"a new epoch at each sweep", func(w *world, n int) {
-			w.pool().Epoch = uint64(n)
-			w.status(func(s *wire.PoolStatus) { s.Epoch = uint64(n) })
-		}, false},
-		{"unanswered within ack_wait", func(w *world, _ int) {
-			w.rec().Spec.AckWait = wire.Duration(time.Hour)
-			w.status(func(s *wire.PoolStatus) { s.InFlight = 1 })
-		}, false},
-		{"unanswered for far longer than ack_wait", func(w *world, _ int) {
-			w.status(func(s *wire.PoolStatus) { s.InFlight = 1 })
-		}, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld()
-			w.Pools[0].NextAt = &start
-			var res Result
-			for n := range 10 {
-				tt.world(w, n)
-				res = w.judge(4 * time.Second)
-			}
-			if got := strings.Contains(show(res.Issues), wire.IssueStalledPool); got != tt.want {
-				t.Errorf("stalled = %v, want %v; issues %+v", got, tt.want, res.Issues)
-			}
-		})
-	}
-}
-
-func TestWorkAfterALongIdleTimeIsNoStall(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	w.judge(0)
-	w.judge(time.Hour)
-	w.Pools[0].NextAt = &start
-	if res := w.judge(time.Hour); len(res.Issues) != 0 && strings.Contains(show(res.Issues), wire.IssueStalledPool) {
-		t.Errorf("issues = %+v, want no stall at the first sight of work", res.Issues)
 	}
 }
 

@@ -6,7 +6,9 @@
 // that was put together: a pool belongs to the record of the same key and
 // uid, whatever store it reads. Where something could not be learnt (a store
 // did not answer, an owner was silent, a probe was not complete) nothing is
-// concluded from it: an issue that depends on it is neither raised nor cleared.
+// concluded from it: an issue that depends on it is neither raised nor cleared,
+// and nothing is done about one. An owner that answers and does not have the
+// pool has said something, and is not silent.
 //
 // # Status
 //
@@ -14,6 +16,12 @@
 // that they declared explains it: missing or stalled pools, lost stores,
 // corrupt records. degraded: any other issue. A subscription has the status
 // of its own issues; paused where it is paused and nothing is failing.
+//
+// # Movement
+//
+// Whether a pool moves is judged by its owner's answers alone, and by several of
+// them: time in which the monitor did not look proves nothing, since whatever
+// kept it from looking may have kept the emitter from working.
 //
 // # Time
 //

@@ -66,6 +66,8 @@ type finding struct {
 	detail          string
 	evidence        map[string]any
 	repair          string
+	claim           claim     // the one that it is about; zero: whatever the claim
+	notBefore       time.Time // when it was last seen not to be so; zero: not known
 }
 
 // raise reports an issue that has lasted since the given time, or longer if
@@ -75,6 +77,7 @@ func (j *judge) raise(f finding, since time.Time) time.Time {
 	if held, ok := j.prev.Issues[ref]; ok && held.UID == f.uid {
 		since = held.Issue.Since
 	}
+	since = later(since, f.notBefore)
 	if f.evidence == nil {
 		f.evidence = map[string]any{}
 	}
@@ -99,26 +102,52 @@ func (j *judge) keep(kind, name, uid string) {
 	}
 }
 
+// keepOnly is keep for an issue whose repair depends on what was not learnt.
+func (j *judge) keepOnly(kind, name, uid string) {
+	j.keep(kind, name, uid)
+	ref := Ref{kind, name}
+	if held, ok := j.found[ref]; ok {
+		held.Issue.Repair = ""
+		j.found[ref] = held
+	}
+}
+
 // lasting raises f once it has lasted grace. The condition holds at least
 // since the time at, if that is not zero: a time of another host's clock,
-// which can shorten the wait but never lengthen it.
+// which can shorten the wait but never lengthen it. An issue that is raised
+// already stays so, but what is about one claim is repaired only once it has
+// lasted grace for that very claim.
 func (j *judge) lasting(f finding, at time.Time, grace time.Duration) {
 	ref := Ref{f.kind, f.name}
 	since := j.s.At
-	if sus, ok := j.prev.suspects[ref]; ok && sus.uid == f.uid {
-		since = sus.since
+	if sus, ok := j.prev.suspects[ref]; ok && sus.uid == f.uid && sus.claim == f.claim {
+		since, f.notBefore = sus.since, later(sus.notBefore, f.notBefore)
 	}
-	j.next.suspects[ref] = suspect{uid: f.uid, since: since}
-	held, was := j.prev.Issues[ref]
+	since = later(since, f.notBefore)
+	j.next.suspects[ref] = suspect{uid: f.uid, claim: f.claim, since: since, notBefore: f.notBefore}
 	lasted := j.s.At.Sub(since)
-	if !at.IsZero() {
+	if !at.IsZero() && f.notBefore.IsZero() {
 		lasted = max(lasted, j.s.At.Sub(at))
 	}
-	if was && held.UID == f.uid || lasted >= grace {
-		j.raise(f, since)
+	held, was := j.prev.Issues[ref]
+	was = was && held.UID == f.uid
+	switch {
+	case lasted >= grace:
+	case !was:
+		j.again(grace - lasted)
 		return
+	case f.claim != claim{}:
+		j.again(grace - lasted)
+		f.repair = ""
 	}
-	j.again(grace - lasted)
+	j.raise(f, since)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // corrupt reports an entry that cannot be read.

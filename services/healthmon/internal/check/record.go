@@ -77,35 +77,55 @@ func (j *judge) expiry(rec *wire.Record) {
 	j.again(left)
 }
 
-// missing judges whether the subscription has a live owner.
+// missing judges whether the subscription has an owner that lives and, as far
+// as it answers, has the pool.
 func (j *judge) missing(r *Record, pool *wire.Pool) {
 	rec := r.Record
-	var detail string
+	f := finding{
+		kind: wire.IssueMissingPool, name: rec.Name, uid: rec.UID, repair: "start_pool",
+		evidence: map[string]any{
+			"emitters": len(j.s.Emitters), "revision": r.Revision, "generation": rec.Generation,
+		},
+	}
 	var since time.Time // of another host's clock
+	owned := pool != nil && j.s.Emitters[pool.Owner]
 	switch {
-	case rec.Paused, pool != nil && pool.Owner != "" && j.s.Emitters[pool.Owner]:
+	case rec.Paused:
 		return
+	case owned && !j.answered(rec):
+		j.keepDisowned(rec, pool)
+		return
+	case owned && j.has(rec):
+		return
+	case owned:
+		f.detail = fmt.Sprintf("the pool's owner %s answers that it does not have it", pool.Owner)
+		f.repair, f.evidence["listed"] = "restart_pool", false
+		f.claim = claim{pool.UID, pool.Owner, pool.Epoch}
 	case pool == nil:
-		detail = "no emitter has claimed the subscription"
+		f.detail = "no emitter has claimed the subscription"
 		if prev, ok := j.prev.Statuses[rec.Name]; !ok || prev.State == wire.StateUnclaimed {
 			since = rec.UpdatedAt // else it had a pool when last seen
 		}
 	case pool.Owner == "":
-		detail = "the pool was released and no emitter has claimed it"
+		f.detail = "the pool was released and no emitter has claimed it"
 	default:
-		detail = fmt.Sprintf("the pool's owner %s is gone", pool.Owner)
-	}
-	f := finding{
-		kind: wire.IssueMissingPool, name: rec.Name, uid: rec.UID, detail: detail,
-		evidence: map[string]any{
-			"emitters": len(j.s.Emitters), "revision": r.Revision, "generation": rec.Generation,
-		},
-		repair: "start_pool",
+		f.detail = fmt.Sprintf("the pool's owner %s is gone", pool.Owner)
 	}
 	if pool != nil {
 		f.evidence["owner"], f.evidence["epoch"] = pool.Owner, pool.Epoch
 	}
 	j.lasting(f, since, j.cfg.Grace)
+}
+
+// keepDisowned is for an owner that is silent: what it said earlier of the
+// same claim stays.
+func (j *judge) keepDisowned(rec *wire.Record, pool *wire.Pool) {
+	ref := Ref{wire.IssueMissingPool, rec.Name}
+	held := j.prev.Issues[ref].Issue.Evidence
+	said := held["listed"] == false && SameClaim(held, pool.Owner, pool.Epoch)
+	if said || j.prev.suspects[ref].claim == (claim{pool.UID, pool.Owner, pool.Epoch}) {
+		j.keepOnly(wire.IssueMissingPool, rec.Name, rec.UID)
+	}
 }
 
 // unobserved judges whether the owner runs by the latest generation.
@@ -199,6 +219,19 @@ func (j *judge) live(rec *wire.Record) (wire.PoolStatus, bool) {
 	return st, true
 }
 
+// has reports whether the owner of a record's pool says that it has it.
+func (j *judge) has(rec *wire.Record) bool {
+	_, ok := j.live(rec)
+	return ok
+}
+
+// answered reports whether the owner of a record's pool answered when it was
+// asked about it, whatever it said.
+func (j *judge) answered(rec *wire.Record) bool {
+	p := j.pools[rec.Name]
+	return j.has(rec) || p != nil && p.Pool != nil && p.Pool.Owner != "" && j.s.Answered[rec.Name] == p.Pool.Owner
+}
+
 // lagAge is the age of the oldest event that is not finished; 0 where there
 // is none or it is not known.
 func (j *judge) lagAge(rec *wire.Record, p *Pool) time.Duration {
@@ -259,6 +292,6 @@ func (j *judge) lag(rec *wire.Record, p *Pool) uint64 {
 func declared(s wire.PoolState) bool {
 	return slices.Contains([]wire.PoolState{
 		wire.PoolWaiting, wire.PoolBreakerOpen, wire.PoolBlocked, wire.PoolPaused,
-		wire.PoolStoreLost, wire.PoolReleased,
+		wire.PoolNotBegun, wire.PoolNoReader, wire.PoolStoreLost, wire.PoolReleased,
 	}, s)
 }

@@ -13,7 +13,10 @@ type Snapshot struct {
 	Pools    []Pool
 	Emitters map[string]bool            // live instances
 	Statuses map[string]wire.PoolStatus // by pool, from owners that answered
-	Stores   map[string]Store           // every store that a record names
+	// Answered names, by pool, the owner that answered when it was asked
+	// about it, whether it has the pool or not.
+	Answered map[string]string
+	Stores   map[string]Store // every store that a record names
 	// Listeners holds, by delivery subject, who would get a delivery.
 	Listeners map[string]Listeners
 	// Parked holds how many events are parked, by subscription.
@@ -71,7 +74,8 @@ type Listeners struct {
 type Config struct {
 	// Grace is how long what is normal during a change may last.
 	Grace time.Duration
-	// StallAfter is how long a pool may have work and show no progress.
+	// StallAfter is how long a pool may have work and show no progress in
+	// its owner's answers, none of which vouches for more than a third of it.
 	StallAfter time.Duration
 	// LagAge is the age of the oldest unfinished event that counts as lagging.
 	LagAge time.Duration
@@ -98,24 +102,32 @@ type Memory struct {
 // suspect is a condition that has not lasted long enough to be an issue.
 type suspect struct {
 	uid   string
+	claim claim // that it is about; zero: whatever the claim
 	since time.Time
+	// notBefore is when it was last seen not to be so; zero: not known.
+	notBefore time.Time
 }
 
-// progress is the last sign of life of a pool.
+// claim is who owns a pool, and since which change of owner.
+type claim struct {
+	uid, owner string
+	epoch      uint64
+}
+
+// progress is what the owner of a pool said when it last answered.
 type progress struct {
-	uid     string
-	owner   string
-	epoch   uint64
+	claim   claim
 	marks   marks
 	at      time.Time
-	workAt  time.Time // since when it has had work without a sign of life; zero: not so
-	settled uint64    // finished, at the time at
+	stillAt time.Time     // since when it has had work without a sign of life; zero: not so
+	watched time.Duration // how much of the time since then was watched
+	looks   int           // in how many answers it was so
 }
 
 // marks are the numbers of which any change is progress.
 type marks struct {
-	position, matched, delivered, finished, parked uint64
-	extended                                       time.Time
+	floor, position, matched, delivered, finished, parked uint64
+	extended                                              time.Time
 }
 
 // Result is the outcome of one sweep.

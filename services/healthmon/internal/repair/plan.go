@@ -30,20 +30,34 @@ func Plan(i wire.Issue, f Facts) (action, reason string) {
 	case wire.IssueStale:
 		return planStale(i, f)
 	case wire.IssueMissingPool, wire.IssueUnobservedChange:
-		if f.Emitters == 0 {
+		switch {
+		case f.Emitters == 0:
 			return "", "no emitter is alive that could be asked"
+		case i.Repair == "":
+			return "", "what the owner says is not known, or has not lasted for long enough"
 		}
 		return i.Repair, ""
 	case wire.IssueStalledPool:
-		if n, ok := number(i.Evidence["in_flight"]); ok && n > 0 && !f.ByHand {
-			return "", fmt.Sprintf("%v deliveries are out, a restart would repeat them: a person must decide", n)
-		}
-		return RestartPool, ""
+		return planStalled(i, f)
 	default:
 		if i.Repair == "" {
 			return "", "there is no repair that the monitor could make: a person must decide"
 		}
 		return i.Repair, ""
+	}
+}
+
+func planStalled(i wire.Issue, f Facts) (action, reason string) {
+	n, ok := number(i.Evidence["in_flight"])
+	switch {
+	case f.ByHand:
+		return RestartPool, ""
+	case ok && n > 0:
+		return "", fmt.Sprintf("%v deliveries are out, a restart would repeat them: a person must decide", n)
+	case i.Repair == "":
+		return "", "the pool has not been watched for long enough since its last claim"
+	default:
+		return RestartPool, ""
 	}
 }
 
