@@ -76,6 +76,11 @@ func (a *api) run(ctx context.Context, ready func()) error {
 			return errors.Join(fmt.Errorf("register %s: %w", verb, err), svc.Stop())
 		}
 	}
+	// Ready is who can be reached: the server has the endpoints. Where it is
+	// away right now they are sent when it is back.
+	if err := a.flush(ctx); err != nil && ctx.Err() == nil {
+		a.log.Warn().Err(err).Msg("request interface not confirmed by the server")
+	}
 	ready()
 	<-ctx.Done()
 	err = svc.Stop()
@@ -84,6 +89,12 @@ func (a *api) run(ctx context.Context, ready func()) error {
 		a.log.Warn().Err(err).Msg("request interface did not stop cleanly")
 	}
 	return nil
+}
+
+func (a *api) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return a.nc.FlushWithContext(ctx)
 }
 
 // serve carries out one request on a goroutine of its own, so that a sweep
