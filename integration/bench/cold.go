@@ -92,8 +92,9 @@ func memoryIdle(ctx context.Context, w *world, o options) (float64, error) {
 	return float64(after-before) / float64(n-1), err
 }
 
-// settle is how long the resident memory must not have shrunk to count.
-const settle = 5 * time.Second
+// settle is how long the resident memory must not have shrunk to count: a
+// process gives back what it does not need some ten seconds after its work.
+const settle = 12 * time.Second
 
 // residentAtRest is the resident memory of a process in KiB, once it does not
 // shrink any more.

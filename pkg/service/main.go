@@ -48,26 +48,6 @@ func Main(name string, fromEnv Factory) {
 	os.Exit(p.main(ctx))
 }
 
-// Defaults of the garbage collector. What a service allocates lives for
-// milliseconds beside a small heap, so that Go's own default of 100 % collects
-// some hundred times a second under load: 400 % took 15 % off the emitter's
-// processor time. Beyond the limit Go collects more often again.
-const (
-	gcPercent     = 400
-	gcMemoryLimit = 1 << 30
-)
-
-// tuneGC sets these defaults where the environment does not have Go's own
-// variables.
-func tuneGC(env Env) {
-	if env["GOGC"] == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if env["GOMEMLIMIT"] == "" {
-		debug.SetMemoryLimit(gcMemoryLimit)
-	}
-}
-
 // process is Main with everything it takes from outside.
 type process struct {
 	name           string
@@ -109,7 +89,7 @@ func (p process) run(ctx context.Context) int {
 
 	d.Log.Info().Str("version", version()).Str("namespace", string(d.Common.Namespace)).
 		Str("http_addr", d.Common.HTTPAddr).Msg("starting")
-	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r)
+	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r, RunnerFunc("memory", trimAtRest))
 	if addr := d.Common.PprofAddr; addr != "" {
 		all = Atop(newProfiles(addr), all)
 	}
