@@ -73,6 +73,12 @@ func TestEveryErrorCodeOfARequestIsReached(t *testing.T) {
 			t.Errorf("all at once: no fault of %s in %+v", field, got.Details)
 		}
 	}
+	got = e.refused(wire.VerbSubscribe, "x", strings.Replace(on("WORK"), "work.orders", "work.copy", 1), wire.CodeStoreRetention)
+	for _, field := range []string{"store", "deliver.subject"} {
+		if !slices.ContainsFunc(got.Details, func(f wire.Fault) bool { return f.Field == field }) {
+			t.Errorf("of the store: no fault of %s in %+v", field, got.Details)
+		}
+	}
 }
 
 func TestAStoreThatWasCreatedAnewIsNotSoughtIn(t *testing.T) {

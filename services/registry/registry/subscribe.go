@@ -145,20 +145,29 @@ func (s *Service) resolve(ctx context.Context, store string, at wire.Position) (
 	return first, info, err
 }
 
-// suits refuses what only the store can tell.
+// suits refuses what only the store can tell, with every fault in the details.
+// The code and the description are those of the first.
 func suits(req *wire.SubscribeRequest, info subscription.StoreInfo) error {
+	var bad *wire.Error
+	fault := func(code wire.ErrCode, description, field, reason string) {
+		if bad == nil {
+			bad = wire.Errorf(code, "%s", description)
+		}
+		bad.Details = append(bad.Details, wire.Fault{Field: field, Reason: reason})
+	}
 	if info.Retention != jetstream.LimitsPolicy {
-		e := wire.Errorf(wire.CodeStoreRetention, "the retention of store %q is %s: want limits", req.Store, retention(info.Retention))
-		e.Details = []wire.Fault{{Field: "store", Reason: "want a stream whose retention is limits"}}
-		return e
+		fault(wire.CodeStoreRetention,
+			fmt.Sprintf("the retention of store %q is %s: want limits", req.Store, retention(info.Retention)),
+			"store", "want a stream whose retention is limits")
 	}
 	if filter := subscription.Captures(info.Subjects, req.Deliver.Subject); filter != "" {
 		reason := fmt.Sprintf("store %q itself captures it (%s): deliveries would become events", req.Store, filter)
-		e := wire.Errorf(wire.CodeBadDelivery, "the delivery subject is not allowed: %s", reason)
-		e.Details = []wire.Fault{{Field: "deliver.subject", Reason: reason}}
-		return e
+		fault(wire.CodeBadDelivery, "the delivery subject is not allowed: "+reason, "deliver.subject", reason)
 	}
-	return nil
+	if bad == nil {
+		return nil // and not a *wire.Error that is nil
+	}
+	return bad
 }
 
 func retention(p jetstream.RetentionPolicy) string {
