@@ -1,11 +1,9 @@
 package registry
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
-	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -220,114 +217,5 @@ func TestARestartedServerIsFoundAgain(t *testing.T) {
 	})
 	if again := e.subscribe("a", body()); again.Changed || again.Subscription.Revision != first.Revision {
 		t.Errorf("after the restart: %+v", again)
-	}
-}
-
-// shaky is a bucket whose writes are not always confirmed.
-type shaky struct {
-	jetstream.KeyValue
-	lose  atomic.Int32 // so many next writes happen, but nobody hears of it
-	drop  atomic.Int32 // so many next writes do not happen, and nobody hears of it
-	blind atomic.Bool  // reads fail too, once a write was lost
-	lost  atomic.Bool
-}
-
-func (k *shaky) fate(write func() error) error {
-	if k.drop.Add(-1) >= 0 {
-		k.lost.Store(true)
-		return context.DeadlineExceeded
-	}
-	err := write()
-	if k.lose.Add(-1) >= 0 {
-		k.lost.Store(true)
-		return context.DeadlineExceeded
-	}
-	return err
-}
-
-func (k *shaky) Update(ctx context.Context, key string, value []byte, rev uint64) (next uint64, err error) {
-	err = k.fate(func() error {
-		var err error
-		next, err = k.KeyValue.Update(ctx, key, value, rev)
-		return err
-	})
-	return next, err
-}
-
-func (k *shaky) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
-	return k.fate(func() error { return k.KeyValue.Delete(ctx, key, opts...) })
-}
-
-func (k *shaky) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
-	if k.blind.Load() && k.lost.Load() {
-		return nil, context.DeadlineExceeded
-	}
-	return k.KeyValue.Get(ctx, key)
-}
-
-func newShaky(t *testing.T) (*env, *shaky, *shaky) {
-	e := newEnvWithoutRegistry(t)
-	reg, _ := e.start(defaultConfig)
-	natstest.Await(t, "the stores", func() error {
-		if reg.opened.Load() == nil {
-			return fmt.Errorf("not open")
-		}
-		return nil
-	})
-	records, pools := &shaky{KeyValue: e.bucket(ns.BucketSubscriptions())}, &shaky{KeyValue: e.bucket(ns.BucketPools())}
-	st := *reg.opened.Load()
-	st.records, st.pools = subscription.NewStore(records, ns), subscription.NewPools(pools)
-	reg.opened.Store(&st)
-	return e, records, pools
-}
-
-func TestAWriteThatIsNotConfirmedIsLookedForAndThenAnswered(t *testing.T) {
-	t.Parallel()
-	e, records, pools := newShaky(t)
-	for _, how := range []*atomic.Int32{&records.lose, &records.drop} {
-		how.Store(1)
-		got := e.subscribe("w", body())
-		if !got.Created || !got.Changed || got.Subscription.Generation != 1 {
-			t.Errorf("create: %+v", got)
-		}
-		how.Store(1)
-		if got := e.subscribe("w", body(`"ack_wait":"2s"`)); got.Created || !got.Changed || got.Subscription.Generation != 2 {
-			t.Errorf("change: %+v", got)
-		}
-		how.Store(1)
-		if got := ok[wire.SubscriptionResponse](e, wire.VerbPause, "w", "").Subscription; !got.Paused || got.Generation != 3 {
-			t.Errorf("pause: %+v", got)
-		}
-		how.Store(1)
-		ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "w", "")
-		_ = e.refused(wire.VerbGet, "w", "", wire.CodeNoSubscription)
-	}
-	e.subscribe("w", body())
-	for _, how := range []*atomic.Int32{&pools.lose, &pools.drop} {
-		how.Store(1)
-		if got := ok[wire.SeekResponse](e, wire.VerbSeek, "w", `{"to":{"sequence":5}}`); got.ToSequence != 5 {
-			t.Errorf("seek: %+v", got)
-		}
-	}
-}
-
-func TestAWriteOfUnknownOutcomeIsCalledSo(t *testing.T) {
-	t.Parallel()
-	for _, v := range everyVerb {
-		if v.verb == wire.VerbGet || v.verb == wire.VerbList || v.verb == wire.VerbResume || v.name == "new" {
-			continue // they write nothing here, or what another case writes
-		}
-		t.Run(v.verb, func(t *testing.T) {
-			t.Parallel()
-			e, records, pools := newShaky(t)
-			e.subscribe("a", body())
-			for _, kv := range []*shaky{records, pools} {
-				kv.blind.Store(true)
-				kv.drop.Store(1)
-			}
-			if bad := e.refused(v.verb, v.name, v.body, wire.CodeUnavailable); bad.Outcome != wire.OutcomeUnknown {
-				t.Errorf("outcome = %q, want %q", bad.Outcome, wire.OutcomeUnknown)
-			}
-		})
 	}
 }

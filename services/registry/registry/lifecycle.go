@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -55,55 +54,11 @@ func (s *Service) unsubscribe(ctx context.Context, r *request) (any, *wire.Error
 	if bad != nil {
 		return nil, bad
 	}
-	uid, rev, bad := s.remove(ctx, r, st, req.IfRevision)
+	was, bad := s.remove(ctx, r, st, req.IfRevision)
 	if bad != nil {
 		return nil, bad
 	}
 	s.advise(r, true, wire.AdvSubscriptionDeleted, "subscription removed on request",
-		map[string]any{"uid": uid, "revision": rev})
+		map[string]any{"uid": was.uid(), "revision": was.rev})
 	return wire.UnsubscribeResponse{Head: head(r), Deleted: true}, nil
-}
-
-// remove deletes the record, one that cannot be read too, and returns the uid
-// and revision of what it deleted.
-func (s *Service) remove(ctx context.Context, r *request, st *stores, ifRevision *uint64) (uid string, rev uint64, bad *wire.Error) {
-	sent := uint64(0) // the revision that an unconfirmed delete was to replace
-	for range maxTries {
-		rec, current, err := s.read(ctx, st, r.name)
-		var corrupt *subscription.CorruptError
-		switch {
-		case errors.Is(err, subscription.ErrNotFound) && sent != 0:
-			s.view.removed(r.name, sent)
-			return uid, sent, nil
-		case err == nil:
-			uid = rec.UID
-		case errors.As(err, &corrupt): // may be removed as well
-		case sent != 0:
-			return "", 0, unknown()
-		default:
-			return "", 0, s.failed(r, err)
-		}
-		rev = current
-		if ifRevision != nil && *ifRevision != rev {
-			return "", 0, movedOn(r.name, rev)
-		}
-		err = s.gate.do(ctx, func(ctx context.Context) error { return st.records.Delete(ctx, r.name, rev) })
-		var conflict *subscription.ConflictError
-		switch {
-		case err == nil:
-			s.view.removed(r.name, rev)
-			return uid, rev, nil
-		case errors.As(err, &conflict): // it moved on: look again
-		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
-			sent = rev
-		case errors.Is(err, errAway) && sent != 0:
-			return "", 0, unknown()
-		default:
-			return "", 0, s.failed(r, err)
-		}
-	}
-	if sent != 0 {
-		return "", 0, unknown()
-	}
-	return "", 0, contended(r.name, rev)
 }

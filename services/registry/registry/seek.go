@@ -18,29 +18,48 @@ func (s *Service) seek(ctx context.Context, r *request) (any, *wire.Error) {
 	if bad != nil {
 		return nil, bad
 	}
+	for range maxTries {
+		answer, err := s.moveTo(ctx, r, st, req)
+		switch {
+		case errors.Is(err, errRestarted): // decide anew
+		case err != nil:
+			return nil, s.failed(r, err)
+		default:
+			return answer, nil
+		}
+	}
+	return nil, contended(r.name, 0)
+}
+
+// errRestarted is in the error of a move that another registry's restart of
+// the subscription came before.
+var errRestarted = errors.New("the subscription was restarted")
+
+// moveTo carries a seek out on the record as it is now.
+func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.SeekRequest) (*wire.SeekResponse, error) {
 	rec, _, err := s.read(ctx, st, r.name)
 	if err != nil {
-		return nil, s.failed(r, err)
+		return nil, err
 	}
 	to, info, err := s.resolve(ctx, rec.Spec.Store, req.To)
 	switch {
 	case err != nil:
-		return nil, s.failed(r, err)
+		return nil, err
 	case !rec.StoreCreated.IsZero() && !rec.StoreCreated.Equal(info.Created):
 		return nil, wire.Errorf(wire.CodeNoStore,
 			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)
 	}
 	m := move{rec: rec, to: to, now: time.Now().UTC(), dry: req.DryRun}
-	from, bad := s.movePool(ctx, r, st, m)
-	if bad != nil {
-		return nil, bad
+	from, err := s.movePool(ctx, st, m)
+	if err != nil {
+		return nil, err
 	}
 	events := info.Held(min(from, to), max(from, to))
 	if !req.DryRun {
 		s.advise(r, true, wire.AdvSubscriptionSought, "checkpoint moved on request",
 			map[string]any{"uid": rec.UID, "from_sequence": from, "to_sequence": to, "events": events})
 	}
-	return wire.SeekResponse{Head: head(r), FromSequence: from, ToSequence: to, Events: events, DryRun: req.DryRun}, nil
+	return &wire.SeekResponse{Head: head(r), FromSequence: from, ToSequence: to, Events: events, DryRun: req.DryRun}, nil
 }
 
 // move puts a pool's checkpoint at a sequence.
@@ -78,7 +97,7 @@ func (m move) from(old *wire.Pool) uint64 {
 // movePool writes the new entry over whatever is there and returns where the
 // pool stood. The owner writes its checkpoint all the time, so the first try
 // may well come second.
-func (s *Service) movePool(ctx context.Context, r *request, st *stores, m move) (from uint64, bad *wire.Error) {
+func (s *Service) movePool(ctx context.Context, st *stores, m move) (from uint64, err error) {
 	var (
 		sent   *wire.Pool // written over sentAt, but not confirmed
 		sentAt uint64
@@ -91,13 +110,18 @@ func (s *Service) movePool(ctx context.Context, r *request, st *stores, m move) 
 		case err != nil && sent != nil:
 			return 0, unknown()
 		case err != nil:
-			return 0, s.failed(r, err)
+			return 0, err
 		}
 		if sent != nil && rev != sentAt {
 			if old != nil && old.Epoch == sent.Epoch && old.UpdatedAt.Equal(sent.UpdatedAt) {
 				return from, nil
 			}
 			return 0, unknown() // whoever wrote since may have begun at either place
+		}
+		if sent == nil && old != nil && old.UID != m.rec.UID {
+			if err := s.stillIs(ctx, st, m.rec); err != nil {
+				return 0, err
+			}
 		}
 		from = m.from(old)
 		if m.dry {
@@ -118,13 +142,24 @@ func (s *Service) movePool(ctx context.Context, r *request, st *stores, m move) 
 		case errors.Is(err, errAway) && sent != nil:
 			return 0, unknown()
 		default:
-			return 0, s.failed(r, err)
+			return 0, err
 		}
 	}
 	if sent != nil {
 		return 0, unknown()
 	}
 	return 0, contended(m.rec.Name, 0)
+}
+
+// stillIs returns errRestarted unless rec's subscription is the one of its
+// name. A pool of another uid is either what is left of an earlier one, or of
+// one that has taken rec's place since rec was read; the latter must stay.
+func (s *Service) stillIs(ctx context.Context, st *stores, rec *wire.Record) error {
+	now, _, err := s.read(ctx, st, rec.Name)
+	if err == nil && now.UID != rec.UID {
+		err = errRestarted
+	}
+	return err
 }
 
 func (s *Service) readPool(ctx context.Context, st *stores, name string) (pool *wire.Pool, rev uint64, err error) {
