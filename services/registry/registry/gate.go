@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	callTimeout   = time.Second            // of one call to JetStream
-	fairTimeout   = 500 * time.Millisecond // a call cut shorter says nothing of JetStream
+	// lookAgain is what a call leaves of its request's time, for finding out
+	// what a write did that was not confirmed.
+	lookAgain     = 300 * time.Millisecond
+	callTimeout   = answerWithin - lookAgain // of one call to JetStream
+	fairTimeout   = 500 * time.Millisecond   // a call cut shorter says nothing of JetStream
 	gateFailures  = 3
 	minProbeWait  = 250 * time.Millisecond
 	maxProbeWait  = 5 * time.Second
@@ -75,7 +78,7 @@ func (g *gate) changed(_ string, from, to breaker.State) {
 	}
 }
 
-// do makes one call to JetStream, within callTimeout and ctx. The error of a
+// do makes one call to JetStream, within callTime(ctx). The error of a
 // call that JetStream did not answer is errAway, with errNotSent where nothing
 // was sent; any other error is an answer.
 func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
@@ -90,10 +93,10 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 		return fmt.Errorf("%w: %w", errAway, errNotSent)
 	}
 	defer done(errAway) // counts only if call panics
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	limit := callTime(ctx)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	until, _ := ctx.Deadline()
-	fair := time.Until(until) >= fairTimeout
+	fair := limit >= fairTimeout
 	err = call(ctx)
 	switch {
 	case !away(err):
@@ -108,6 +111,18 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 		return fmt.Errorf("%w: %w: %w", errAway, errNotSent, err)
 	}
 	return fmt.Errorf("%w: %w", errAway, err)
+}
+
+// callTime is how long a call may take: nearly all that is left of the
+// request's time, so that a server that is slow is not taken for one that is
+// away.
+func callTime(ctx context.Context) time.Duration {
+	until, ok := ctx.Deadline()
+	if !ok {
+		return callTimeout
+	}
+	left := time.Until(until)
+	return min(callTimeout, max(left-lookAgain, left/2))
 }
 
 // waiting reports whether the breaker is open and its next probe not yet due.

@@ -71,6 +71,39 @@ func TestTheGateCutsCallsShort(t *testing.T) {
 	})
 }
 
+func TestASlowServerIsNotTakenForOneThatIsAway(t *testing.T) {
+	t.Parallel()
+	slow := func(ctx context.Context) error {
+		select {
+		case <-time.After(1400 * time.Millisecond):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	silent := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(zerolog.Nop())
+		for range 2 * gateFailures {
+			ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
+			if err := g.do(ctx, slow); err != nil {
+				t.Errorf("a slow call: %v", err)
+			}
+			cancel()
+		}
+		for _, left := range []time.Duration{answerWithin, time.Second, lookAgain} {
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			if err := g.do(ctx, silent); !errors.Is(err, errAway) || errors.Is(err, errNotSent) {
+				t.Errorf("a silent call with %v left: %v, want an unknown outcome", left, err)
+			}
+			if err := g.do(ctx, func(context.Context) error { return nil }); err != nil {
+				t.Errorf("with %v left no time remained to look what became of it: %v", left, err)
+			}
+			cancel()
+		}
+	})
+}
+
 func TestTheGateOpensByItselfWithoutRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
