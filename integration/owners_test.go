@@ -107,3 +107,27 @@ func TestAProcessThatGetsSIGTERMHandsOverWithoutARepeat(t *testing.T) {
 		rs[i].RequireOrder(name, harness.Delivery.Stream)
 	}
 }
+
+func TestEveryServiceHasASessionAndOnlyEmittersAreCountedAsSuch(t *testing.T) {
+	t.Parallel()
+	e := harness.New(t)
+	e.StartAll()
+	e.Start(wire.ServiceRegistry)
+	for _, name := range harness.All() {
+		want := 1
+		if name == wire.ServiceRegistry {
+			want = 2
+		}
+		e.Await("the sessions of "+name, func() error {
+			live, err := e.Sessions(name)
+			if err == nil && len(live) != want {
+				err = fmt.Errorf("there are %v, want %d", live, want)
+			}
+			return err
+		})
+	}
+	report, err := e.Client.CheckHealth(e.Context())
+	if err != nil || report.TotalEmitters != 1 {
+		t.Errorf("the report is %+v (%v), want one emitter in it", report, err)
+	}
+}

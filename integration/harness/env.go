@@ -328,8 +328,8 @@ func (e *Env) AwaitFloor(name string, seq uint64) *wire.Pool {
 	})
 }
 
-// sessions returns the instances of a service that have a session.
-func (e *Env) sessions(svc string) (map[string]bool, error) {
+// Sessions returns the instances of a service that have a session.
+func (e *Env) Sessions(svc string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(e.T.Context(), 5*time.Second)
 	defer cancel()
 	kv, err := e.JS.KeyValue(ctx, wire.DefaultNamespace.BucketSessions())

@@ -114,14 +114,14 @@ func (e *Env) launch(p *Part, start func()) {
 	defer e.mu.Unlock()
 	before := make(map[string]bool)
 	if p.Service == wire.ServiceEmitter {
-		e.Await("the sessions", func() (err error) { before, err = e.sessions(p.Service); return err })
+		e.Await("the sessions", func() (err error) { before, err = e.Sessions(p.Service); return err })
 	}
 	start()
 	if p.Service != wire.ServiceEmitter {
 		return
 	}
 	e.Await("the session of an emitter", func() error {
-		now, err := e.sessions(p.Service)
+		now, err := e.Sessions(p.Service)
 		if err != nil {
 			return err
 		}

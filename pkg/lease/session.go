@@ -33,8 +33,8 @@ type SessionConfig struct {
 	// TTL is how long the session outlives its last renewal, at least 1s, and
 	// the same as the bucket's. Required.
 	TTL time.Duration
-	// Load gives the session's content at each renewal; Service, Instance and
-	// StartedAt are filled in. It must not block. Optional.
+	// Load gives the session's content at each renewal; Service, Instance,
+	// StartedAt and Version are filled in. It must not block. Optional.
 	Load func() wire.Session
 }
 
@@ -260,7 +260,7 @@ func (s *Session) content() wire.Session {
 	if s.cfg.Load != nil {
 		c = s.cfg.Load()
 	}
-	c.Service, c.Instance, c.StartedAt = s.cfg.Service, s.cfg.Instance, s.started
+	c.Service, c.Instance, c.StartedAt, c.Version = s.cfg.Service, s.cfg.Instance, s.started, wire.Version
 	return c
 }
 

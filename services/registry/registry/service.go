@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -33,17 +34,18 @@ const (
 
 // Service is a registry.
 type Service struct {
-	cfg    Config
-	common service.Common
-	ns     wire.Namespace
-	log    zerolog.Logger
-	m      *metrics
-	rate   *rate.Limiter
-	tally  tally
-	view   *view
-	gate   *gate
-	jobs   *dispatcher
-	verbs  []verb
+	cfg      Config
+	common   service.Common
+	ns       wire.Namespace
+	instance string
+	log      zerolog.Logger
+	m        *metrics
+	rate     *rate.Limiter
+	tally    tally
+	view     *view
+	gate     *gate
+	jobs     *dispatcher
+	verbs    []verb
 
 	natsCheck, jetstreamCheck *service.Check
 
@@ -78,11 +80,13 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry metrics: %w", err)
 	}
+	instance := bus.NewInstanceID(wire.ServiceRegistry)
+	log := d.Log.With().Str("instance", instance).Logger()
 	s := &Service{
-		cfg: cfg, common: d.Common, ns: d.Common.Namespace, log: d.Log, m: m,
+		cfg: cfg, common: d.Common, ns: d.Common.Namespace, instance: instance, log: log, m: m,
 		rate:         rate.NewLimiter(rate.Limit(cfg.MaxRequestsPerSecond), cfg.MaxRequestsPerSecond),
 		view:         newView(d.Common.Namespace),
-		gate:         newGate(d.Log),
+		gate:         newGate(log),
 		jobs:         newDispatcher(),
 		natsCheck:    d.Health.Check("nats"),
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
@@ -121,7 +125,7 @@ func (s *Service) Run(ctx context.Context) error {
 	jobCtx, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
 	s.nc, s.js, s.jobCtx = nc, js, jobCtx
-	s.advisor = bus.NewAdvisor(nc, s.ns, bus.NewInstanceID(wire.ServiceRegistry), s.log)
+	s.advisor = bus.NewAdvisor(nc, s.ns, s.instance, s.log)
 
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
@@ -155,7 +159,8 @@ func (s *Service) watchConnection(ctx context.Context) error {
 	}
 }
 
-// keepRecords waits for the buckets, opens the stores and keeps the view.
+// keepRecords waits for the buckets, opens the stores, and keeps the view and
+// the session.
 func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
 	buckets, err := bus.Ensure(ctx, s.js, s.layout(), s.log)
 	if err != nil {
@@ -173,8 +178,15 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 		pools:   subscription.NewPools(buckets.Pools),
 		buckets: buckets, mirror: m,
 	})
+	session, err := lease.NewSession(s.nc, buckets.Sessions, lease.SessionConfig{
+		Namespace: s.ns, Service: wire.ServiceRegistry, Instance: s.instance, TTL: s.common.SessionTTL,
+	}, s.log)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.Run(ctx) })
+	g.Go(func() error { return session.Run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
