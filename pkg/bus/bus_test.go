@@ -111,6 +111,8 @@ func TestConfigFaultsAreToldAllAtOnceAndWithoutPasswords(t *testing.T) {
 		{"default", bus.Config{URL: "nats://127.0.0.1:4222"}, nil},
 		{"several without scheme", bus.Config{URL: "a:4222, b:4222"}, nil},
 		{"context gives the URL", bus.Config{Context: "prod"}, nil},
+		{"other servers than the context's", bus.Config{Context: "prod", URL: "a:4222"}, nil},
+		{"a bad URL beside a context", bus.Config{Context: "prod", URL: "http://u:secret@h"}, []string{"NATS_URL"}},
 		{"nothing", bus.Config{}, []string{"NATS_URL"}},
 		{"scheme and half a key pair", bus.Config{URL: "http://u:secret@h", Cert: "c.pem"}, []string{"NATS_URL", "NATS_KEY"}},
 		{"not a URL", bus.Config{URL: "nats://u:secret@h:port"}, []string{"NATS_URL"}},

@@ -16,14 +16,17 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 )
 
-// Config says how to reach NATS, in the words of the nats CLI.
+// Config says how to reach NATS, in the words of the nats CLI. As there, what
+// is given beside a Context replaces what the context has.
 type Config struct {
-	// URL is one server or several, separated by commas. Not used with Context.
+	// URL is one server or several, separated by commas. Required without
+	// Context.
 	URL string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222"`
-	// Creds is a credentials file. Default none.
+	// Creds is a credentials file. A context with a user and password keeps
+	// those. Default none.
 	Creds string `env:"NATS_CREDS"`
-	// Context is the name of a nats CLI context, or an absolute path of one:
-	// it gives the URL and whatever the other fields do not. Default none.
+	// Context is the name of a nats CLI context, or an absolute path of one: it
+	// gives what the other fields do not. Default none, the selected one neither.
 	Context string `env:"NATS_CONTEXT"`
 	// CA is a PEM file of the authorities to trust. Default the system's.
 	CA string `env:"NATS_CA"`
@@ -36,7 +39,7 @@ type Config struct {
 // environment variables. It does not look at files.
 func (c Config) Validate() error {
 	var errs []error
-	if c.Context == "" {
+	if c.Context == "" || c.URL != "" {
 		errs = append(errs, validateURL(c.URL))
 	}
 	if (c.Cert == "") != (c.Key == "") {
@@ -117,8 +120,11 @@ func (c Config) options(name string, log zerolog.Logger) []nats.Option {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 	}, handlers(log)...)
+	if c.Context != "" && c.URL != "" {
+		opts = append(opts, servers(c.URL))
+	}
 	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
+		opts = append(opts, credentials(c.Creds))
 	}
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
@@ -127,6 +133,27 @@ func (c Config) options(name string, log zerolog.Logger) []nats.Option {
 		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
 	}
 	return opts
+}
+
+// servers replaces the servers that a context has named.
+func servers(urls string) nats.Option {
+	return func(o *nats.Options) error {
+		o.Url, o.Servers = "", strings.FieldsFunc(urls, func(r rune) bool { return r == ',' || r == ' ' })
+		return nil
+	}
+}
+
+// credentials replaces a context's credentials or key, but not its user and
+// password, which come first for the nats CLI too.
+func credentials(file string) nats.Option {
+	use := nats.UserCredentials(file)
+	return func(o *nats.Options) error {
+		if o.User != "" {
+			return nil
+		}
+		o.Nkey = "" // nats.go takes no more than one of them
+		return use(o)
+	}
 }
 
 func handlers(log zerolog.Logger) []nats.Option {

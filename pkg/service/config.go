@@ -51,9 +51,13 @@ type Common struct {
 }
 
 // ParseCommon reads Common from env. The error holds everything that is wrong.
+// The default of NATS_URL holds where no context gives another.
 func ParseCommon(env Env) (Common, error) {
 	var c Common
 	err := Parse(env, &c)
+	if c.NATS.Context != "" && env["NATS_URL"] == "" {
+		c.NATS.URL = ""
+	}
 	return c, err
 }
 

@@ -129,3 +129,19 @@ func TestCommonRefusesWhatIsOutOfBounds(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDefaultServerIsNotTakenForOneThatReplacesAContexts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		env  Env
+		want string
+	}{
+		{Env{}, "nats://127.0.0.1:4222"},
+		{Env{"NATS_CONTEXT": "prod"}, ""},
+		{Env{"NATS_CONTEXT": "prod", "NATS_URL": "nats://127.0.0.1:4222"}, "nats://127.0.0.1:4222"},
+	} {
+		if c, err := ParseCommon(tt.env); err != nil || c.NATS.URL != tt.want {
+			t.Errorf("%v: URL %q (%v), want %q", tt.env, c.NATS.URL, err, tt.want)
+		}
+	}
+}

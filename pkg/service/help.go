@@ -85,11 +85,11 @@ func localAddr(addr string) string {
 func natsVariable(name string) string {
 	switch name {
 	case "NATS_URL":
-		return "servers to connect to, separated by commas"
+		return "servers to connect to, separated by commas; the default unless a context names others"
 	case "NATS_CREDS":
 		return "credentials file"
 	case "NATS_CONTEXT":
-		return "context of the nats CLI: gives what the others do not"
+		return "context of the nats CLI: gives what the other variables do not"
 	case "NATS_CA":
 		return "PEM file of the authorities to trust"
 	case "NATS_CERT", "NATS_KEY":
