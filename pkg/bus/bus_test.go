@@ -48,6 +48,12 @@ func (l *logBuffer) contains(s string) error {
 	return nil
 }
 
+func (l *logBuffer) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
 func TestConnectWaitsForTheServer(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t)
@@ -145,12 +151,13 @@ func TestConcurrentEnsuresAgree(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	layout := bus.Layout{Namespace: "stage", SessionTTL: 2 * time.Second}
+	var log logBuffer
 	var g errgroup.Group
 	for range 4 { // as from four processes: a connection each
 		js := s.JetStream()
 		g.Go(func() error {
 			for range 2 {
-				b, err := bus.Ensure(ctx, js, layout, zerolog.Nop())
+				b, err := bus.Ensure(ctx, js, layout, zerolog.New(&log))
 				if err != nil {
 					return err
 				}
@@ -163,6 +170,9 @@ func TestConcurrentEnsuresAgree(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
+	}
+	if n := log.count("stream created"); n != 8 {
+		t.Errorf("%d streams are said to have been created, want 8", n)
 	}
 	js := s.JetStream()
 	b, err := bus.Ensure(ctx, js, layout, zerolog.Nop())
@@ -236,8 +246,12 @@ func TestEnsureRaisesWhatIsTooSmallAndKeepsTheRest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := st.CachedInfo().Config; c.MaxMsgsPerSubject != history || c.MaxAge != age {
+		c := st.CachedInfo().Config
+		if c.MaxMsgsPerSubject != history || c.MaxAge != age {
 			t.Errorf("%s: history %d, age %v; want %d, %v", name, c.MaxMsgsPerSubject, c.MaxAge, history, age)
+		}
+		if strings.HasPrefix(name, "KV_") && c.MaxConsumers <= 1000 {
+			t.Errorf("%s: %d consumers, want more than 1000", name, c.MaxConsumers)
 		}
 	}
 	ensure(5 * time.Second)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -21,6 +22,10 @@ const (
 	// maxConsumers replaces the server's default of 1000 per stream, which
 	// counts every watch of a bucket.
 	maxConsumers = 100_000
+	// metaCreation is a key of a stream's metadata: by its value the Ensure that
+	// created the stream knows its work. Without it JetStream would tell
+	// everybody who asks for the same stream at once that it was created.
+	metaCreation = "sluice.creation"
 	// callTimeout bounds each request of Ensure.
 	callTimeout = 5 * time.Second
 	// minSessionTTL is the least that KV expiry and its timers can keep.
@@ -72,18 +77,22 @@ type Buckets struct {
 }
 
 // Ensure creates the buckets and streams of l that are missing and returns
-// the buckets. It may run in any number of processes at once. It retries with
-// backoff until it succeeds or ctx ends, and logs what it waits for.
+// the buckets. It may run in any number of processes at once; what is created
+// is logged by the one that did. It retries with backoff until it succeeds or
+// ctx ends, and logs what it waits for.
 //
 // What exists keeps its settings, but for those that Sluice cannot work with:
-// too short a history or session TTL and too few consumers are raised,
-// replicas are raised if the cluster has the room. Nothing is ever lowered.
+// too short a history or session TTL is raised. So are the replicas if the
+// cluster has the room, and how many consumers a bucket may have if the server
+// can change that. Nothing is ever lowered.
 func Ensure(ctx context.Context, js jetstream.JetStream, l Layout, log zerolog.Logger) (*Buckets, error) {
 	if err := l.Validate(); err != nil {
 		return nil, fmt.Errorf("layout: %w", err)
 	}
 	l = l.WithDefaults()
+	creation := map[string]string{metaCreation: nuid.Next()}
 	for _, want := range l.streams() {
+		want.Metadata = creation
 		_, err := retry(ctx, log, "prepare stream "+want.Name, func() (struct{}, error) {
 			return struct{}{}, ensureStream(ctx, js, want, log)
 		})
@@ -164,10 +173,6 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = js.CreateStream(ctx, want)
-		if err == nil {
-			log.Info().Str("stream", want.Name).Int("replicas", want.Replicas).Msg("stream created")
-			return nil
-		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
 			s, err = js.Stream(ctx, want.Name)
 		}
@@ -175,7 +180,12 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", want.Name, err)
 	}
-	return adapt(ctx, js, s.CachedInfo().Config, want, log)
+	have := s.CachedInfo().Config
+	if have.Metadata[metaCreation] == want.Metadata[metaCreation] { // at an earlier try, perhaps
+		log.Info().Str("stream", want.Name).Int("replicas", want.Replicas).Msg("stream created")
+		return nil
+	}
+	return adapt(ctx, js, have, want, log)
 }
 
 // adapt raises what of have Sluice cannot work with.
@@ -195,15 +205,29 @@ func adapt(ctx context.Context, js jetstream.JetStream, have, want jetstream.Str
 			Dur("max_age_ms", next.MaxAge).Msg("stream adapted")
 		have = next
 	}
-	if have.Replicas < want.Replicas {
-		have.Replicas = want.Replicas
-		if _, err := js.UpdateStream(ctx, have); err != nil {
-			log.Warn().Err(err).Str("stream", have.Name).Int("replicas", want.Replicas).Msg("cannot raise replicas")
-			return nil // it works as it is
-		}
-		log.Info().Str("stream", have.Name).Int("replicas", want.Replicas).Msg("replicas raised")
-	}
+	improve(ctx, js, have, want, log)
 	return nil
+}
+
+// improve raises what have works without. Where that cannot be had it is
+// logged, and have stays as it is.
+func improve(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, log zerolog.Logger) {
+	raise := func(what string, value int, set func(*jetstream.StreamConfig)) {
+		next := have
+		set(&next)
+		if _, err := js.UpdateStream(ctx, next); err != nil {
+			log.Warn().Err(err).Str("stream", have.Name).Int(what, value).Msg("cannot raise " + what)
+			return
+		}
+		have = next
+		log.Info().Str("stream", have.Name).Int(what, value).Msg(what + " raised")
+	}
+	if have.Replicas < want.Replicas {
+		raise("replicas", want.Replicas, func(c *jetstream.StreamConfig) { c.Replicas = want.Replicas })
+	}
+	if isBucket(want) && have.MaxConsumers < want.MaxConsumers { // -1 is the server's own limit
+		raise("consumers", want.MaxConsumers, func(c *jetstream.StreamConfig) { c.MaxConsumers = want.MaxConsumers })
+	}
 }
 
 func ttlShorter(want, have jetstream.StreamConfig) bool {
