@@ -91,7 +91,9 @@ func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
 func (p *Pool) heard(it *item, a wire.Answer, current bool, now time.Time) bool {
 	switch a.Kind {
 	case wire.AnswerAck:
-		p.limit.success(p.flight.n)
+		if current {
+			p.limit.Answered(now, now.Sub(it.sent), p.flight.n)
+		}
 		p.verdict(it, nil)
 		p.stats.finished++
 		p.finish(it, now)
@@ -154,7 +156,7 @@ func (p *Pool) failed(it *item, why string, delay time.Duration, now time.Time) 
 	if probe := it.verdict != nil; !probe {
 		it.spent++
 	}
-	p.limit.failure(now)
+	p.limit.Failed(now)
 	p.verdict(it, errFailed)
 	r := p.spec.Retry
 	if r.MaxAttempts > 0 && it.spent >= r.MaxAttempts {

@@ -76,7 +76,7 @@ func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
 // maySend reports whether anything but the breaker holds deliveries back.
 func (p *Pool) maySend(now time.Time) bool {
 	switch {
-	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n >= p.limit.value():
+	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n >= p.limit.Value():
 		return false
 	case p.absent:
 		return !p.asked && !now.Before(p.nextAsk)
@@ -112,6 +112,7 @@ func (p *Pool) launch(it *item, now time.Time) delivery {
 	p.leavePhase(it)
 	it.attempts++
 	it.phase = flying
+	it.sent = now
 	it.due = now.Add(p.spec.AckWait.Std())
 	p.flight.add(it)
 	p.stats.delivered++

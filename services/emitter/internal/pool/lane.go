@@ -34,6 +34,7 @@ type item struct {
 	nonce    uint32
 	size     int
 
+	sent        time.Time   // flying: when
 	due         time.Time   // flying: the end of ack_wait; resting: of the backoff
 	left, right *item       // neighbours while ready or flying
 	place       int         // in the heap of resting items

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/limit"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
@@ -89,7 +90,7 @@ type Pool struct {
 	free     []int
 	nonce    uint32 // of the last event that was given a slot
 	nonce0   uint32 // what nonce began with
-	limit    limit
+	limit    limit.Limit
 	bytes    int
 	held     int // events queued behind exhausted ones that block their lanes
 	storing  int // events being parked
@@ -161,12 +162,12 @@ func New(cfg Config) (*Pool, error) {
 		tracker: checkpoint.Restore(cfg.Checkpoint),
 		lanes:   map[string]*lane{},
 		nonce:   rand.Uint32(),
-		limit:   newLimit(spec.PoolSize.Min, spec.PoolSize.Max),
+		limit:   limit.New(spec.PoolSize.Min, spec.PoolSize.Max),
 	}
 	p.nonce0 = p.nonce
 	p.base, p.gap = p.tracker.Floor(), cfg.Gap
 	if spec.Deliver.Mode == wire.ModePublish {
-		p.limit.now = float64(p.limit.max) // nothing is waited for, so nothing adapts
+		p.limit = limit.New(spec.PoolSize.Max, spec.PoolSize.Max) // nothing is waited for, so nothing adapts
 	}
 	p.breaker = breaker.New(breaker.Config{
 		Name: cfg.Record.Name, Failures: uint32(spec.Breaker.Failures), OpenFor: spec.Breaker.OpenFor.Std(),

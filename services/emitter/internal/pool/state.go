@@ -235,7 +235,7 @@ func (p *Pool) Status() wire.PoolStatus {
 	s := wire.PoolStatus{
 		Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch, Generation: p.cfg.Record.Generation,
 		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
-		Limit: p.limit.value(), Retrying: len(p.rest), Parking: p.storing, Breaker: strings.ReplaceAll(string(p.breaker.State()), "_", "-"),
+		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: strings.ReplaceAll(string(p.breaker.State()), "_", "-"),
 		Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
 	}
