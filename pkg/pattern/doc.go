@@ -85,7 +85,7 @@
 // A payload is JSON if all of it is one value after RFC 8259 in valid UTF-8,
 // without a byte order mark and nested at most 512 deep. Of a name given twice
 // the last counts. An escaped half of a surrogate pair reads as U+FFFD. The
-// payload is decoded once per Document, when the first pattern asks for it.
+// payload is read when the first pattern asks for it.
 //
 // # Faults
 //
@@ -102,8 +102,38 @@
 //
 // Matching one pattern costs at most the product of its size and the
 // document's: nothing backtracks, $or is not multiplied out, and the size of a
-// number's exponent does not count. Decoding takes a copy of the payload and
-// about 64 bytes for each value in it. An Index finds entries through the
-// values in the document, and tries only those that a value leads to and those
-// that no value can.
+// number's exponent does not count.
+//
+// A payload is scanned in one pass that checks all of it and makes values,
+// about 64 bytes each and without a copy of their text, only of what the
+// patterns at hand look at. It happens when the first pattern asks, and for
+// all patterns of an Index, or of several that share their Paths, once.
+//
+// An Index files each entry under something that a document must have to match
+// it, and tries an entry only where a document has that. Of the leaves of a
+// pattern, one is enough; of the alternatives in a leaf and the patterns of a
+// $or, each has to be filed. What the alternatives of a leaf are filed under,
+// and what it costs to look that up for one value at that path:
+//
+//	a scalar, numeric "="      the value: a hash of the value
+//	equals-ignore-case         the folded text: folding the value, and a hash
+//	prefix                     a radix tree: at most the value's length
+//	suffix                     the same, read backwards
+//	wildcard                   the longer of its ends, as a prefix or suffix
+//	numeric                    an interval tree: the depth of the tree, for
+//	                           each range around the value
+//	exists: true               the path: nothing
+//	anything-but               that there is a scalar: nothing
+//	wildcard "*x*", prefix ""  that there is a string: nothing
+//
+// The last three are tried on every document with such a value at the path,
+// and a payload pattern that has nothing but exists: false on every document
+// with a JSON payload. An entry whose event patterns have nothing else is tried
+// always. Where there is a choice, the leaf is taken that the fewest entries
+// share, weighed by how telling its kind is, and rather one of the envelope
+// than one of the payload. An entry filed in the payload leaves a mark at its
+// best leaf of the envelope, if it has one: a payload is read only if a mark
+// was met, or an entry could be anywhere.
+//
+// Adding and removing an entry costs its own size, and the depth of the trees.
 package pattern

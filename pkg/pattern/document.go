@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,8 @@ type Event struct {
 	ID, Source string
 	// Headers yields names and values. The document lower-cases the names
 	// and takes the first value of each. Nil is no headers. HeadersOf makes
-	// one from a nats.Header or an http.Header. It is called at most once,
-	// and only if a pattern asks for an envelope field.
+	// one from a nats.Header or an http.Header. It is called at most twice,
+	// and only if a pattern asks for a header.
 	Headers iter.Seq2[string, string]
 	// Data is the payload. It must not change while the document is in use.
 	Data []byte
@@ -45,18 +46,39 @@ func HeadersOf(h map[string][]string) iter.Seq2[string, string] {
 	}
 }
 
-// Document is one event as patterns see it. It decodes what patterns ask for,
-// at most once, however many patterns are matched against it. It is safe for
-// concurrent use.
+// Document is one event as patterns see it. It reads what patterns look at,
+// once for all patterns of an Index and of those that share its Paths. Asked
+// for something else after that, it reads everything, which is enough for
+// good. It is safe for concurrent use.
 type Document struct {
-	event Event
+	event          Event
+	envelope, body part
+}
 
-	envelopeOnce sync.Once
-	envelopeRoot node
+// part is the envelope or the payload of a document.
+type part struct {
+	reading sync.Mutex
+	last    atomic.Pointer[reading]
+}
 
-	payloadOnce sync.Once
-	payloadRoot *node
-	payloadErr  *syntaxError
+// reading is a part of a document as far as it was asked for.
+type reading struct {
+	root  *node // nil if the payload is not JSON
+	err   *syntaxError
+	paths *Paths // nil: everything was read
+	grown uint64 // of paths when it was read
+}
+
+// covers reports whether what was read is enough for paths, nil being
+// everything. Paths that have lost something since are still covered.
+func (r *reading) covers(paths *Paths) bool {
+	return r != nil && (r.paths == nil || r.paths == paths && r.grown == paths.grown)
+}
+
+// view is a document that is read as far as paths say, nil being everything.
+type view struct {
+	doc   *Document
+	paths *Paths
 }
 
 // NewDocument returns the document of an event. It does no work yet.
@@ -64,49 +86,105 @@ func NewDocument(e Event) *Document { return &Document{event: e} }
 
 // PayloadError returns nil if the payload is JSON, else why it is not.
 func (d *Document) PayloadError() error {
-	if d.payload(); d.payloadErr != nil {
-		return d.payloadErr
+	v := view{doc: d}
+	if v.payload() == nil {
+		return v.payloadError()
 	}
 	return nil
 }
 
-// payload returns the decoded payload, or nil if it is not JSON.
-func (d *Document) payload() *node {
-	d.payloadOnce.Do(func() { d.payloadRoot, d.payloadErr = decodePayload(d.event.Data) })
-	return d.payloadRoot
-}
+// PayloadRead reports whether any pattern has asked for the payload.
+func (d *Document) PayloadRead() bool { return d.body.last.Load() != nil }
+
+// payload returns the payload, or nil if it is not JSON.
+func (v *view) payload() *node { return v.read(&v.doc.body, readPayload).root }
+
+// payloadError says why payload returned nil.
+func (v *view) payloadError() *syntaxError { return v.read(&v.doc.body, readPayload).err }
 
 // envelope returns the event document without its data, which a clause asks
-// for by itself so that the payload stays undecoded until then.
-func (d *Document) envelope() *node {
-	d.envelopeOnce.Do(func() { d.envelopeRoot = makeEnvelope(d.event) })
-	return &d.envelopeRoot
+// for by itself so that the payload stays unread until then.
+func (v *view) envelope() *node { return v.read(&v.doc.envelope, readEnvelope).root }
+
+func (v *view) read(p *part, read func(*Event, *Paths) *reading) *reading {
+	if r := p.last.Load(); r.covers(v.paths) {
+		return r
+	}
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	last := p.last.Load()
+	if last.covers(v.paths) {
+		return last
+	}
+	paths := v.paths
+	if last != nil {
+		paths = nil
+	}
+	r := read(&v.doc.event, paths)
+	if r.paths = paths; paths != nil {
+		r.grown = paths.grown
+	}
+	p.last.Store(r)
+	return r
 }
 
-func makeEnvelope(e Event) node {
-	str := func(key, text string) node { return node{kind: kindString, key: key, text: text} }
-	members := make([]node, 0, len(eventFields))
-	members = append(members,
-		str("type", e.Type), str("stream", e.Stream), str("subject", e.Subject), str("store", e.Store),
-		node{kind: kindNumber, key: "sequence", text: strconv.FormatUint(e.Sequence, 10)},
-		str("time", e.Time.UTC().Format(time.RFC3339Nano)),
-		makeHeaders(e.Headers))
-	if e.ID != "" {
-		members = append(members, str("id", e.ID))
+func readPayload(e *Event, paths *Paths) *reading {
+	w := everything()
+	if paths != nil {
+		w = &paths.payload
 	}
-	if e.Source != "" {
-		members = append(members, str("source", e.Source))
-	}
-	return node{kind: kindObject, kids: members}
+	root, err := decodePayload(e.Data, w)
+	return &reading{root: root, err: err}
 }
 
-func makeHeaders(h iter.Seq2[string, string]) node {
+func readEnvelope(e *Event, paths *Paths) *reading {
+	w := everything()
+	if paths != nil {
+		w = &paths.envelope
+	}
+	return &reading{root: makeEnvelope(e, w)}
+}
+
+// makeEnvelope makes those fields of the event document that are wanted.
+func makeEnvelope(e *Event, w *wanted) *node {
+	n := &node{kind: kindObject}
+	add := func(k kind, key, text string) {
+		n.kids = append(n.kids, node{kind: k, key: key, text: text})
+	}
+	for _, f := range [...]struct{ key, text string }{
+		{"type", e.Type},
+		{"stream", e.Stream},
+		{"subject", e.Subject},
+		{"store", e.Store},
+		{"id", e.ID},
+		{"source", e.Source},
+	} {
+		absent := f.text == "" && (f.key == "id" || f.key == "source")
+		if !absent && w.member(f.key) != nil {
+			add(kindString, f.key, f.text)
+		}
+	}
+	if w.member("sequence") != nil {
+		add(kindNumber, "sequence", strconv.FormatUint(e.Sequence, 10))
+	}
+	if w.member("time") != nil {
+		add(kindString, "time", e.Time.UTC().Format(time.RFC3339Nano))
+	}
+	if headers := w.member("headers"); headers != nil {
+		n.kids = append(n.kids, makeHeaders(e.Headers, headers))
+	}
+	return n
+}
+
+func makeHeaders(h iter.Seq2[string, string], w *wanted) node {
 	n := node{kind: kindObject, key: "headers"}
 	if h == nil {
 		return n
 	}
 	for name, value := range h {
-		n.kids = append(n.kids, node{kind: kindString, key: strings.ToLower(name), text: value})
+		if name = strings.ToLower(name); w.member(name) != nil {
+			n.kids = append(n.kids, node{kind: kindString, key: name, text: value})
+		}
 	}
 	slices.Reverse(n.kids) // the last of equal names counts, and here it must be the first
 	seal(n.kids)

@@ -40,18 +40,19 @@ func (p *Pattern) Explain(d *Document) []Reason {
 	if p.root == nil {
 		return []Reason{{Want: "a pattern", Found: "the zero Pattern, which matches nothing"}}
 	}
+	v := &view{doc: d} // what is found is shown whole
 	if p.event {
-		return p.root.explain(d, d.envelope(), "")
+		return p.root.explain(v, v.envelope(), "")
 	}
-	body := d.payload()
+	body := v.payload()
 	if body == nil {
-		return []Reason{{Want: "a JSON payload", Found: d.payloadErr.Error()}}
+		return []Reason{{Want: "a JSON payload", Found: v.payloadError().Error()}}
 	}
-	return p.root.explainMatch(d, body, "")
+	return p.root.explainMatch(v, body, "")
 }
 
 // explainMatch is match with reasons.
-func (o *object) explainMatch(d *Document, v *node, at string) []Reason {
+func (o *object) explainMatch(d *view, v *node, at string) []Reason {
 	if v == nil || v.kind != kindArray {
 		return o.explain(d, v, at)
 	}
@@ -75,7 +76,7 @@ func (o *object) explainMatch(d *Document, v *node, at string) []Reason {
 }
 
 // explain is holds with reasons.
-func (o *object) explain(d *Document, v *node, at string) []Reason {
+func (o *object) explain(d *view, v *node, at string) []Reason {
 	var why []Reason
 	for i := range o.clauses {
 		why = append(why, o.clauses[i].explain(d, v, at)...)
@@ -86,7 +87,7 @@ func (o *object) explain(d *Document, v *node, at string) []Reason {
 	return why
 }
 
-func (c *clause) explain(d *Document, v *node, at string) []Reason {
+func (c *clause) explain(d *view, v *node, at string) []Reason {
 	if c.any != nil {
 		return c.explainAny(d, v, at)
 	}
@@ -100,7 +101,7 @@ func (c *clause) explain(d *Document, v *node, at string) []Reason {
 	return []Reason{{path, cut(c.leaf.want), found(member)}}
 }
 
-func (c *clause) explainAny(d *Document, v *node, at string) []Reason {
+func (c *clause) explainAny(d *view, v *node, at string) []Reason {
 	var closest []Reason
 	for i, o := range c.any {
 		why := o.explain(d, v, at)

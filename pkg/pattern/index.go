@@ -1,23 +1,31 @@
 package pattern
 
 // Index holds the patterns of many subscriptions and finds those that match a
-// document. An entry is found through one value that it cannot match without,
-// if it has one; the others are tried one by one. The zero value is empty and
-// ready to use.
+// document. An entry is filed under something that it cannot match without,
+// and is tried only where a document has that; see the package documentation.
+// The zero value is empty and ready to use.
 //
 // Add and Remove need exclusive access. Match may run in any number of
 // goroutines at once while neither of them does.
 type Index[K comparable] struct {
-	entries   map[K]*entry[K]
-	envelope  pathNode[K] // keys of values of the event document, its data excepted
-	payload   pathNode[K] // keys of values of the payload
-	unindexed bucket[K]   // entries without any
+	// Paths may be set before the first Add, to share them with other indexes
+	// that are asked about the same documents. Nil is paths of its own.
+	Paths *Paths
+
+	entries  map[K]*entry[K]
+	envelope shelf[K]  // values of the event document, its data excepted
+	payload  shelf[K]  // values of the payload
+	unfiled  bucket[K] // entries that must be tried on every document
+	ungated  int       // entries on the payload's shelf that every document is read for
 }
 
 type entry[K comparable] struct {
 	key      K
 	patterns []*Pattern // envelope patterns first, so that they spare a decode
-	slots    []*slot[K]
+	slots    []slot[K]  // never grown: the buckets point into it
+	gates    []*bucket[K]
+	inBody   bool // filed on the payload's shelf
+	onePath  bool // filed under values of one path: only an array leads to it twice
 }
 
 // slot is one entry's place in one bucket. It knows its position, so that
@@ -30,15 +38,18 @@ type slot[K comparable] struct {
 
 // bucket holds the entries to try when a document has a certain value.
 type bucket[K comparable] struct {
+	at    *shelf[K] // nil for Index.unfiled
+	term  term
 	slots []*slot[K]
-	path  *pathNode[K] // nil for unindexed
-	value string
+	// gates counts the entries that are filed in the payload and cannot match
+	// without this value of the envelope: without any such the payload need
+	// not be read.
+	gates int
 }
 
 func (b *bucket[K]) add(e *entry[K]) {
-	s := &slot[K]{entry: e, in: b, pos: len(b.slots)}
-	b.slots = append(b.slots, s)
-	e.slots = append(e.slots, s)
+	e.slots = append(e.slots, slot[K]{entry: e, in: b, pos: len(b.slots)})
+	b.slots = append(b.slots, &e.slots[len(e.slots)-1])
 }
 
 func (b *bucket[K]) remove(s *slot[K]) {
@@ -47,9 +58,18 @@ func (b *bucket[K]) remove(s *slot[K]) {
 	b.slots[s.pos].pos = s.pos
 	b.slots[last] = nil
 	b.slots = b.slots[:last]
-	if last == 0 && b.path != nil {
-		b.path.drop(b.value)
+	b.dropIfEmpty()
+}
+
+func (b *bucket[K]) dropIfEmpty() {
+	if len(b.slots) == 0 && b.gates == 0 && b.at != nil {
+		b.at.drop(b)
 	}
+}
+
+// endsWith tells that the same value, written twice, has already led here.
+func (b *bucket[K]) endsWith(e *entry[K]) bool {
+	return len(b.slots) > 0 && b.slots[len(b.slots)-1].entry == e
 }
 
 // Len returns how many keys the index holds.
@@ -60,19 +80,23 @@ func (x *Index[K]) Len() int { return len(x.entries) }
 // is already there is replaced.
 func (x *Index[K]) Add(key K, patterns ...*Pattern) {
 	x.Remove(key)
-	e := &entry[K]{key: key}
+	if x.entries == nil {
+		x.entries = make(map[K]*entry[K])
+	}
+	if x.Paths == nil {
+		x.Paths = new(Paths)
+	}
+	e := &entry[K]{key: key, patterns: make([]*Pattern, 0, len(patterns))}
 	for _, needs := range []bool{false, true} {
 		for _, p := range patterns {
 			if p != nil && p.NeedsPayload() == needs {
 				e.patterns = append(e.patterns, p)
+				x.Paths.add(p)
 			}
 		}
 	}
-	if x.entries == nil {
-		x.entries = make(map[K]*entry[K])
-	}
 	x.entries[key] = e
-	x.place(e)
+	x.file(e)
 }
 
 // Remove takes key out of the index and reports whether it was there.
@@ -82,30 +106,87 @@ func (x *Index[K]) Remove(key K) bool {
 		return false
 	}
 	delete(x.entries, key)
-	for _, s := range e.slots {
-		s.in.remove(s)
+	for i := range e.slots {
+		e.slots[i].in.remove(&e.slots[i])
+	}
+	for _, b := range e.gates {
+		b.gates--
+		b.dropIfEmpty()
+	}
+	if e.inBody && e.gates == nil {
+		x.ungated--
+	}
+	for _, p := range e.patterns {
+		x.Paths.drop(p)
 	}
 	return true
 }
 
-// Match calls found once for every key whose patterns all match the document,
-// in no particular order. Found must not change the index.
-func (x *Index[K]) Match(d *Document, found func(K)) {
-	try := func(e *entry[K]) {
-		for _, p := range e.patterns {
-			if !p.Match(d) {
-				return
-			}
-		}
-		found(e.key)
+// file puts an entry into the buckets of its best way, and marks the values of
+// the envelope without which the payload need not be read for it.
+func (x *Index[K]) file(e *entry[K]) {
+	f := finder[K]{x: x}
+	best, ok := f.entry(e)
+	if !ok {
+		e.slots = make([]slot[K], 0, 1)
+		x.unfiled.add(e)
+		return
 	}
-	for _, s := range x.unindexed.slots {
-		try(s.entry)
+	e.onePath = best.exact
+	e.slots = make([]slot[K], 0, len(best.places))
+	for i := range best.places {
+		p := &best.places[i]
+		e.inBody = e.inBody || p.payload
+		if b := x.bucket(p); !b.endsWith(e) {
+			b.add(e)
+		}
+	}
+	if e.inBody {
+		x.gate(e)
+	}
+}
+
+func (x *Index[K]) gate(e *entry[K]) {
+	f := finder[K]{x: x, noPayload: true}
+	way, ok := f.entry(e)
+	if !ok || len(way.places) == 0 {
+		x.ungated++
+		return
+	}
+	for i := range way.places {
+		b := x.bucket(&way.places[i])
+		b.gates++
+		e.gates = append(e.gates, b)
+	}
+}
+
+func (x *Index[K]) shelf(payload bool) *shelf[K] {
+	if payload {
+		return &x.payload
+	}
+	return &x.envelope
+}
+
+func (x *Index[K]) bucket(p *place) *bucket[K] {
+	return x.shelf(p.payload).reach(p.path).bucket(p.term)
+}
+
+// Match calls found once for every key whose patterns all match the document,
+// in no particular order. Found must not change the index. It returns how many
+// entries were tried, of which those that did not match were tried in vain.
+func (x *Index[K]) Match(d *Document, found func(K)) (tried int) {
+	if len(x.entries) == 0 {
+		return 0
+	}
+	s := search[K]{view: view{d, x.Paths}, found: found, payload: x.ungated > 0}
+	for _, slot := range x.unfiled.slots {
+		s.try(slot.entry)
 	}
 	if !x.envelope.bare() {
-		x.envelope.walk(d.envelope(), try)
+		s.walk(&x.envelope, s.view.envelope())
 	}
-	if !x.payload.bare() {
-		x.payload.walk(d.payload(), try)
+	if s.payload {
+		s.walk(&x.payload, s.view.payload())
 	}
+	return s.tried
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -71,18 +72,101 @@ func TestIndexReplacesAndForgets(t *testing.T) {
 	for i := range 100 {
 		x.Remove(i)
 	}
-	if x.Len() != 0 || !x.payload.bare() || !x.envelope.bare() || len(x.unindexed.slots) != 0 {
-		t.Errorf("an index that was emptied keeps something: %+v", x)
-	}
+	requireEmpty(t, &x)
 }
 
 func TestIndexLeavesThePayloadAloneWhenItCan(t *testing.T) {
 	t.Parallel()
-	var x Index[int]
-	x.Add(1, mustPayload(t, `{"a":1}`), mustEvent(t, `{"type":"t"}`))
-	d := NewDocument(Event{Type: "u", Data: []byte(`{"a":1}`)})
-	if got := matches(&x, d); got != nil || d.payloadRoot != nil {
-		t.Errorf("matched %v, decoded %v", got, d.payloadRoot != nil)
+	for _, tt := range []struct {
+		name  string
+		event string
+		read  bool // for an event that the envelope rules out
+	}{
+		{"one value", `{"type":"t"}`, false},
+		{"a prefix", `{"type":[{"prefix":"t"}]}`, false},
+		{"a $or", `{"$or":[{"type":"t"},{"headers":{"k":[{"exists":true}]}}]}`, false},
+		{"data beside", `{"type":"t","data":{"b":[{"exists":false}]}}`, false},
+		{"data in a $or", `{"$or":[{"type":"t"},{"data":{"b":1}}]}`, true},
+		{"absence", `{"headers":{"k":[{"exists":false}]}}`, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var x Index[int]
+			for i := range 100 { // so many that some are filed in the payload
+				x.Add(i, mustPayload(t, fmt.Sprintf(`{"a":%d}`, i)), mustEvent(t, tt.event))
+			}
+			d := NewDocument(Event{Type: "u", Data: []byte(`{"a":1}`)})
+			matches(&x, d)
+			if got := d.PayloadRead(); got != tt.read {
+				t.Errorf("payload read for another type: %v, want %v", got, tt.read)
+			}
+			d = NewDocument(Event{Type: "t", Data: []byte(`{"a":77}`)})
+			if diff := cmp.Diff([]int{77}, matches(&x, d)); diff != "" {
+				t.Error(diff)
+			}
+			for i := range 100 {
+				x.Remove(i)
+			}
+			requireEmpty(t, &x)
+		})
+	}
+}
+
+func TestIndexesThatSharePathsReadAPayloadOnce(t *testing.T) {
+	t.Parallel()
+	paths := new(Paths)
+	x, y := Index[int]{Paths: paths}, Index[int]{Paths: paths}
+	x.Add(1, mustPayload(t, `{"a":1}`))
+	y.Add(2, mustPayload(t, `{"b":{"c":2}}`))
+	d := payloadDoc(`{"a":1,"b":{"c":2,"d":3},"e":4}`)
+	if got := matches(&x, d); len(got) != 1 {
+		t.Errorf("first index: %v", got)
+	}
+	first := d.body.last.Load()
+	if got := matches(&y, d); len(got) != 1 || d.body.last.Load() != first {
+		t.Errorf("second index: %v, read again: %v", got, d.body.last.Load() != first)
+	}
+	if got := len(first.root.kids); got != 2 {
+		t.Errorf("%d members were kept, want 2", got)
+	}
+	y.Add(3, mustPayload(t, `{"e":4}`))
+	if got := matches(&y, d); len(got) != 2 {
+		t.Errorf("a document from before a path was wanted: %v", got)
+	}
+}
+
+func TestIndexTriesOnlyWhatAValueLeadsTo(t *testing.T) {
+	t.Parallel()
+	const n = 2000
+	for _, tt := range []struct{ name, pattern, hit string }{
+		{"equality", `{"a":%d}`, `{"a":7}`},
+		{"string", `{"a":"s%d"}`, `{"a":"s7"}`},
+		{"equality beside what many share", `{"b":"x","a":[%[1]d,-1%[1]d]}`, `{"a":7,"b":"x"}`},
+		{"prefix", `{"a":[{"prefix":"p%d-"}]}`, `{"a":"p7-rest"}`},
+		{"suffix", `{"a":[{"suffix":"-%ds"}]}`, `{"a":"rest-7s"}`},
+		{"fold", `{"a":[{"equals-ignore-case":"straſſe %d"}]}`, `{"a":"STRASSE 7"}`},
+		{"wildcard by its begin", `{"a":[{"wildcard":"w%d/*/x"}]}`, `{"a":"w7/y/x"}`},
+		{"wildcard by its end", `{"a":[{"wildcard":"*/y*/%dw"}]}`, `{"a":"x/y/7w"}`},
+		{"wildcard without a star", `{"a":[{"wildcard":"w%d"}]}`, `{"a":"w7"}`},
+		{"range", `{"a":[{"numeric":[">=",%[1]d,"<=",%[1]d.5]}]}`, `{"a":7.25}`},
+		{"point", `{"a":[{"numeric":["=",%d]}]}`, `{"a":7.0}`},
+		{"presence", `{"a":{"f%d":[{"exists":true}]}}`, `{"a":{"f7":[]}}`},
+		{"anything-but", `{"a":{"f%d":[{"anything-but":"x"}]}}`, `{"a":{"f7":null}}`},
+		{"$or", `{"$or":[{"a":[{"prefix":"p%[1]d-"}]},{"b":{"c":%[1]d}},{"x":1,"$or":[{"d":%[1]d}]}]}`, `{"b":[{"c":7}]}`},
+		{"in arrays", `{"a":{"b":"v%d"}}`, `{"a":[{"b":"v7"},[{"b":["v7","v7"]}]]}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var x Index[int]
+			for i := range n {
+				x.Add(i, mustPayload(t, fmt.Sprintf(tt.pattern, i)))
+			}
+			var found []int
+			tried := x.Match(payloadDoc(tt.hit), func(k int) { found = append(found, k) })
+			if diff := cmp.Diff([]int{7}, found); diff != "" || tried > 10 {
+				t.Errorf("tried %d of %d: %s", tried, n, diff)
+			}
+		})
 	}
 }
 
@@ -93,7 +177,7 @@ func TestIndexPlacesEntriesWhereFewAre(t *testing.T) {
 	for i := range 1000 {
 		x.Add(i, common, mustPayload(t, fmt.Sprintf(`{"user":{"id":%d}}`, i)))
 	}
-	if n := len(x.envelope.children["type"].values["4t"].slots); n > 2*payloadHandicap {
+	if n := len(x.envelope.children["type"].strings["t"].slots); n > 2*payloadHandicap {
 		t.Errorf("%d of 1000 entries share one bucket", n)
 	}
 	if diff := cmp.Diff([]int{777}, matches(&x, NewDocument(Event{Type: "t", Data: []byte(`{"user":{"id":777}}`)}))); diff != "" {
@@ -103,12 +187,39 @@ func TestIndexPlacesEntriesWhereFewAre(t *testing.T) {
 
 func TestIndexAgreesWithMatchingOneAtATime(t *testing.T) {
 	t.Parallel()
-	found := 0
-	rapid.Check(t, func(t *rapid.T) {
-		var x Index[int]
-		all := map[int][]*Pattern{}
-		for range rapid.IntRange(1, 25).Draw(t, "changes") {
-			k := rapid.IntRange(0, 12).Draw(t, "key")
+	met := map[termKind]int{} // matches, by what led to them
+	rapid.Check(t, func(t *rapid.T) { checkIndex(t, met) })
+	t.Logf("matches by kind of term: %v", met)
+	for k := termPresent; k <= termRange; k++ {
+		if met[k] < 10 {
+			t.Errorf("%d matches were found by a term of kind %d (%v): the generators no longer test much", met[k], k, met)
+		}
+	}
+	if met[notFiled] < 10 || met[byOr] < 10 {
+		t.Errorf("%d matches without a term, %d by a $or", met[notFiled], met[byOr])
+	}
+}
+
+// FuzzIndex is the same, led by coverage.
+func FuzzIndex(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) { checkIndex(t, map[termKind]int{}) }))
+}
+
+// Beside the kinds of terms.
+const (
+	notFiled termKind = 100 + iota
+	byOr
+)
+
+// checkIndex adds, replaces and removes, and matches in between, also
+// documents that were matched before a change.
+func checkIndex(t *rapid.T, met map[termKind]int) {
+	var x Index[int]
+	all := map[int][]*Pattern{}
+	var old []*Document
+	for range rapid.IntRange(1, 6).Draw(t, "rounds") {
+		for range rapid.IntRange(1, 12).Draw(t, "changes") {
+			k := rapid.IntRange(0, 15).Draw(t, "key")
 			if rapid.IntRange(0, 4).Draw(t, "remove") == 0 {
 				x.Remove(k)
 				delete(all, k)
@@ -117,36 +228,67 @@ func TestIndexAgreesWithMatchingOneAtATime(t *testing.T) {
 			all[k] = drawPatterns(t)
 			x.Add(k, all[k]...)
 		}
-		for range 3 {
-			d := NewDocument(Event{Type: eventType.Draw(t, "type"), Data: []byte(drawIndexed(t, all))})
-			var want []int
-			for k, ps := range all {
-				if !slices.ContainsFunc(ps, func(p *Pattern) bool { return !p.Match(d) }) {
-					want = append(want, k)
-				}
+		for range 2 {
+			e := Event{Type: eventText.Draw(t, "type"), Data: []byte(drawIndexed(t, all))}
+			if rapid.Bool().Draw(t, "headers") {
+				e.Headers = HeadersOf(map[string][]string{"H": {eventText.Draw(t, "header")}})
 			}
-			slices.Sort(want)
-			if diff := cmp.Diff(want, matches(&x, d)); diff != "" {
-				t.Fatalf("%s (-one at a time +index):\n%s", d.event.Data, diff)
+			old = append(old, NewDocument(e))
+		}
+		for _, d := range old {
+			compareIndex(t, &x, all, d, met)
+		}
+	}
+	if x.Len() != len(all) {
+		t.Fatalf("Len = %d, want %d", x.Len(), len(all))
+	}
+	for k := range all {
+		x.Remove(k)
+	}
+	requireEmpty(t, &x)
+}
+
+func compareIndex(t *rapid.T, x *Index[int], all map[int][]*Pattern, d *Document, met map[termKind]int) {
+	got := matches(x, d)
+	var want []int
+	for k, ps := range all {
+		if !slices.ContainsFunc(ps, func(p *Pattern) bool { return !p.Match(NewDocument(d.event)) }) {
+			want = append(want, k)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("%s %s (-one at a time +index):\n%s", d.event.Type, d.event.Data, diff)
+	}
+	for _, k := range want {
+		for _, s := range x.entries[k].slots {
+			switch {
+			case s.in.at == nil:
+				met[notFiled]++
+			case len(x.entries[k].patterns) == 1 && strings.HasPrefix(x.entries[k].patterns[0].text, `{"$or"`):
+				met[byOr]++
 			}
-			found += len(want)
+			met[s.in.term.kind]++
 		}
-		if x.Len() != len(all) {
-			t.Fatalf("Len = %d, want %d", x.Len(), len(all))
-		}
-	})
-	if found < 20 {
-		t.Errorf("%d matches in all: the generators no longer test much", found)
 	}
 }
 
-// eventType is often one that drawPatterns asks for.
-var eventType = rapid.SampledFrom([]string{"x", "x", "xy", ""})
+func requireEmpty(t interface{ Errorf(string, ...any) }, x *Index[int]) {
+	if x.Len() != 0 || !x.payload.bare() || !x.envelope.bare() || len(x.unfiled.slots) != 0 || x.ungated != 0 {
+		t.Errorf("an index that was emptied keeps something: %+v", x)
+	}
+	if x.Paths != nil && len(x.Paths.envelope.children)+len(x.Paths.payload.children) != 0 {
+		t.Errorf("an index that was emptied still wants something: %+v", x.Paths)
+	}
+}
+
+// eventText is often one that drawPatterns asks for.
+var eventText = rapid.SampledFrom([]string{"x", "x", "xy", "", "X", "\xff", "ſ\u212a"})
 
 // drawIndexed draws a document for one of the indexed payload patterns.
 func drawIndexed(t *rapid.T, all map[int][]*Pattern) string {
 	for _, k := range slices.Sorted(maps.Keys(all)) {
-		if p := all[k][0]; !p.event && rapid.Bool().Draw(t, "this one") {
+		if p := all[k][0]; !p.event && rapid.IntRange(0, 2).Draw(t, "this one") == 0 {
 			return drawWitness(t, p.String())
 		}
 	}
@@ -159,19 +301,10 @@ func drawPatterns(t *rapid.T) []*Pattern {
 	var ps []*Pattern
 	which := rapid.IntRange(0, 3).Draw(t, "which")
 	if which != 1 {
-		ps = append(ps, mustDraw(t, drawPattern(t, 1)))
+		ps = append(ps, mustDraw(t, drawFiled(t)))
 	}
-	if which != 0 {
-		raw := `{"type":` + drawLeaf(t) + `}`
-		if rapid.Bool().Draw(t, "plain") {
-			raw = `{"type":["x",` + drawScalar(t) + `]}`
-		}
-		switch rapid.IntRange(0, 2).Draw(t, "event") {
-		case 0:
-			raw = `{"data":` + drawPattern(t, 1) + `}`
-		case 1:
-			raw = `{"$or":[` + raw + `,{"data":` + drawLeaf(t) + `}]}`
-		}
+	if which == 1 || which == 2 {
+		raw := drawEventPattern(t)
 		p, err := ParseEvent([]byte(raw))
 		if err != nil {
 			t.Fatalf("ParseEvent(%s): %v", raw, err)
@@ -179,6 +312,49 @@ func drawPatterns(t *rapid.T) []*Pattern {
 		ps = append(ps, p)
 	}
 	return ps
+}
+
+// drawFiled draws a payload pattern that an index finds by one kind of term,
+// or by one in each alternative of a $or, or any pattern.
+func drawFiled(t *rapid.T) string {
+	one := func() string { return "[" + drawOperator(t) + "]" }
+	switch rapid.IntRange(0, 6).Draw(t, "shape") {
+	case 0:
+		return `{"a":` + one() + `}`
+	case 1:
+		return `{"a":{"b":` + one() + `}}`
+	case 2:
+		return `{"$or":` + drawList(t, 1, 3, func() string { return drawFiled(t) }) + `}`
+	case 3:
+		return `{"a":` + drawList(t, 1, 3, func() string { return drawOperator(t) }) + `}`
+	case 4:
+		return `{"a":[{"numeric":` + drawComparisons(t) + `}]}`
+	}
+	return drawPattern(t, 1)
+}
+
+func drawEventPattern(t *rapid.T) string {
+	leaf := func() string {
+		if rapid.Bool().Draw(t, "plain") {
+			return `["x",` + drawScalar(t) + `]`
+		}
+		return drawLeaf(t)
+	}
+	switch rapid.IntRange(0, 7).Draw(t, "event") {
+	case 0:
+		return `{"data":` + drawPattern(t, 1) + `}`
+	case 1:
+		return `{"$or":[{"type":` + leaf() + `},{"data":` + drawLeaf(t) + `}]}`
+	case 2:
+		return `{"type":` + leaf() + `,"data":` + drawFiled(t) + `}`
+	case 3:
+		return `{"headers":{"h":` + leaf() + `}}`
+	case 4:
+		return `{"source":[{"exists":false}],"$or":[{"headers":{"h":` + leaf() + `}},{"type":` + leaf() + `}]}`
+	case 5:
+		return `{"source":[{"exists":false}]}`
+	}
+	return `{"type":` + leaf() + `}`
 }
 
 func TestIndexMatchesConcurrently(t *testing.T) {
@@ -199,20 +375,4 @@ func TestIndexMatchesConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func BenchmarkIndexMatch(b *testing.B) {
-	for _, n := range []int{100, 50_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var x Index[int]
-			for i := range n {
-				x.Add(i, mustPayload(b, fmt.Sprintf(`{"user":{"id":%d},"action":["opened","closed"]}`, i)))
-			}
-			data := []byte(`{"action":"opened","user":{"id":42,"login":"Codertocat"},"labels":[{"name":"bug"},{"name":"ui"}]}`)
-			b.ReportAllocs()
-			for b.Loop() {
-				x.Match(NewDocument(Event{Data: data}), func(int) {})
-			}
-		})
-	}
 }

@@ -1,10 +1,9 @@
 package pattern
 
 import (
+	"bytes"
 	"fmt"
-	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
+	"unsafe"
 )
 
 // Nesting that the scanner follows: enough for any payload in use, and far
@@ -24,10 +23,11 @@ func (e *syntaxError) Error() string {
 	return fmt.Sprintf("not valid JSON at byte %d: %s", e.offset, e.reason)
 }
 
-// scanner reads one JSON text (RFC 8259, UTF-8 only) in a single pass into
-// nodes. Strings without escapes and numbers share the text's memory.
+// scanner reads one JSON text (RFC 8259, UTF-8 only) in a single pass. Of what
+// is wanted it makes nodes; all else is only checked. Strings without escapes
+// and numbers share the text's memory.
 type scanner struct {
-	s        string
+	s        []byte
 	pos      int
 	maxDepth int
 	// strict is for patterns: members keep their order, and an escaped half
@@ -38,21 +38,19 @@ type scanner struct {
 	err    *syntaxError
 }
 
-// decodePayload reads an event's payload.
-func decodePayload(data []byte) (*node, *syntaxError) {
-	return decode(&scanner{s: string(data), maxDepth: maxPayloadDepth})
+// decodePayload reads what is wanted of an event's payload, which must not
+// change as long as the nodes are in use.
+func decodePayload(data []byte, w *wanted) (*node, *syntaxError) {
+	return decode(&scanner{s: data, maxDepth: maxPayloadDepth}, w)
 }
 
 // decodePattern reads a pattern's text.
 func decodePattern(data []byte) (*node, *syntaxError) {
-	return decode(&scanner{s: string(data), maxDepth: maxPatternDepth, strict: true})
+	return decode(&scanner{s: bytes.Clone(data), maxDepth: maxPatternDepth, strict: true}, everything())
 }
 
-func decode(p *scanner) (*node, *syntaxError) {
-	if i := invalidUTF8(p.s); i >= 0 {
-		return nil, &syntaxError{i, "invalid UTF-8"}
-	}
-	root := p.value(0)
+func decode(p *scanner, w *wanted) (*node, *syntaxError) {
+	root := p.value(w, 0)
 	p.space()
 	if p.err == nil && p.pos < len(p.s) {
 		p.fail("something follows the value")
@@ -61,20 +59,6 @@ func decode(p *scanner) (*node, *syntaxError) {
 		return nil, p.err
 	}
 	return &root, nil
-}
-
-func invalidUTF8(s string) int {
-	if utf8.ValidString(s) {
-		return -1
-	}
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && size == 1 {
-			return i
-		}
-		i += size
-	}
-	return -1
 }
 
 // fail keeps the first error and moves to the end, which ends every loop.
@@ -98,6 +82,9 @@ func (p *scanner) space() {
 
 // next skips white space and returns the byte there, 0 at the end.
 func (p *scanner) next() byte {
+	if p.pos < len(p.s) && p.s[p.pos] > ' ' { // no white space is usual
+		return p.s[p.pos]
+	}
 	p.space()
 	if p.pos < len(p.s) {
 		return p.s[p.pos]
@@ -105,79 +92,88 @@ func (p *scanner) next() byte {
 	return 0
 }
 
-func (p *scanner) value(depth int) node {
+// text is a part of the text without a copy of it. Nobody changes the text
+// while it is in use: it is a payload (see Event.Data) or a copy of our own.
+func (p *scanner) text(from, to int) string {
+	if from == to {
+		return ""
+	}
+	return unsafe.String(&p.s[from], to-from)
+}
+
+// value reads one value. If nothing of it is wanted the node is of no use.
+func (p *scanner) value(w *wanted, depth int) node {
+	if w == nil {
+		p.skip(depth)
+		return node{}
+	}
 	switch c := p.next(); {
-	case c == '{' || c == '[':
-		if depth >= p.maxDepth {
-			p.fail(fmt.Sprintf("nested deeper than %d levels", p.maxDepth))
-			return node{}
-		}
-		p.pos++
-		if c == '{' {
-			return p.object(depth + 1)
-		}
-		return p.array(depth + 1)
+	case c == '{':
+		return p.object(w, depth)
+	case c == '[':
+		return p.array(w, depth)
 	case c == '"':
 		return node{kind: kindString, text: p.str()}
 	case c == '-' || isDigit(c):
-		return node{kind: kindNumber, text: p.number()}
-	case p.word("null"):
-		return node{kind: kindNull}
-	case p.word("true"):
-		return node{kind: kindTrue}
-	case p.word("false"):
-		return node{kind: kindFalse}
+		from := p.pos
+		p.number()
+		return node{kind: kindNumber, text: p.text(from, p.pos)}
+	}
+	return node{kind: p.word()}
+}
+
+// skip checks a value of which nothing is wanted.
+func (p *scanner) skip(depth int) {
+	switch c := p.next(); {
+	case c == '"':
+		p.skipString()
+	case c == '{':
+		for more := p.enter(depth, '}'); more; more = p.more('}') {
+			p.skipName()
+			p.skip(depth + 1)
+		}
+	case c == '[':
+		for more := p.enter(depth, ']'); more; more = p.more(']') {
+			p.skip(depth + 1)
+		}
+	case c == '-' || isDigit(c):
+		p.number()
+	default:
+		p.word()
+	}
+}
+
+// word reads null, true or false.
+func (p *scanner) word() kind {
+	for k, w := range [...]string{kindNull: "null", kindFalse: "false", kindTrue: "true"} {
+		if rest := p.s[p.pos:]; len(rest) >= len(w) && string(rest[:len(w)]) == w {
+			p.pos += len(w)
+			return kind(k)
+		}
 	}
 	p.fail("want a value")
-	return node{}
+	return kindNull
 }
 
-func (p *scanner) word(w string) bool {
-	if !strings.HasPrefix(p.s[p.pos:], w) {
-		return false
-	}
-	p.pos += len(w)
-	return true
-}
-
-func (p *scanner) array(depth int) node {
+func (p *scanner) array(w *wanted, depth int) node {
 	mark := len(p.stack)
-	if p.next() == ']' {
-		p.pos++
-		return node{kind: kindArray}
-	}
-	for p.err == nil {
-		p.stack = append(p.stack, p.value(depth))
-		if p.closes(']') {
-			break
-		}
+	for more := p.enter(depth, ']'); more; more = p.more(']') {
+		p.stack = append(p.stack, p.value(w, depth+1))
 	}
 	return node{kind: kindArray, kids: p.keep(mark)}
 }
 
-func (p *scanner) object(depth int) node {
+func (p *scanner) object(w *wanted, depth int) node {
 	mark := len(p.stack)
-	if p.next() == '}' {
-		p.pos++
-		return node{kind: kindObject}
-	}
-	for p.err == nil {
-		if p.next() != '"' {
-			p.fail("want a field name in double quotes")
-			break
+	for more := p.enter(depth, '}'); more; more = p.more('}') {
+		key, inner := p.name(w)
+		if inner == nil {
+			p.skip(depth + 1)
+			continue
 		}
-		key := p.str()
-		if p.next() != ':' {
-			p.fail("want a colon after the field name")
-			break
-		}
-		p.pos++
-		member := p.value(depth)
+		member := p.value(inner, depth+1)
 		member.key = key
 		p.stack = append(p.stack, member)
-		if p.closes('}') {
-			break
-		}
 	}
 	kids := p.keep(mark)
 	if !p.strict {
@@ -186,26 +182,76 @@ func (p *scanner) object(depth int) node {
 	return node{kind: kindObject, kids: kids}
 }
 
-// closes passes a comma, or the closing bracket and then returns true.
-func (p *scanner) closes(bracket byte) bool {
-	switch p.next() {
-	case bracket:
+// enter passes an opening bracket and reports whether a member follows, not
+// the closing bracket, which it passes as well.
+func (p *scanner) enter(depth int, closing byte) bool {
+	if depth >= p.maxDepth {
+		p.fail(fmt.Sprintf("nested deeper than %d levels", p.maxDepth))
+		return false
+	}
+	p.pos++
+	if p.next() == closing {
 		p.pos++
-		return true
+		return false
+	}
+	return true
+}
+
+// more passes a comma, after which a member follows, or the closing bracket.
+func (p *scanner) more(closing byte) bool {
+	switch p.next() {
+	case closing:
+		p.pos++
+		return false
 	case ',':
 		p.pos++
-	default:
-		p.fail("want a comma or " + string(bracket))
+		return true
 	}
+	p.fail("want a comma or " + string(closing))
 	return false
+}
+
+// name reads a member's name, and says what of the member is wanted.
+func (p *scanner) name(w *wanted) (string, *wanted) {
+	if w.nothingBelow() {
+		p.skipName()
+		return "", nil
+	}
+	if p.next() != '"' {
+		p.fail("want a field name in double quotes")
+		return "", nil
+	}
+	key := p.str()
+	p.colon()
+	return key, w.member(key)
+}
+
+func (p *scanner) skipName() {
+	if p.next() != '"' {
+		p.fail("want a field name in double quotes")
+		return
+	}
+	p.skipString()
+	p.colon()
+}
+
+func (p *scanner) colon() {
+	if p.next() != ':' {
+		p.fail("want a colon after the field name")
+		return
+	}
+	p.pos++
 }
 
 // keep moves the open container's children off the stack to where they stay.
 // Chunks keep one small allocation per container out of a decode.
 func (p *scanner) keep(mark int) []node {
 	kids := p.stack[mark:]
+	if len(kids) == 0 {
+		return nil
+	}
 	if cap(p.chunk)-len(p.chunk) < len(kids) {
-		p.chunk = make([]node, 0, max(len(kids), min(64, len(p.s)/8)))
+		p.chunk = make([]node, 0, max(len(kids), min(2*cap(p.chunk), 64), 8))
 	}
 	from := len(p.chunk)
 	p.chunk = append(p.chunk, kids...)
@@ -224,141 +270,30 @@ func (p *scanner) digits() bool {
 	return p.pos > from
 }
 
-// accept passes one of the given bytes, if it is there.
-func (p *scanner) accept(set string) bool {
-	if p.pos < len(p.s) && strings.IndexByte(set, p.s[p.pos]) >= 0 {
+// accept passes one of two bytes, if it is there.
+func (p *scanner) accept(a, b byte) bool {
+	if p.pos < len(p.s) && (p.s[p.pos] == a || p.s[p.pos] == b) {
 		p.pos++
 		return true
 	}
 	return false
 }
 
-func (p *scanner) number() string {
-	from := p.pos
-	p.accept("-")
-	if !p.accept("0") && !p.digits() {
+// number passes a number; the scanner stands on its sign or first digit.
+func (p *scanner) number() {
+	p.accept('-', '-')
+	if !p.accept('0', '0') && !p.digits() {
 		p.fail("want a digit")
-		return ""
+		return
 	}
-	if p.accept(".") && !p.digits() {
+	if p.accept('.', '.') && !p.digits() {
 		p.fail("want a digit after the point")
-		return ""
+		return
 	}
-	if p.accept("eE") {
-		p.accept("+-")
+	if p.accept('e', 'E') {
+		p.accept('+', '-')
 		if !p.digits() {
 			p.fail("want a digit in the exponent")
-			return ""
 		}
 	}
-	return p.s[from:p.pos]
-}
-
-// str reads a string; the scanner stands on its opening quote.
-func (p *scanner) str() string {
-	p.pos++
-	from := p.pos
-	for p.pos < len(p.s) {
-		switch c := p.s[p.pos]; {
-		case c == '"':
-			p.pos++
-			return p.s[from : p.pos-1]
-		case c == '\\':
-			return p.escaped(from)
-		case c < ' ':
-			p.fail("control character in a string: write it as an escape")
-			return ""
-		}
-		p.pos++
-	}
-	p.fail("the string does not end")
-	return ""
-}
-
-// escaped reads the rest of a string from its first backslash on.
-func (p *scanner) escaped(from int) string {
-	out := []byte(p.s[from:p.pos])
-	for p.pos < len(p.s) {
-		switch c := p.s[p.pos]; {
-		case c == '"':
-			p.pos++
-			return string(out)
-		case c == '\\':
-			out = utf8.AppendRune(out, p.escape())
-			continue
-		case c < ' ':
-			p.fail("control character in a string: write it as an escape")
-			return ""
-		default:
-			out = append(out, c)
-		}
-		p.pos++
-	}
-	p.fail("the string does not end")
-	return ""
-}
-
-// escape reads one escape sequence, or the two of a surrogate pair.
-func (p *scanner) escape() rune {
-	p.pos++
-	if p.pos >= len(p.s) {
-		return 0
-	}
-	c := p.s[p.pos]
-	if c == 'u' {
-		return p.unicodeEscape()
-	}
-	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
-		p.pos++
-		return rune("\"\\/\b\f\n\r\t"[i])
-	}
-	p.fail("unknown escape")
-	return 0
-}
-
-func (p *scanner) unicodeEscape() rune {
-	at := p.pos
-	r, ok := p.hex4()
-	if !ok {
-		p.fail(`want four hexadecimal digits after \u`)
-		return 0
-	}
-	if !utf16.IsSurrogate(r) {
-		return r
-	}
-	if strings.HasPrefix(p.s[p.pos:], `\u`) {
-		back := p.pos
-		p.pos++
-		low, ok := p.hex4()
-		if pair := utf16.DecodeRune(r, low); ok && pair != utf8.RuneError {
-			return pair
-		}
-		p.pos = back
-	}
-	if p.strict {
-		p.pos = at
-		p.fail("half of a surrogate pair: write both halves or the character itself")
-	}
-	return utf8.RuneError
-}
-
-// hex4 reads the u under the scanner and four hexadecimal digits.
-func (p *scanner) hex4() (rune, bool) {
-	if p.pos+5 > len(p.s) {
-		return 0, false
-	}
-	var r rune
-	for _, c := range []byte(p.s[p.pos+1 : p.pos+5]) {
-		switch {
-		case isDigit(c):
-			c -= '0'
-		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			c = c | 0x20 - 'a' + 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	p.pos += 5
-	return r, true
 }

@@ -31,11 +31,14 @@ type leaf struct {
 // test is an operator held against one scalar.
 type test interface {
 	holds(s scalar) bool
+	// appendTerm appends what an Index files the test under: a term that holds
+	// for every scalar for which the test does, or none if there is no such.
+	appendTerm(ts []term) []term
 }
 
 // match holds an object against a value, or against one element of an array.
 // In an empty array, as in anything that is not an object, nothing exists.
-func (o *object) match(d *Document, v *node) bool {
+func (o *object) match(d *view, v *node) bool {
 	if v == nil || v.kind != kindArray {
 		return o.holds(d, v)
 	}
@@ -49,7 +52,7 @@ func (o *object) match(d *Document, v *node) bool {
 }
 
 // holds holds an object against a value that is not an array.
-func (o *object) holds(d *Document, v *node) bool {
+func (o *object) holds(d *view, v *node) bool {
 	for i := range o.clauses {
 		if !o.clauses[i].holds(d, v) {
 			return false
@@ -58,7 +61,7 @@ func (o *object) holds(d *Document, v *node) bool {
 	return true
 }
 
-func (c *clause) holds(d *Document, v *node) bool {
+func (c *clause) holds(d *view, v *node) bool {
 	switch {
 	case c.any != nil:
 		for _, o := range c.any {
@@ -74,7 +77,7 @@ func (c *clause) holds(d *Document, v *node) bool {
 }
 
 // member returns what the clause is about.
-func (c *clause) member(d *Document, v *node) *node {
+func (c *clause) member(d *view, v *node) *node {
 	if c.envelope {
 		return d.payload()
 	}

@@ -1,6 +1,9 @@
 package pattern
 
-import "fmt"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
 // Limits of one pattern. Matching costs at most the product of the pattern's
 // and the document's size, so these bound it.
@@ -22,6 +25,7 @@ type Pattern struct {
 	root  *object
 	event bool // over the event document, not over the payload alone
 	text  string
+	paths atomic.Pointer[Paths] // made when it is first matched by itself
 }
 
 // ParseEvent reads a pattern over the event document (selector.by_event_pattern).
@@ -58,14 +62,25 @@ func (p *Pattern) String() string { return p.text }
 // when everything else holds.
 func (p *Pattern) NeedsPayload() bool { return !p.event || p.root != nil && p.root.data }
 
-// Match reports whether the pattern holds for the document.
+// Match reports whether the pattern holds for the document. A document that
+// many patterns are matched against is better given to an Index.
 func (p *Pattern) Match(d *Document) bool {
+	paths := p.paths.Load()
+	if paths == nil {
+		paths = new(Paths)
+		paths.add(p)
+		p.paths.Store(paths)
+	}
+	return p.match(&view{d, paths})
+}
+
+func (p *Pattern) match(v *view) bool {
 	if p.root == nil {
 		return false
 	}
 	if p.event {
-		return p.root.holds(d, d.envelope())
+		return p.root.holds(v, v.envelope())
 	}
-	body := d.payload()
-	return body != nil && p.root.match(d, body)
+	body := v.payload()
+	return body != nil && p.root.match(v, body)
 }

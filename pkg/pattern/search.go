@@ -1,0 +1,120 @@
+package pattern
+
+// search is one Match: a walk of the document and the shelves side by side.
+type search[K comparable] struct {
+	view    view
+	found   func(K)
+	payload bool // some entry in the payload may match
+	tried   int
+
+	// An array may lead to a bucket, and several values to an entry, more
+	// than once. What can is noted here when it was seen.
+	inArray bool
+	buckets map[*bucket[K]]struct{}
+	entries map[*entry[K]]struct{}
+
+	fold []byte // scratch
+}
+
+func (s *search[K]) walk(t *shelf[K], v *node) {
+	if v == nil {
+		return
+	}
+	s.hit(t.classes[termPresent])
+	if v.kind != kindArray {
+		s.step(t, v)
+		return
+	}
+	outer := s.inArray
+	s.inArray = true
+	v.elements(func(e *node) bool {
+		s.step(t, e)
+		return true
+	})
+	s.inArray = outer
+}
+
+// step looks at one value that is not an array.
+func (s *search[K]) step(t *shelf[K], v *node) {
+	if v.kind.scalar() {
+		s.scalar(t, v)
+		return
+	}
+	if len(t.children) <= len(v.kids) {
+		for name, child := range t.children {
+			s.walk(child, v.get(name))
+		}
+		return
+	}
+	for i := range v.kids {
+		m := &v.kids[i]
+		if child := t.children[m.key]; child != nil && v.get(m.key) == m { // not a name given again later
+			s.walk(child, m)
+		}
+	}
+}
+
+func (s *search[K]) scalar(t *shelf[K], v *node) {
+	s.hit(t.classes[termScalar])
+	if v.kind == kindString {
+		s.text(t, v.text)
+		return
+	}
+	if len(t.others) == 0 && t.ranges.empty() {
+		return
+	}
+	var buf [64]byte
+	value := toScalar(v)
+	s.hit(t.others[string(value.appendKey(buf[:0]))])
+	if v.kind == kindNumber {
+		t.ranges.root.walk(s, &value.num)
+	}
+}
+
+func (s *search[K]) text(t *shelf[K], text string) {
+	s.hit(t.classes[termText])
+	s.hit(t.strings[text])
+	t.prefixes.walk(s, text)
+	t.suffixes.walkBack(s, text)
+	if len(t.folds) > 0 {
+		s.fold = appendFold(s.fold[:0], text)
+		s.hit(t.folds[string(s.fold)])
+	}
+}
+
+// hit tries the entries of a bucket, which may be nil.
+func (s *search[K]) hit(b *bucket[K]) {
+	if b == nil || s.inArray && !first(&s.buckets, b) {
+		return
+	}
+	if b.gates > 0 {
+		s.payload = true
+	}
+	for _, slot := range b.slots {
+		if e := slot.entry; len(e.slots) == 1 || e.onePath && !s.inArray || first(&s.entries, e) {
+			s.try(e)
+		}
+	}
+}
+
+// first reports whether p was not yet in the set, and puts it there.
+func first[P comparable](set *map[P]struct{}, p P) bool {
+	if _, again := (*set)[p]; again {
+		return false
+	}
+	if *set == nil {
+		*set = make(map[P]struct{})
+	}
+	(*set)[p] = struct{}{}
+	return true
+}
+
+func (s *search[K]) try(e *entry[K]) {
+	s.tried++
+	for _, p := range e.patterns {
+		if !p.match(&s.view) {
+			return
+		}
+	}
+	s.found(e.key)
+}
