@@ -2,6 +2,7 @@ package match_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -106,7 +107,7 @@ func TestABadFilterLeavesNothingInTheIndex(t *testing.T) {
 	if err := x.Add(1, compile(t, wire.Selector{ByStream: wire.StringList{"a.b", "b..c"}})); err == nil {
 		t.Fatal("a filter with an empty token was taken")
 	}
-	if got := x.Match(newEvent("a.b", nil, "")); len(got) != 0 || x.Has(1) || x.Len() != 0 {
+	if got := x.Match(newEvent("a.b", nil, "")); len(got) != 0 || x.Has(1) || x.Len() != 0 || !x.Bare() {
 		t.Errorf("found %v, has %v, len %d", got, x.Has(1), x.Len())
 	}
 }
@@ -149,6 +150,12 @@ func selector() *rapid.Generator[wire.Selector] {
 		}
 		if rapid.Bool().Draw(t, "by_event_type") {
 			s.ByEventType = rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "cc", "t"}), 1, 3).Draw(t, "types")
+		}
+		if rapid.IntRange(0, 5).Draw(t, "long lists") == 0 { // more than are filed by both
+			for i := range 17 {
+				s.ByStream = append(s.ByStream, fmt.Sprintf("f%d.>", i))
+				s.ByEventType = append(s.ByEventType, fmt.Sprintf("t%d", i))
+			}
 		}
 		if rapid.IntRange(0, 2).Draw(t, "by_event_pattern") == 0 {
 			s.ByEventPattern = json.RawMessage(rapid.SampledFrom([]string{
@@ -228,7 +235,88 @@ func TestTheIndexAgreesWithAskingEach(t *testing.T) {
 				}
 			},
 		})
+		x.Keys(x.Remove)
+		if x.Len() != 0 || !x.Bare() {
+			t.Fatal("an index that was emptied keeps something")
+		}
 	})
+}
+
+// crowds are many subscriptions of which an event with subject s.7, type t7 and
+// number 7 goes to one, and no other event to any but its own.
+var crowds = []struct {
+	name     string
+	selector func(i int) wire.Selector
+}{
+	{"own filter, same pattern", func(i int) wire.Selector {
+		return wire.Selector{ByStream: wire.StringList{fmt.Sprintf("s.%d", i)}, ByEventPayload: json.RawMessage(`{"same":1}`)}
+	}},
+	{"own filter of two, same pattern", func(i int) wire.Selector {
+		return wire.Selector{ByStream: wire.StringList{fmt.Sprintf("s.%d", i), "elsewhere.>"}, ByEventPayload: json.RawMessage(`{"same":1}`)}
+	}},
+	{"same filters, own pattern", func(i int) wire.Selector {
+		return wire.Selector{ByStream: wire.StringList{"s.>", "s.*"}, ByEventPayload: json.RawMessage(fmt.Sprintf(`{"n":[%d]}`, i))}
+	}},
+	{"own type, same pattern", func(i int) wire.Selector {
+		return wire.Selector{ByEventType: wire.StringList{fmt.Sprintf("t%d", i)}, ByEventPayload: json.RawMessage(`{"same":1}`)}
+	}},
+	{"same type and filter, own pattern", func(i int) wire.Selector {
+		return wire.Selector{
+			ByStream: wire.StringList{"s.*"}, ByEventType: wire.StringList{"t7"},
+			ByEventPayload: json.RawMessage(fmt.Sprintf(`{"text":[{"prefix":"n%d-"}]}`, i)),
+		}
+	}},
+	{"type in the event pattern, own pattern", func(i int) wire.Selector {
+		return wire.Selector{
+			ByStream: wire.StringList{"s.*"}, ByEventPattern: json.RawMessage(`{"type":"t7"}`),
+			ByEventPayload: json.RawMessage(fmt.Sprintf(`{"n":[{"numeric":[">=",%[1]d,"<",%[1]d.5]}]}`, i)),
+		}
+	}},
+	{"ten filters by many patterns", func(i int) wire.Selector {
+		return wire.Selector{ByStream: wire.StringList{fmt.Sprintf("s.%d", i%10)}, ByEventPayload: json.RawMessage(fmt.Sprintf(`{"n":%d}`, i))}
+	}},
+}
+
+func crowd(t testing.TB, n int, selector func(int) wire.Selector) *match.Index[int] {
+	x := match.NewIndex[int]()
+	for i := range n {
+		if err := x.Add(i, compile(t, selector(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return x
+}
+
+func TestACrowdIsNotTriedForTheOneThatMatches(t *testing.T) {
+	t.Parallel()
+	for _, tt := range crowds {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			const n = 2000
+			x := crowd(t, n, tt.selector)
+			e := newEvent("s.7", nats.Header{"ce-type": {"t7"}}, `{"n":7,"text":"n7-x","same":1}`)
+			if got := x.Match(e); !slices.Equal(got, []int{7}) || x.Tried() > 20 {
+				t.Errorf("found %v, tried %d of %d", got, x.Tried(), n)
+			}
+			e = newEvent("other.7", nats.Header{"ce-type": {"u"}}, `{"n":7,"text":"n7-x","same":1}`)
+			if got := x.Match(e); len(got) != 0 || x.Tried() != 0 || e.Document().PayloadRead() {
+				t.Errorf("elsewhere found %v, tried %d, payload read: %v", got, x.Tried(), e.Document().PayloadRead())
+			}
+		})
+	}
+}
+
+func BenchmarkIndexCrowd(b *testing.B) {
+	for _, tt := range crowds {
+		for _, n := range []int{100, 10_000} {
+			b.Run(fmt.Sprintf("%s/%d", tt.name, n), func(b *testing.B) {
+				x := crowd(b, n, tt.selector)
+				for b.Loop() {
+					x.Match(newEvent("s.7", nats.Header{"ce-type": {"t7"}}, `{"n":7,"text":"n7-x","same":1}`))
+				}
+			})
+		}
+	}
 }
 
 // BenchmarkIndex1000Filters is an event that all of 1000 subscriptions get.

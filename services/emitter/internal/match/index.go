@@ -1,0 +1,276 @@
+package match
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats-server/v2/server/gsl"
+
+	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+)
+
+// maxCells bounds in how many places one subscription is filed: each of its
+// filters with each of its types. One with more is filed by its filters alone,
+// and its types are checked on what is found.
+const maxCells = 256
+
+// Index holds the subscriptions of one reader. A subscription is filed by each
+// of its subject filters, there by each of its types, and there by a leaf of
+// its patterns. So the cost for an event does not grow with the subscriptions
+// that do not match: of distinct filters only few match one subject, since
+// each of its tokens is there as itself or as a wildcard. And a payload is
+// read only if a pattern is looked for among its subject and type.
+//
+// An Index is not safe for concurrent use.
+type Index[K comparable] struct {
+	entries  map[K]*entry[K]
+	filters  map[string]*group[K]
+	subjects *gsl.GenericSublist[*group[K]] // all of filters but everySubject
+	paths    pattern.Paths                  // of all patterns: one reading of an event serves them all
+	round    uint64                         // counts the events that were looked up
+
+	// Of the look-up that is going on.
+	event *event.Event
+	found []K
+	tried int             // entries with patterns, matching or not
+	visit func(*group[K]) // a method of the index, made once
+	meet  func(*entry[K])
+}
+
+// everySubject is the filter of subscriptions that have none. It is kept out
+// of the trie, which it would always match.
+const everySubject = ">"
+
+// group is what is filed under one subject filter.
+type group[K comparable] struct {
+	any   cell[K] // of any type
+	types map[string]*cell[K]
+}
+
+// cell is what is filed under one subject filter and one type.
+type cell[K comparable] struct {
+	plain    []*slot[K] // subscriptions without patterns
+	patterns *pattern.Index[*entry[K]]
+}
+
+// entry is one subscription in the index.
+type entry[K comparable] struct {
+	key     K
+	matcher *Matcher
+	filters []string
+	types   []string
+	slots   []slot[K] // never grown: the cells' plain lists point into it
+	recheck bool      // its types are still to be checked
+	round   uint64    // the last one that it was found in
+}
+
+// slot is one entry's place in one cell. It knows its position, so that taking
+// it out costs the same however full the cell is.
+type slot[K comparable] struct {
+	entry *entry[K]
+	in    *cell[K]
+	pos   int
+}
+
+// NewIndex returns an empty index.
+func NewIndex[K comparable]() *Index[K] {
+	x := &Index[K]{
+		entries:  map[K]*entry[K]{},
+		filters:  map[string]*group[K]{},
+		subjects: gsl.NewSublist[*group[K]](),
+	}
+	x.visit, x.meet = x.visitGroup, x.meetEntry
+	return x
+}
+
+// Len is the number of subscriptions in the index.
+func (x *Index[K]) Len() int { return len(x.entries) }
+
+// Has reports whether k is in the index.
+func (x *Index[K]) Has(k K) bool {
+	_, ok := x.entries[k]
+	return ok
+}
+
+// Keys calls f for each subscription in the index, which f may remove.
+func (x *Index[K]) Keys(f func(K)) {
+	for k := range x.entries {
+		f(k)
+	}
+}
+
+// Add puts k into the index, in place of what stood there under k. After an
+// error k is not in it.
+func (x *Index[K]) Add(k K, m *Matcher) error {
+	x.Remove(k)
+	e := newEntry(k, m)
+	for i, filter := range e.filters {
+		g, err := x.group(filter)
+		if err != nil {
+			e.filters = e.filters[:i] // those that are done
+			x.unfile(e)
+			return fmt.Errorf("index subject filter %q: %w", filter, err)
+		}
+		x.file(g, e)
+	}
+	x.entries[k] = e
+	return nil
+}
+
+func newEntry[K comparable](k K, m *Matcher) *entry[K] {
+	e := &entry[K]{key: k, matcher: m, filters: m.subjects, types: m.types}
+	if e.filters == nil {
+		e.filters = []string{everySubject}
+	}
+	if len(e.filters)*len(e.types) > maxCells {
+		e.types, e.recheck = nil, true
+	}
+	if !m.hasPatterns() {
+		e.slots = make([]slot[K], 0, len(e.filters)*max(1, len(e.types)))
+	}
+	return e
+}
+
+// Remove takes k out of the index; it may be absent.
+func (x *Index[K]) Remove(k K) {
+	if e, ok := x.entries[k]; ok {
+		delete(x.entries, k)
+		x.unfile(e)
+	}
+}
+
+func (x *Index[K]) unfile(e *entry[K]) {
+	for i := range e.slots {
+		e.slots[i].in.drop(&e.slots[i])
+	}
+	for _, filter := range e.filters {
+		g := x.filters[filter]
+		if g.unfile(e); g.empty() {
+			delete(x.filters, filter)
+			if filter != everySubject {
+				_ = x.subjects.Remove(filter, g) // present, since group put it there
+			}
+		}
+	}
+}
+
+// group returns the group of a filter, made if it is not there.
+func (x *Index[K]) group(filter string) (*group[K], error) {
+	g := x.filters[filter]
+	if g != nil {
+		return g, nil
+	}
+	g = new(group[K])
+	if filter != everySubject {
+		if err := x.subjects.Insert(filter, g); err != nil {
+			return nil, err
+		}
+	}
+	x.filters[filter] = g
+	return g, nil
+}
+
+// file puts an entry under one of its filters.
+func (x *Index[K]) file(g *group[K], e *entry[K]) {
+	if e.types == nil {
+		x.put(&g.any, e)
+	}
+	for _, t := range e.types {
+		c := g.types[t]
+		if c == nil {
+			c = new(cell[K])
+			if g.types == nil {
+				g.types = make(map[string]*cell[K])
+			}
+			g.types[t] = c
+		}
+		x.put(c, e)
+	}
+}
+
+func (x *Index[K]) put(c *cell[K], e *entry[K]) {
+	if !e.matcher.hasPatterns() {
+		e.slots = append(e.slots, slot[K]{entry: e, in: c, pos: len(c.plain)})
+		c.plain = append(c.plain, &e.slots[len(e.slots)-1])
+		return
+	}
+	if c.patterns == nil {
+		c.patterns = &pattern.Index[*entry[K]]{Paths: &x.paths}
+	}
+	c.patterns.Add(e, e.matcher.event, e.matcher.payload)
+}
+
+func (c *cell[K]) drop(s *slot[K]) {
+	last := len(c.plain) - 1
+	c.plain[s.pos] = c.plain[last]
+	c.plain[s.pos].pos = s.pos
+	c.plain[last] = nil
+	c.plain = c.plain[:last]
+}
+
+func (c *cell[K]) empty() bool {
+	return len(c.plain) == 0 && (c.patterns == nil || c.patterns.Len() == 0)
+}
+
+func (g *group[K]) empty() bool { return g.any.empty() && len(g.types) == 0 }
+
+// unfile takes an entry out of the group's patterns, and drops what is empty
+// after that.
+func (g *group[K]) unfile(e *entry[K]) {
+	if e.types == nil && g.any.patterns != nil {
+		g.any.patterns.Remove(e)
+	}
+	for _, t := range e.types {
+		c := g.types[t]
+		if c.patterns != nil {
+			c.patterns.Remove(e)
+		}
+		if c.empty() {
+			delete(g.types, t)
+		}
+	}
+}
+
+// Match returns the subscriptions that e goes to, each once, in no particular
+// order. The slice is valid until the next call.
+func (x *Index[K]) Match(e *event.Event) []K {
+	x.round++
+	x.event, x.found, x.tried = e, x.found[:0], 0
+	if g := x.filters[everySubject]; g != nil {
+		x.visitGroup(g)
+	}
+	if x.subjects.Count() > 0 {
+		x.subjects.Match(e.Subject, x.visit)
+	}
+	x.event = nil
+	return x.found
+}
+
+func (x *Index[K]) visitGroup(g *group[K]) {
+	x.visitCell(&g.any)
+	if len(g.types) == 0 {
+		return
+	}
+	if c := g.types[x.event.Type]; c != nil {
+		x.visitCell(c)
+	}
+}
+
+func (x *Index[K]) visitCell(c *cell[K]) {
+	for _, s := range c.plain {
+		x.meetEntry(s.entry)
+	}
+	if c.patterns != nil {
+		x.tried += c.patterns.Match(x.event.Document(), x.meet)
+	}
+}
+
+// meetEntry takes an entry that was found; one that has several filters may be
+// found again.
+func (x *Index[K]) meetEntry(e *entry[K]) {
+	if e.round == x.round || e.recheck && !e.matcher.matchType(x.event) {
+		return
+	}
+	e.round = x.round
+	x.found = append(x.found, e.key)
+}
