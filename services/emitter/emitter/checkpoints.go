@@ -3,20 +3,24 @@ package emitter
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 const (
-	// checkpointEvery is how often what moved is written. With the write
-	// itself it keeps the promise of 250 ms.
-	checkpointEvery = 100 * time.Millisecond
+	// checkpointAfter is how long what moved waits for more to come. With the
+	// write itself it keeps the promise of 250 ms.
+	checkpointAfter = 100 * time.Millisecond
 	// skimEvery is how often the place of pools is written that have merely
-	// read past events that do not match.
+	// read past events that do not match. With thousands of them it is less
+	// often, since at most skimRate are written in a second.
 	skimEvery = 30 * time.Second
+	skimRate  = 100
 	// maxWrites bounds the checkpoints being written at once.
 	maxWrites = 32
 	// writeTimeout bounds one of them.
@@ -26,42 +30,113 @@ const (
 // moved is called by a pool whose checkpoint or state moved.
 func (s *Service) moved(h *holding) {
 	if h.moved.CompareAndSwap(false, true) {
-		s.mu.Lock()
-		s.toWrite = append(s.toWrite, h)
-		s.mu.Unlock()
+		s.dues.add(h, time.Now().Add(checkpointAfter))
 	}
 }
 
-// checkpoint writes what moved until ctx ends.
+// checkpoint writes what moved until ctx ends, first what has waited longest,
+// and at most cfg.CheckpointRate a second. While that is not enough for what
+// moves, checkpoints come later than promised, and each says more.
 func (s *Service) checkpoint(ctx context.Context) error {
-	tick := time.NewTicker(checkpointEvery)
+	pace := rate.NewLimiter(rate.Limit(s.cfg.CheckpointRate), maxWrites)
+	slots := semaphore.NewWeighted(maxWrites)
+	defer func() { _ = slots.Acquire(context.WithoutCancel(ctx), maxWrites) }() // waits for the writes
+	for {
+		h := s.dues.next(ctx)
+		if h == nil || pace.Wait(ctx) != nil || slots.Acquire(ctx, 1) != nil {
+			return nil // ctx has ended
+		}
+		go func() { // owned by slots, all of which checkpoint takes before it returns
+			defer slots.Release(1)
+			s.writeCheckpoint(ctx, h)
+		}()
+	}
+}
+
+// skim has the place of every pool written now and then, that of pools too
+// that have merely read past events that do not match.
+func (s *Service) skim(ctx context.Context) error {
+	tick := time.NewTicker(skimEvery)
 	defer tick.Stop()
-	skim := time.NewTicker(skimEvery)
-	defer skim.Stop()
+	pace := rate.NewLimiter(skimRate, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-skim.C:
-			for _, h := range s.allHoldings() {
-				s.moved(h)
-			}
 		}
-		s.mu.Lock()
-		hs := s.toWrite
-		s.toWrite = nil
-		s.mu.Unlock()
-		var g errgroup.Group
-		g.SetLimit(maxWrites)
-		for _, h := range hs {
-			g.Go(func() error {
-				s.writeCheckpoint(ctx, h)
+		for _, h := range s.allHoldings() {
+			if pace.Wait(ctx) != nil {
 				return nil
-			})
+			}
+			s.moved(h)
 		}
-		_ = g.Wait() // its functions return no errors
 	}
+}
+
+// dues are the holdings whose place is to be written, in the order in which
+// they are due. Each is in it once at most: see moved.
+type dues struct {
+	wake chan struct{} // cap 1: there is something new
+
+	mu    sync.Mutex
+	queue []due
+}
+
+type due struct {
+	h  *holding
+	at time.Time
+}
+
+func newDues() *dues { return &dues{wake: make(chan struct{}, 1)} }
+
+func (d *dues) add(h *holding, at time.Time) {
+	d.mu.Lock()
+	d.queue = append(d.queue, due{h, at})
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits until one is due and takes it; nil once ctx has ended.
+func (d *dues) next(ctx context.Context) *holding {
+	for {
+		var ripe <-chan time.Time
+		if first, ok := d.first(); ok {
+			wait := time.Until(first.at)
+			if wait <= 0 {
+				return d.take()
+			}
+			ripe = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ripe:
+		case <-d.wake:
+		}
+	}
+}
+
+func (d *dues) first() (due, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.queue) == 0 {
+		return due{}, false
+	}
+	return d.queue[0], true
+}
+
+// take removes the first; only next, which has seen it, may call it.
+func (d *dues) take() *holding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.queue[0].h
+	d.queue[0] = due{}
+	d.queue = d.queue[1:]
+	return h
 }
 
 // writeCheckpoint stores where the pool of h stands. A pool that turns out to

@@ -21,6 +21,10 @@ type Config struct {
 
 	// EventBytes bounds the events held in memory, at least 1 MiB. Defaults to 256 MiB.
 	EventBytes int64 `env:"SLUICE_EVENT_BYTES" envDefault:"268435456" desc:"most bytes of events that an emitter holds"`
+
+	// CheckpointRate bounds the checkpoints that this instance writes in a
+	// second, 10 to 100,000. Defaults to 2,000.
+	CheckpointRate int `env:"SLUICE_CHECKPOINT_RATE" envDefault:"2000" desc:"most checkpoints written in a second"`
 }
 
 // Validate reports everything that is wrong with c.
@@ -34,6 +38,9 @@ func (c Config) Validate() error {
 	}
 	if c.EventBytes < 1<<20 {
 		errs = append(errs, fmt.Errorf("SLUICE_EVENT_BYTES: %d: want at least %d", c.EventBytes, 1<<20))
+	}
+	if c.CheckpointRate < 10 || c.CheckpointRate > 100_000 {
+		errs = append(errs, fmt.Errorf("SLUICE_CHECKPOINT_RATE: %d: want 10 to 100000", c.CheckpointRate))
 	}
 	return errors.Join(errs...)
 }

@@ -38,6 +38,7 @@ type Service struct {
 	budget   *pool.Budget
 	answers  *answers
 	carriers pool.Carriers
+	dues     *dues
 	notices  chan notice
 
 	// Made by Run, before anything else runs.
@@ -61,7 +62,6 @@ type Service struct {
 	lookAll  bool
 	busy     map[string]struct{}
 	failed   map[string]struct{}
-	toWrite  []*holding
 	unpaused []notice // gaps whose pause failed, to be tried again
 	draining bool
 }
@@ -88,6 +88,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		ready:    d.Health.Check("pools"),
 		timers:   timers.New(),
 		budget:   pool.NewBudget(cfg.EventBytes),
+		dues:     newDues(),
 		notices:  make(chan notice, maxNotices),
 		kick:     make(chan struct{}, 1),
 
@@ -186,7 +187,7 @@ func (s *Service) serve(ctx context.Context) error {
 	g, base := errgroup.WithContext(base)
 	for _, run := range []func(context.Context) error{
 		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
-		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.publishNotices,
+		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.skim, s.publishNotices,
 	} {
 		g.Go(func() error { return run(base) })
 	}

@@ -1,0 +1,184 @@
+package emitter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// writes are the times at which checkpoints were written, by pool.
+type writes struct {
+	mu sync.Mutex
+	at map[string][]time.Time
+}
+
+func (w *writes) of(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.at[name])
+}
+
+func (w *writes) all() []time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []time.Time
+	for _, at := range w.at {
+		all = append(all, at...)
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return all
+}
+
+// checkpointing runs test beside a service that owns n pools and writes their
+// checkpoints, at most rate a second. A write of the pool "slow" takes 3 s.
+func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holding, w *writes)) {
+	synctest.Test(t, func(t *testing.T) {
+		kv, w := natstest.NewKV(0), &writes{at: map[string][]time.Time{}}
+		s := &Service{cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{}}
+		var hs []*holding
+		for i := range n {
+			hs = append(hs, owned(t, s, fmt.Sprintf("p%d", i)))
+		}
+		kv.After = func(ctx context.Context, op, key string) error {
+			w.mu.Lock()
+			w.at[key] = append(w.at[key], time.Now())
+			w.mu.Unlock()
+			if key == "p0" && n == 2 {
+				select {
+				case <-time.After(3 * time.Second):
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.checkpoint(ctx) })
+		running.Go(func() { _ = s.skim(ctx) })
+		test(s, hs, w)
+		cancel()
+		running.Wait()
+	})
+}
+
+// owned makes the holding of a pool that can move.
+func owned(t *testing.T, s *Service, name string) *holding {
+	t.Helper()
+	entry := wire.Pool{Schema: 1, Name: name, UID: "u", Owner: "me", Epoch: 1, State: wire.PoolCatchingUp}
+	rev, err := s.pools.Write(t.Context(), &entry, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holding{name: name, me: "me", entry: entry, rev: rev}
+	h.moved.Store(true) // whatever the pool says of its beginning is known
+	defer h.moved.Store(false)
+	h.pool, err = pool.New(pool.Config{
+		Record: &wire.Record{Name: name, Spec: wire.Spec{
+			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
+			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
+		}},
+		Epoch: 1, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Notify: func(string, string, map[string]any) {}, Moved: func() { s.moved(h) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.pool.Detach(0)
+	s.holdings[name] = h
+	return h
+}
+
+func TestAPoolThatMovesAllTheTimeIsWrittenTenTimesASecondAndNeverLate(t *testing.T) {
+	t.Parallel()
+	checkpointing(t, 1, 1000, func(s *Service, hs []*holding, w *writes) {
+		begin := time.Now()
+		for n := uint64(1); n <= 1000; n++ {
+			hs[0].pool.SkipTo(n)
+			<-time.After(time.Millisecond)
+		}
+		<-time.After(250 * time.Millisecond)
+		all := w.all()
+		if len(all) < 9 || len(all) > 11 {
+			t.Errorf("%d writes in a second, want about 10", len(all))
+		}
+		last := begin
+		for _, at := range all {
+			if at.Sub(last) > 250*time.Millisecond {
+				t.Errorf("a write came %s after the one before", at.Sub(last))
+			}
+			last = at
+		}
+		synctest.Wait()
+		if p, _, err := s.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 1000 {
+			t.Errorf("floor written = %d, want 1000 (%v)", p.Checkpoint.Floor, err)
+		}
+	})
+}
+
+func TestManyPoolsThatMoveAreWrittenInTurnAndNotMoreOftenThanTheRate(t *testing.T) {
+	t.Parallel()
+	const pools, rate, seconds = 500, 100, 20
+	checkpointing(t, pools, rate, func(_ *Service, hs []*holding, w *writes) {
+		for n := uint64(1); n <= seconds*10; n++ {
+			for _, h := range hs {
+				h.pool.SkipTo(n)
+			}
+			<-time.After(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		all := w.all()
+		if len(all) > rate*seconds+maxWrites || len(all) < rate*(seconds-1) {
+			t.Errorf("%d writes in %d s, want about %d a second", len(all), seconds, rate)
+		}
+		for _, h := range hs {
+			if n := w.of(h.name); n < seconds*rate/pools-1 {
+				t.Errorf("%s was written %d times, want its turn every %d s", h.name, n, pools/rate)
+			}
+		}
+	})
+}
+
+func TestASlowWriteHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	checkpointing(t, 2, 1000, func(_ *Service, hs []*holding, w *writes) {
+		hs[0].pool.SkipTo(1)
+		<-time.After(150 * time.Millisecond) // it is being written, for three seconds
+		hs[1].pool.SkipTo(1)
+		<-time.After(250 * time.Millisecond)
+		if n := w.of("p1"); n != 1 {
+			t.Errorf("the other pool was written %d times, want once", n)
+		}
+	})
+}
+
+func TestPoolsAtRestAreWrittenSeldomAndOnlyIfTheyHaveReadOn(t *testing.T) {
+	t.Parallel()
+	const pools = 300
+	checkpointing(t, pools, 1000, func(_ *Service, hs []*holding, w *writes) {
+		<-time.After(skimEvery + 10*time.Second)
+		if n := len(w.all()); n != 0 {
+			t.Errorf("%d writes although nothing was read", n)
+		}
+		for _, h := range hs {
+			h.pool.Detach(7) // what a reader does: it does not say that the pool moved
+		}
+		<-time.After(skimEvery)
+		all := w.all()
+		if len(all) != pools {
+			t.Fatalf("%d writes, want %d", len(all), pools)
+		}
+		if took := all[pools-1].Sub(all[0]); took < (pools-skimRate)*time.Second/skimRate {
+			t.Errorf("all written within %s, want at most %d a second", took, skimRate)
+		}
+	})
+}
