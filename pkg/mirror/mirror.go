@@ -35,7 +35,8 @@ type Options struct {
 	// Keys is the filter over keys, with the wildcards of subjects. Defaults
 	// to ">", all.
 	Keys string
-	// Resync is the period of full listings. Defaults to 30s.
+	// Resync is the period of full listings, or more where one takes so long
+	// that it would be at it for over a hundredth of the time. Defaults to 30s.
 	Resync time.Duration
 	// OnChange is called after the copy of key changed. It must not block; it
 	// may read the Mirror. Optional.
@@ -55,6 +56,10 @@ const (
 	// recheck is how soon a key is looked for again that a listing did not
 	// have, where the listing may only have been older than the copy.
 	recheck = time.Second
+	// listingShare is how many times as long as a listing took the next one
+	// waits at least: of 10,000 keys it costs some hundred milliseconds of
+	// processor time here and in the server.
+	listingShare = 100
 )
 
 // Mirror is a local copy of a bucket. Its methods may be called from any
@@ -202,6 +207,7 @@ func (m *Mirror) follow(ctx context.Context) (listed bool, err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	begun := time.Now()
 	w, err := m.open(ctx, cancel)
 	if err != nil {
 		return false, err
@@ -235,9 +241,11 @@ func (m *Mirror) follow(ctx context.Context) (listed bool, err error) {
 				}
 			case !listed: // a nil entry ends the listing
 				listed = true
+				next := max(m.opts.Resync, listingShare*time.Since(begun))
 				if m.settle(seen, newest) {
-					due.Reset(min(recheck, m.opts.Resync))
+					next = min(recheck, m.opts.Resync)
 				}
+				due.Reset(next)
 				seen = nil
 			}
 		}

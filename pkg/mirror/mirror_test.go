@@ -43,6 +43,35 @@ func values(m *mirror.Mirror) map[string]string {
 	return vs
 }
 
+func TestListingsThatTakeLongAreMadeSeldom(t *testing.T) {
+	t.Parallel()
+	for takes, want := range map[time.Duration]time.Duration{
+		100 * time.Millisecond: time.Minute,
+		2 * time.Second:        200 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			kv := natstest.NewKV(0)
+			var watches []time.Time
+			kv.Before = func(_ context.Context, op, _ string) error {
+				if op == "watch" {
+					watches = append(watches, time.Now())
+					<-time.After(takes)
+				}
+				return nil
+			}
+			start(t, mirror.New(kv, mirror.Options{Resync: time.Minute}))
+			<-time.After(time.Hour)
+			synctest.Wait()
+			if len(watches) < 2 {
+				t.Fatalf("%d listings in an hour", len(watches))
+			}
+			if got := watches[1].Sub(watches[0]) - takes; got != want {
+				t.Errorf("a listing that takes %s is made again after %s, want %s", takes, got, want)
+			}
+		})
+	}
+}
+
 // TestMirrorEqualsBucketAfterAnyHistory runs random writes against random
 // mishaps of the watch; once a listing is complete the copy is the bucket, and
 // a user who re-read each key that OnChange named has the same.
