@@ -40,6 +40,7 @@ func exit(err error) {
 // options of a run.
 type options struct {
 	run     string
+	sweep   string
 	json    string
 	short   bool
 	verbose bool
@@ -100,6 +101,7 @@ func parse(args []string) (options, []benchmark, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.run, "run", "", "run only the benchmarks of these names, separated by commas")
+	f.StringVar(&o.sweep, "sweep", "", "instead, do one work at several sizes and print a JSON object for each")
 	f.StringVar(&o.json, "json", "", "also write the results to this `file`, one JSON object a line")
 	f.BoolVar(&o.short, "short", false, "less work and a single round: under a minute, and less to be trusted")
 	f.BoolVar(&o.verbose, "v", false, "show the processor time of each process")
@@ -128,6 +130,10 @@ func usage() string {
 	for _, m := range benchmarks() {
 		fmt.Fprintf(&b, "  %-18s %s\n", m.name, m.about)
 	}
+	b.WriteString("\nSweeps:\n")
+	for _, s := range sweeps() {
+		fmt.Fprintf(&b, "  %-18s %s\n", s.name, s.about)
+	}
 	return b.String()
 }
 
@@ -151,6 +157,13 @@ func run(ctx context.Context) error {
 	o, chosen, err := parse(os.Args[1:])
 	if err != nil {
 		return err
+	}
+	if o.sweep != "" {
+		i := slices.IndexFunc(sweeps(), func(s sweep) bool { return s.name == o.sweep })
+		if i < 0 {
+			return fmt.Errorf("-sweep %s: there is no such sweep; --help lists them", o.sweep)
+		}
+		return runSweep(ctx, sweeps()[i], o, os.Stdout)
 	}
 	var results []result
 	for _, b := range chosen {

@@ -13,7 +13,7 @@ func publishers() []benchmark {
 		{
 			name: "publisher_cost_1k", unit: "events/s", goal: atLeast(5),
 			about:  "publish rate while 1,000 subscriptions with a subject filter each are served, against 1,000 consumers",
-			sluice: publishBeside(subsOfKeys(keys), ofKey), other: publishBesideNative,
+			sluice: publishBeside(subsOfKeys(keys), ofKey), other: publishNative(keys),
 		},
 		{
 			name: "publisher_cost_10k", unit: "events/s", goal: atLeast(0.9),
@@ -43,26 +43,20 @@ func published(o options) int { return o.scale(60_000, 10_000) }
 // subscriptions are served with them. Each event goes to one subscription.
 func publishBeside(subs func(options) int, spec func(int) client.Spec) side {
 	return func(ctx context.Context, w *world, o options) (float64, error) {
-		n, events := subs(o), published(o)
-		wk, err := w.serve(ctx, n, spec, job{Events: events, Subs: 1})
-		if err != nil {
-			return 0, err
-		}
-		p := w.publisher(max(n, keys))
-		return publishRate(ctx, p, wk, events)
+		return publishOver(max(subs(o), keys), subs(o), spec)(ctx, w, o)
 	}
 }
 
-func publishBesideNative(ctx context.Context, w *world, o options) (float64, error) {
-	events := published(o)
-	if err := w.makeStore(ctx); err != nil {
-		return 0, err
+// publishOver is publishBeside for events of the given number of keys.
+func publishOver(keys, subs int, spec func(int) client.Spec) side {
+	return func(ctx context.Context, w *world, o options) (float64, error) {
+		events := published(o)
+		wk, err := w.serve(ctx, subs, spec, job{Events: events, Subs: 1})
+		if err != nil {
+			return 0, err
+		}
+		return publishRate(ctx, w.publisher(keys), wk, events)
 	}
-	wk, err := w.beginWorker(ctx, job{Kind: kindExplicit, Filters: true, Events: events, Subs: 1})
-	if err != nil {
-		return 0, err
-	}
-	return publishRate(ctx, w.publisher(keys), wk, events)
 }
 
 // publishRate is the publisher's alone; the events must all be delivered too.

@@ -27,7 +27,7 @@ func (w *world) makeStore(ctx context.Context) error {
 	return err
 }
 
-// publisher publishes events of 256 bytes with two headers, over keys in turn.
+// publisher publishes events of one size, with two headers, over keys in turn.
 type publisher struct {
 	w    *world
 	keys int
@@ -35,8 +35,10 @@ type publisher struct {
 	next int
 }
 
-func (w *world) publisher(keys int) *publisher {
-	body := make([]byte, eventBytes)
+func (w *world) publisher(keys int) *publisher { return w.publisherOf(keys, eventBytes) }
+
+func (w *world) publisherOf(keys, size int) *publisher {
+	body := make([]byte, size)
 	for i := range body {
 		body[i] = 'a' + byte(i%26)
 	}
@@ -113,10 +115,10 @@ func (p *publisher) pace(ctx context.Context, n, rate int) error {
 	return p.wait(ctx)
 }
 
-// fill makes the store and puts n events into it.
-func (w *world) fill(ctx context.Context, n int) error {
+// fill makes the store and puts n events of a size into it.
+func (w *world) fill(ctx context.Context, n, size int) error {
 	if err := w.makeStore(ctx); err != nil {
 		return err
 	}
-	return w.publisher(keys).burst(ctx, n)
+	return w.publisherOf(keys, size).burst(ctx, n)
 }

@@ -66,8 +66,8 @@ func consume(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
 		return err
 	}
 	n, prefetch := j.Subs, 5000
-	if j.Filters {
-		n = keys
+	if j.Filters > 0 {
+		n = j.Filters
 	}
 	if n > 1 {
 		prefetch = 100
@@ -79,7 +79,7 @@ func consume(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
 			cfg.AckPolicy, cfg.MaxAckPending = jetstream.AckExplicitPolicy, 10_000
 		}
 		sub := i
-		if j.Filters {
+		if j.Filters > 0 {
 			cfg.FilterSubject, sub = subjectOf(i), 0
 		}
 		cons, err := js.CreateConsumer(ctx, store, cfg)

@@ -13,12 +13,12 @@ func throughputs() []benchmark {
 		{
 			name: "throughput_ack", unit: "events/s", goal: atLeast(1),
 			about:  "300,000 events to one subscription, mode ack, against a durable pull consumer with explicit acks",
-			sluice: catchUp(throughputEvents, wire.ModeAck), other: native(throughputEvents, kindExplicit),
+			sluice: catchUp(stored(throughputEvents), wire.ModeAck), other: native(stored(throughputEvents), kindExplicit),
 		},
 		{
 			name: "throughput_publish", unit: "events/s", goal: atLeast(0.6),
 			about:  "the same in mode publish, against a pull consumer without acks",
-			sluice: catchUp(throughputEvents, wire.ModePublish), other: native(throughputEvents, kindAckNone),
+			sluice: catchUp(stored(throughputEvents), wire.ModePublish), other: native(stored(throughputEvents), kindAckNone),
 		},
 	}
 }
@@ -27,19 +27,27 @@ func backlogs() []benchmark {
 	return []benchmark{{
 		name: "backlog", unit: "events/s", goal: atLeast(0.6),
 		about:  "one subscription, mode ack, catches up on 1,000,000 events, against an ordered consumer, which acks nothing",
-		sluice: catchUp(backlogEvents, wire.ModeAck), other: native(backlogEvents, kindOrdered),
+		sluice: catchUp(stored(backlogEvents), wire.ModeAck), other: native(stored(backlogEvents), kindOrdered),
 	}}
 }
 
 func throughputEvents(o options) int { return o.scale(300_000, 30_000) }
 func backlogEvents(o options) int    { return o.scale(1_000_000, 60_000) }
 
+// stock is what lies in the store before anybody reads it.
+type stock struct {
+	events func(options) int
+	size   int // bytes of each
+}
+
+func stored(events func(options) int) stock { return stock{events, eventBytes} }
+
 // catchUp measures one subscription that reads what is stored, from the
 // subscribe request to the last event.
-func catchUp(events func(options) int, mode string) side {
+func catchUp(s stock, mode string) side {
 	return func(ctx context.Context, w *world, o options) (float64, error) {
-		n := events(o)
-		if err := w.fill(ctx, n); err != nil {
+		n := s.events(o)
+		if err := w.fill(ctx, n, s.size); err != nil {
 			return 0, err
 		}
 		if err := w.sluice(ctx); err != nil {
@@ -68,10 +76,10 @@ func catchUp(events func(options) int, mode string) side {
 
 // native measures a consumer that reads what is stored, from its creation to
 // the last event.
-func native(events func(options) int, kind string) side {
+func native(s stock, kind string) side {
 	return func(ctx context.Context, w *world, o options) (float64, error) {
-		n := events(o)
-		if err := w.fill(ctx, n); err != nil {
+		n := s.events(o)
+		if err := w.fill(ctx, n, s.size); err != nil {
 			return 0, err
 		}
 		wk, err := w.startWorker(ctx, job{Kind: kind, Events: n, Subs: 1})

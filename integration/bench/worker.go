@@ -26,7 +26,7 @@ type job struct {
 	Answer  string // subscribe: what a delivery is answered with, see below
 	Events  int    // stored events that are to come in, by sequence from 1
 	Subs    int    // how many times each of them comes; native: the number of consumers
-	Filters bool   // native: consumer i takes only the events of key i
+	Filters int    // native: so many consumers, each takes the events of one key
 	From    uint64 // the first sequence that counts; 0 is 1
 }
 

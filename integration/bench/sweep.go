@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// sweep does the same work at several sizes, to show how its cost grows.
+type sweep struct {
+	name, about, unit string
+	at                []int
+	lines             []line
+}
+
+// line is one way to do the work, at a size.
+type line struct {
+	name string
+	side func(x int) side
+	most int // the largest size that this way can do; 0: any
+}
+
+// point of a sweep.
+type point struct {
+	Sweep string  `json:"sweep"`
+	Line  string  `json:"line"`
+	X     int     `json:"x"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+func sweeps() []sweep {
+	return []sweep{
+		{
+			name: "subscriptions", unit: "events/s", at: []int{1, 10, 100, 1_000, 10_000},
+			about: "publish rate beside n subscriptions of which each event matches one",
+			lines: []line{
+				{name: "Sluice", side: func(x int) side { return publishOver(x, x, ofKey) }},
+				{name: "native consumers", most: keys, side: publishNative},
+			},
+		},
+		{
+			name: "events", unit: "events/s", at: []int{10_000, 30_000, 100_000, 300_000, 1_000_000},
+			about: "rate at which one subscription works off n stored events, mode ack",
+			lines: []line{
+				{name: "Sluice", side: func(x int) side { return catchUp(stored(exactly(x)), wire.ModeAck) }},
+				{name: "native, explicit acks", side: func(x int) side { return native(stored(exactly(x)), kindExplicit) }},
+			},
+		},
+		{
+			name: "size", unit: "events/s", at: []int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10},
+			about: "the same with events of n bytes",
+			lines: []line{
+				{name: "Sluice", side: func(x int) side { return catchUp(ofSize(x), wire.ModeAck) }},
+				{name: "native, explicit acks", side: func(x int) side { return native(ofSize(x), kindExplicit) }},
+			},
+		},
+	}
+}
+
+func exactly(n int) func(options) int { return func(options) int { return n } }
+
+// ofSize is a store with events of a size, 400 MB of them or 100,000.
+func ofSize(bytes int) stock { return stock{exactly(min(100_000, 400_000_000/bytes)), bytes} }
+
+// publishNative is publishOver with a consumer for each of n keys.
+func publishNative(n int) side {
+	return func(ctx context.Context, w *world, o options) (float64, error) {
+		events := published(o)
+		if err := w.makeStore(ctx); err != nil {
+			return 0, err
+		}
+		wk, err := w.beginWorker(ctx, job{Kind: kindExplicit, Filters: n, Events: events, Subs: 1})
+		if err != nil {
+			return 0, err
+		}
+		return publishRate(ctx, w.publisher(n), wk, events)
+	}
+}
+
+// runSweep prints a point for each size and line, the median of the rounds.
+func runSweep(ctx context.Context, s sweep, o options, out io.Writer) error {
+	enc := json.NewEncoder(out)
+	for _, x := range s.at {
+		for _, l := range s.lines {
+			if l.most > 0 && x > l.most {
+				continue
+			}
+			var vs []float64
+			for range o.rounds {
+				v, err := inWorld(ctx, o, l.side(x))
+				if err != nil {
+					return fmt.Errorf("sweep %s, %s at %d: %w", s.name, l.name, x, err)
+				}
+				vs = append(vs, v)
+			}
+			v, _ := median(vs)
+			fmt.Fprintf(os.Stderr, "%s, %s at %d: %s %s\n", s.name, l.name, x, figure(v), s.unit)
+			if err := enc.Encode(point{s.name, l.name, x, v, s.unit}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
