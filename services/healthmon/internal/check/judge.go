@@ -14,7 +14,7 @@ import (
 func Judge(cfg Config, prev Memory, s Snapshot) Result {
 	j := &judge{
 		cfg: cfg, prev: prev, s: s,
-		found: map[Ref]Held{}, expired: map[string]bool{},
+		found: map[Ref]Held{}, expired: map[string]bool{}, lost: map[string]bool{},
 		pools: make(map[string]*Pool, len(s.Pools)), records: make(map[string]*Record, len(s.Records)),
 		next: Memory{suspects: map[Ref]suspect{}, progress: map[string]progress{}},
 	}
@@ -49,6 +49,7 @@ type judge struct {
 	next    Memory
 	found   map[Ref]Held
 	expired map[string]bool
+	lost    map[string]bool // the subscriptions whose store is
 	recheck time.Duration
 }
 
@@ -197,62 +198,6 @@ func (j *judge) pool(p *Pool) {
 		f.repair = ""
 	}
 	j.lasting(f, time.Time{}, j.cfg.Grace)
-}
-
-// stores judges the stores that records name.
-func (j *judge) stores() {
-	users := map[string][]*wire.Record{}
-	for i := range j.s.Records {
-		if r := j.s.Records[i].Record; r != nil {
-			users[r.Spec.Store] = append(users[r.Spec.Store], r)
-		}
-	}
-	for name, rs := range users {
-		st := j.s.Stores[name]
-		switch {
-		case !st.Known:
-			j.keep(wire.IssueLostStore, name, "")
-		case !st.Exists:
-			j.raise(finding{
-				kind: wire.IssueLostStore, name: name, detail: "the store does not exist",
-				evidence: map[string]any{"subscriptions": names(rs), "subscription_count": len(rs)},
-			}, j.s.At)
-		default:
-			var lost []*wire.Record
-			for _, r := range rs {
-				if otherStore(r, st) {
-					lost = append(lost, r)
-				}
-			}
-			if len(lost) > 0 {
-				j.raise(finding{
-					kind: wire.IssueLostStore, name: name,
-					detail: "the store was deleted and created again: its sequences are not those that the subscriptions knew",
-					evidence: map[string]any{
-						"subscriptions": names(lost), "subscription_count": len(lost),
-						"store_created": st.Created.UTC(),
-					},
-				}, j.s.At)
-			}
-		}
-	}
-}
-
-// otherStore reports whether the store is not the one that r was made for.
-func otherStore(r *wire.Record, st Store) bool {
-	return st.Known && st.Exists && !r.StoreCreated.IsZero() && !st.Created.IsZero() && !st.Created.Equal(r.StoreCreated)
-}
-
-// maxNames bounds the names that one issue lists.
-const maxNames = 20
-
-func names(rs []*wire.Record) []string {
-	out := make([]string, 0, min(len(rs), maxNames))
-	for _, r := range rs[:min(len(rs), maxNames)] {
-		out = append(out, r.Name)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // result puts everything together.

@@ -180,11 +180,8 @@ func (j *judge) statuses(issues []wire.Issue, rates map[string]float64) []wire.S
 	for i := range j.s.Records {
 		r := &j.s.Records[i]
 		mine := own[r.Key]
-		if rec := r.Record; rec != nil {
-			st := j.s.Stores[rec.Spec.Store]
-			if l, ok := lost[rec.Spec.Store]; ok && (!st.Known || !st.Exists || otherStore(rec, st)) {
-				mine = append(mine, l)
-			}
+		if rec := r.Record; rec != nil && j.lost[rec.Name] {
+			mine = append(mine, lost[rec.Spec.Store])
 		}
 		out = append(out, j.status(r, mine, rates[r.Key]))
 	}
