@@ -126,7 +126,7 @@ func (m *monitor) act(ctx context.Context, i wire.Issue, action string) wire.Rep
 }
 
 // removeSubscription removes an ephemeral subscription on whose subject still
-// nobody listens.
+// nobody listens, and of whose subscribers its owner has heard nothing new.
 func (m *monitor) removeSubscription(ctx context.Context, i wire.Issue, r *wire.Repair) error {
 	store := m.src.store()
 	rec, rev, err := store.Get(ctx, i.Name)
@@ -149,6 +149,13 @@ func (m *monitor) removeSubscription(ctx context.Context, i wire.Issue, r *wire.
 	r.Observed = fmt.Sprintf("revision %d, %d listeners on %q", rev, l.Count(), subject)
 	if !l.None() {
 		return fmt.Errorf("%w: somebody listens again, or it cannot be known", errNothing)
+	}
+	st, err := m.src.status(ctx, rec)
+	switch {
+	case err != nil:
+		return err // what cannot be learnt is not acted upon
+	case st != nil && check.HeardSince(i.Evidence, rec, *st):
+		return fmt.Errorf("%w: a subscriber has answered meanwhile", errNothing)
 	}
 	if err := store.Delete(ctx, i.Name, rev); err != nil {
 		return fmt.Errorf("remove subscription at revision %d: %w", rev, err)

@@ -103,6 +103,24 @@ func (s *source) confirmMissing(ctx context.Context, snap *check.Snapshot, out m
 	_ = g.Wait()
 }
 
+// status asks the owner of a subscription's pool anew how it is; nil where
+// nobody who lives has the pool.
+func (s *source) status(ctx context.Context, rec *wire.Record) (*wire.PoolStatus, error) {
+	_, p, err := s.fresh(ctx, rec.Name)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || p.Pool == nil || p.Pool.UID != rec.UID {
+		return nil, nil
+	}
+	for _, e := range s.emitters() {
+		if e.Instance == p.Pool.Owner {
+			return s.owner(ctx, p.Pool)
+		}
+	}
+	return nil, nil
+}
+
 // owner asks the owner of a pool anew how it is; nil where it answers and does
 // not have the pool, by the claim that p shows.
 func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, error) {

@@ -29,7 +29,8 @@
 //
 // # Repairs
 //
-//	stale_subscriptions  an ephemeral one is removed after expire_after; a durable one never
+//	stale_subscriptions  an ephemeral one is removed after expire_after without a
+//	                     listener and without an answer; a durable one never
 //	orphaned_pools       the pool entry is removed
 //	missing_pools        the emitters are asked to reconcile; where the owner answers
 //	                     that it does not have the pool the claim is freed

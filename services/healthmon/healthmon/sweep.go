@@ -111,6 +111,11 @@ func (m *monitor) tell(res check.Result) {
 		m.advisor.Advise(wire.AdvIssueCleared, i.Name, i.Detail, map[string]any{"kind": i.Kind, "since": i.Since})
 		m.book.Forget(check.Ref{Kind: i.Kind, Name: i.Name})
 	}
+	for ref, h := range res.Memory.Issues {
+		if was, ok := m.mem.Issues[ref]; ok && !was.Issue.Since.Equal(h.Issue.Since) {
+			m.book.Forget(ref) // it had ended in between
+		}
+	}
 }
 
 // keepIssues brings the issues in KV to what mem and the book say.

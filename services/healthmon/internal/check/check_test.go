@@ -249,43 +249,6 @@ func TestWhatIsNotKnownNeitherRaisesNorClears(t *testing.T) {
 	}
 }
 
-func TestAnEphemeralSubscriptionExpiresAfterItsTimeAlsoUnderANewLeader(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	w.rec().Spec.ExpireAfter = wire.Duration(time.Minute)
-	w.Listeners["triage.issues"] = Listeners{Known: true}
-	if res := w.judge(0); show(res.Issues) != "stale_subscriptions triage" || len(res.Expired) != 0 || res.Recheck != time.Minute {
-		t.Fatalf("issues %q, expired %v, recheck %s, want stale, not expired, 1m", show(res.Issues), res.Expired, res.Recheck)
-	}
-	w.mem = Memory{Issues: w.mem.Issues, Statuses: w.mem.Statuses} // what a new leader reads back
-	if res := w.judge(59 * time.Second); len(res.Expired) != 0 || res.Recheck != time.Second {
-		t.Fatalf("after 59s: expired %v, recheck %s, want none, 1s", res.Expired, res.Recheck)
-	}
-	if res := w.judge(time.Second); !res.Expired["triage"] {
-		t.Fatalf("after 60s: expired %v, want triage", res.Expired)
-	}
-	w.rec().UID, w.pool().UID = "u2", "u2"
-	w.status(func(s *wire.PoolStatus) { s.UID = "u2" })
-	if res := w.judge(time.Second); len(res.Expired) != 0 {
-		t.Errorf("a new subscription of the same name has expired with the time of the old one")
-	}
-}
-
-func TestASubscriberThatComesBackStartsTheTimeAnew(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	w.rec().Spec.ExpireAfter = wire.Duration(time.Minute)
-	w.Listeners["triage.issues"] = Listeners{Known: true}
-	w.judge(0)
-	w.Listeners["triage.issues"] = Listeners{Known: true, Count: 1}
-	w.judge(50 * time.Second)
-	w.Listeners["triage.issues"] = Listeners{Known: true}
-	w.judge(5 * time.Second)
-	if res := w.judge(30 * time.Second); len(res.Expired) != 0 {
-		t.Errorf("expired %v 30s after the subscriber left again, want none", res.Expired)
-	}
-}
-
 // Defect 3 of the ancestor: its monitor made up pool names from a default
 // store, so in any other store every pool was an orphan and every subscription
 // missed its pool.

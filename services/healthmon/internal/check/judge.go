@@ -16,7 +16,7 @@ func Judge(cfg Config, prev Memory, s Snapshot) Result {
 		cfg: cfg, prev: prev, s: s,
 		found: map[Ref]Held{}, expired: map[string]bool{}, lost: map[string]bool{},
 		pools: make(map[string]*Pool, len(s.Pools)), records: make(map[string]*Record, len(s.Records)),
-		next: Memory{suspects: map[Ref]suspect{}, progress: map[string]progress{}},
+		next: Memory{at: s.At, suspects: map[Ref]suspect{}, progress: map[string]progress{}, heard: map[string]heard{}},
 	}
 	for i := range s.Pools {
 		j.pools[s.Pools[i].Key] = &s.Pools[i]

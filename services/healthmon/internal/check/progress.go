@@ -47,8 +47,7 @@ func (j *judge) progress(rec *wire.Record, p *Pool) float64 {
 // silent is for a pool whose owner did not say how it is: what was known
 // stays, if the owner lives, but nothing is done about it.
 func (j *judge) silent(rec *wire.Record) float64 {
-	p := j.pools[rec.Name]
-	if p != nil && p.Pool != nil && p.Pool.UID == rec.UID && j.s.Emitters[p.Pool.Owner] {
+	if j.owned(rec) {
 		j.keepOnly(wire.IssueStalledPool, rec.Name, rec.UID)
 		return j.prev.Statuses[rec.Name].Rate
 	}

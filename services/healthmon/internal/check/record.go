@@ -32,51 +32,6 @@ func (j *judge) record(r *Record, p *Pool) float64 {
 	return rate
 }
 
-// stale judges whether anybody listens on the delivery subject.
-func (j *judge) stale(r *Record) {
-	rec := r.Record
-	ephemeral := rec.Spec.ExpireAfter > 0
-	l, ok := j.s.Listeners[rec.Spec.Deliver.Subject]
-	switch {
-	case !ok || !l.Known:
-		j.keep(wire.IssueStale, rec.Name, rec.UID)
-		return
-	case l.Count > 0, rec.Paused && !ephemeral:
-		return
-	}
-	f := finding{
-		kind: wire.IssueStale, name: rec.Name, uid: rec.UID,
-		detail: fmt.Sprintf("nobody listens on %q", rec.Spec.Deliver.Subject),
-		evidence: map[string]any{
-			"subject": rec.Spec.Deliver.Subject, "listeners": 0,
-			"expire_after": rec.Spec.ExpireAfter.String(), "revision": r.Revision,
-		},
-	}
-	grace := j.cfg.Grace
-	if ephemeral {
-		f.repair = "remove_subscription"
-		grace = min(grace, rec.Spec.ExpireAfter.Std())
-	}
-	j.lasting(f, rec.UpdatedAt, grace)
-	if ephemeral {
-		j.expiry(rec)
-	}
-}
-
-// expiry notes an ephemeral subscription that has been stale for long enough.
-func (j *judge) expiry(rec *wire.Record) {
-	held, ok := j.found[Ref{wire.IssueStale, rec.Name}]
-	if !ok {
-		return
-	}
-	left := rec.Spec.ExpireAfter.Std() - j.s.At.Sub(held.Issue.Since)
-	if left <= 0 {
-		j.expired[rec.Name] = true
-		return
-	}
-	j.again(left)
-}
-
 // missing judges whether the subscription has an owner that lives and, as far
 // as it answers, has the pool.
 func (j *judge) missing(r *Record, pool *wire.Pool) {
@@ -88,7 +43,7 @@ func (j *judge) missing(r *Record, pool *wire.Pool) {
 		},
 	}
 	var since time.Time // of another host's clock
-	owned := pool != nil && j.s.Emitters[pool.Owner]
+	owned := j.owned(rec)
 	switch {
 	case rec.Paused:
 		return
@@ -223,6 +178,12 @@ func (j *judge) live(rec *wire.Record) (wire.PoolStatus, bool) {
 func (j *judge) has(rec *wire.Record) bool {
 	_, ok := j.live(rec)
 	return ok
+}
+
+// owned reports whether the entry of a record's pool names a live owner.
+func (j *judge) owned(rec *wire.Record) bool {
+	p := j.pools[rec.Name]
+	return p != nil && p.Pool != nil && p.Pool.UID == rec.UID && j.s.Emitters[p.Pool.Owner]
 }
 
 // answered reports whether the owner of a record's pool answered when it was

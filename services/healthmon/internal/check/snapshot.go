@@ -95,8 +95,10 @@ type Held struct {
 type Memory struct {
 	Issues   map[Ref]Held
 	Statuses map[string]wire.SubscriptionHealth
+	at       time.Time // of the sweep
 	suspects map[Ref]suspect
 	progress map[string]progress
+	heard    map[string]heard
 }
 
 // suspect is a condition that has not lasted long enough to be an issue.
