@@ -200,6 +200,8 @@ const (
 	AdvCleanupSwitched      = "health.cleanup_switched"
 	AdvRepaired             = "health.repaired"
 	AdvRepairFailed         = "health.repair_failed"
+	AdvRepairSkipped        = "health.repair_skipped" // asked for without a reply: there was nothing to do, or it was a dry run
+	AdvHealthRejected       = "health.rejected"       // a request without a reply, other than a repair, that was refused
 	AdvRecordQuarantined    = "record.quarantined"
 )
 

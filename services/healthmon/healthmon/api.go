@@ -120,32 +120,79 @@ func (a *api) serve(ctx context.Context, g *errgroup.Group, verb string, req mic
 	}
 }
 
-// respond answers, or says in the log and in an advisory what became of a
-// request that nobody waits for.
+// respond answers, or tells what became of a request that nobody waits for.
 func (a *api) respond(verb string, req micro.Request, body any, e *wire.Error) {
 	if e != nil && e.ErrCode == wire.CodeInternal {
 		e.ID = nuid.Next()
 		a.log.Error().Str("id", e.ID).Str("verb", verb).Str("error", e.Description).Msg("request failed")
 	}
 	if req.Reply() == "" {
-		if e != nil {
-			a.log.Warn().Str("verb", verb).Str("error", e.Description).Msg("request without a reply subject failed")
-		}
-		if e != nil && verb == wire.VerbHealthRepair {
-			var r wire.RepairRequest
-			_ = json.Unmarshal(req.Data(), &r) // whatever can be read of it
-			name := r.Name
-			if !wire.ValidName(name) {
-				name = "unknown"
-			}
-			a.advisor.Publish(wire.AdvRepairFailed, wire.Advisory{Name: name, Detail: e.Description, Error: e})
-		}
+		a.tell(verb, req, body, e)
 		return
 	}
 	if err := bus.Respond(a.nc, req.Reply(), verb, body, e); err != nil {
 		a.log.Warn().Err(err).Msg("answer not sent")
 	}
 }
+
+// tell publishes what became of a request without a reply subject, where
+// nothing else does: a repair that was made, a switch that was set and a sweep
+// say so themselves.
+func (a *api) tell(verb string, req micro.Request, body any, e *wire.Error) {
+	switch {
+	case e == nil && verb == wire.VerbHealthRepair:
+		a.tellRepair(body)
+	case e != nil:
+		a.log.Warn().Str("verb", verb).Str("error", e.Description).Msg("request without a reply subject failed")
+		what := wire.AdvHealthRejected
+		if verb == wire.VerbHealthRepair {
+			what = wire.AdvRepairFailed
+		}
+		a.advisor.Publish(what, wire.Advisory{
+			Name: about(verb, req), Detail: e.Description, Error: e, Data: map[string]any{"verb": verb},
+		})
+	}
+}
+
+// tellRepair publishes the outcome of a repair that did nothing.
+func (a *api) tellRepair(body any) {
+	raw, _ := body.(json.RawMessage) // as the leader answered
+	var answer wire.RepairResponse
+	if err := json.Unmarshal(raw, &answer); err != nil || answer.Repair == nil {
+		a.log.Error().Err(err).Msg("outcome of a repair cannot be read")
+		return
+	}
+	r := answer.Repair
+	if r.Outcome != outcomeNothing && r.Outcome != outcomeWouldDo {
+		return
+	}
+	a.advisor.Advise(wire.AdvRepairSkipped, r.Name, r.Detail, map[string]any{
+		"kind": r.Kind, "action": r.Action, "outcome": r.Outcome, "dry_run": r.DryRun, "observed": r.Observed,
+	})
+}
+
+// about is the name that a request is about, the service's where it is about
+// none, "unknown" where it cannot be read.
+func about(verb string, req micro.Request) string {
+	var name string
+	switch verb {
+	case wire.VerbHealthRepair:
+		var r wire.RepairRequest
+		_ = json.Unmarshal(req.Data(), &r) // whatever can be read of it
+		name = r.Name
+	case wire.VerbHealthSubscription:
+		name = nameIn(req.Subject())
+	default:
+		return wire.ServiceHealthmon
+	}
+	if !wire.ValidName(name) {
+		return "unknown"
+	}
+	return name
+}
+
+// nameIn is the last token of a request's subject.
+func nameIn(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 func (a *api) check(ctx context.Context, req micro.Request) (any, *wire.Error) {
 	if e := decodeObject(req.Data(), nil, nil); e != nil {
@@ -201,7 +248,7 @@ func (a *api) subscription(ctx context.Context, req micro.Request) (any, *wire.E
 	if e := decodeObject(req.Data(), nil, nil); e != nil {
 		return nil, e
 	}
-	name := req.Subject()[strings.LastIndexByte(req.Subject(), '.')+1:]
+	name := nameIn(req.Subject())
 	if !wire.ValidName(name) {
 		return nil, badFields(wire.Fault{Field: "name", Reason: nameWanted})
 	}

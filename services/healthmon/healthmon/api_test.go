@@ -346,28 +346,6 @@ func TestChecksAskedForTogetherShareSweepsThatBeganAfterThem(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutAReplySubjectIsCarriedOut(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	repaired, failed := e.advisories(wire.AdvRepaired), e.advisories(wire.AdvRepairFailed)
-	e.leader(e.start(slow()))
-	e.pool("orphan", "uid-gone", "", 3)
-	for _, body := range []string{`{"kind":"orphaned_pools","name":"orphan"}`, `{"kind":"nonsense","name":"orphan"}`} {
-		if err := e.nc.Publish(ns.API(wire.VerbHealthRepair), []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	natstest.Await(t, "both outcomes", func() error {
-		if len(repaired()) != 1 || len(failed()) != 1 {
-			return fmt.Errorf("repaired %+v, failed %+v", repaired(), failed())
-		}
-		return nil
-	})
-	if f := failed()[0]; f.Error == nil || f.Error.ErrCode != wire.CodeBadField || f.Name != "orphan" {
-		t.Errorf("advisory = %+v, want the error in it", f)
-	}
-}
-
 func TestTheMonitorGoesOnWhenTheServerWasAway(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
