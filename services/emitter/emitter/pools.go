@@ -40,6 +40,13 @@ func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.
 
 // claim takes a pool over: first the entry, then the events.
 func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
+	if v.Pool != nil && v.Pool.Owner == s.instance {
+		fresh, err := s.reread(ctx, name, v)
+		if err != nil || claim.Decide(fresh) != claim.Claim {
+			return err
+		}
+		v = fresh
+	}
 	h := &holding{name: name, me: s.instance, rec: v.Record, recRev: v.RecordRevision, rev: v.PoolRevision}
 	if v.Pool != nil {
 		h.entry = *v.Pool
@@ -73,6 +80,21 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	s.log.Info().Str("subscription", name).Uint64("epoch", next.Epoch).Uint64("floor", next.Checkpoint.Floor).
 		Str("previous_owner", from).Msg("pool claimed")
 	return nil
+}
+
+// reread returns v with the entry as it is stored now. Where an entry names us,
+// our copy may be older than what we wrote last: a release, or a later place.
+func (s *Service) reread(ctx context.Context, name string, v claim.View) (claim.View, error) {
+	p, rev, err := s.pools.Get(ctx, name)
+	switch {
+	case errors.Is(err, subscription.ErrNotFound):
+		p = nil
+	case err != nil:
+		return v, fmt.Errorf("claim our own pool: %w", err)
+	}
+	v.Pool, v.PoolRevision = p, rev
+	v.OwnerAlive = p != nil && p.Owner != "" && s.peers.Alive(p.Owner)
+	return v, nil
 }
 
 // claimed is the entry that makes the pool ours, run by rec. The place is kept

@@ -99,8 +99,10 @@ func (v View) changed() bool {
 
 func (v View) decideFree() Action {
 	switch {
-	case v.Rightful != v.Me || v.PoolCorrupt:
-		return None // a corrupt entry is the monitor's to quarantine first
+	case v.PoolCorrupt:
+		return None // it is the monitor's to quarantine first
+	case v.Rightful != v.Me && !v.stray():
+		return None
 	case v.Pool != nil && v.Pool.Owner != "" && v.Pool.Owner != v.Me && v.OwnerAlive:
 		return None // its owner will release it
 	case v.Deleted && v.Pool != nil:
@@ -112,6 +114,14 @@ func (v View) decideFree() Action {
 	default:
 		return Claim
 	}
+}
+
+// stray reports whether the entry names us although we do not hold the pool, as
+// after a release that could not be written. While we live nobody else may take
+// it over, so it is ours to claim even if another should have it: the next look
+// releases it.
+func (v View) stray() bool {
+	return v.Pool != nil && v.Pool.Owner == v.Me && v.OwnerAlive
 }
 
 // Rightful returns the instance that should own the pool: the one whose hash

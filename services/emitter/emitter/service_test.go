@@ -1,0 +1,231 @@
+package emitter
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/service"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+)
+
+const testStore = "EVENTS"
+
+// bed is a server with a store, and emitters on it that a test can harm.
+type bed struct {
+	t   *testing.T
+	srv *natstest.Server
+	js  jetstream.JetStream
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	srv := natstest.Start(t)
+	b := &bed{t: t, srv: srv, js: srv.JetStream()}
+	if _, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// emitter returns an emitter that has not begun to run, so that its instance
+// can be reckoned with.
+func (b *bed) emitter(drain time.Duration) *Service {
+	b.t.Helper()
+	s, err := New(
+		Config{DrainTimeout: drain, MaxReaders: 16, EventBytes: 1 << 20, CheckpointRate: 1000},
+		service.Discard(service.Common{
+			Namespace: wire.DefaultNamespace, Replicas: 1, SessionTTL: 2 * time.Second, NATS: bus.Config{URL: b.srv.URL()},
+		}))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// run runs s, with a pools bucket as seen through harm, until the test ends
+// and returns once it has its session.
+func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	var err error
+	if s.ctl, err = bus.Connect(ctx, s.common.NATS, "ctl", s.log); err != nil {
+		b.t.Fatal(err)
+	}
+	if s.data, err = bus.Connect(ctx, s.common.NATS, "data", s.log); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := s.assemble(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	if harm != nil {
+		s.pools = subscription.NewPools(harm(b.bucket(s.ns.BucketPools())))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.serve(ctx); err != nil {
+			b.t.Errorf("serve: %v", err)
+		}
+	}()
+	b.t.Cleanup(func() {
+		cancel()
+		<-done
+		s.ctl.Close()
+		s.data.Close()
+		s.metrics.close()
+	})
+	natstest.Await(b.t, "the session of "+s.instance, func() error {
+		if !s.session.Valid() {
+			return fmt.Errorf("it is not valid")
+		}
+		return nil
+	})
+}
+
+func (b *bed) bucket(name string) jetstream.KeyValue {
+	b.t.Helper()
+	kv, err := b.js.KeyValue(b.t.Context(), name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return kv
+}
+
+// subscribe writes the record of a subscription to everything, on to.<name>.
+func (b *bed) subscribe(name string) {
+	b.t.Helper()
+	stream, err := b.js.Stream(b.t.Context(), testStore)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	spec := subscription.Default()
+	spec.Store, spec.Selector.ByStream = testStore, wire.StringList{">"}
+	spec.Deliver.Subject = "to." + name
+	rec := subscription.NewRecord(name, "uid-"+name, spec, 1, stream.CachedInfo().Created, time.Now())
+	records := subscription.NewStore(b.bucket(wire.DefaultNamespace.BucketSubscriptions()), wire.DefaultNamespace)
+	if _, err := records.Create(b.t.Context(), rec); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// owned waits until all pools are owned by instance.
+func (b *bed) owned(names []string, instance string) {
+	b.t.Helper()
+	pools := subscription.NewPools(b.bucket(wire.DefaultNamespace.BucketPools()))
+	natstest.Await(b.t, "all pools to be with "+instance, func() error {
+		for _, name := range names {
+			p, _, err := pools.Get(b.t.Context(), name)
+			switch {
+			case err != nil:
+				return err
+			case p.Owner != instance:
+				return fmt.Errorf("the owner of %s is %q", name, p.Owner)
+			}
+		}
+		return nil
+	})
+}
+
+// rightful returns n names of pools that belong to the first of two emitters.
+func rightful(n int, first, second *Service) []string {
+	var names []string
+	for i := 0; len(names) < n; i++ {
+		name := fmt.Sprintf("sub-%d", i)
+		if claim.Rightful(name, []string{first.instance, second.instance}) == first.instance {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unreleasing is a bucket in which the first release of each pool fails.
+type unreleasing struct {
+	jetstream.KeyValue
+	mu    sync.Mutex
+	times map[string]int
+}
+
+const tries = 3 // of a write
+
+func (u *unreleasing) Update(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
+	if bytes.Contains(value, []byte(`"owner":""`)) && u.fails(key) {
+		return 0, context.DeadlineExceeded
+	}
+	return u.KeyValue.Update(ctx, key, value, rev)
+}
+
+func (u *unreleasing) fails(key string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.times[key]++
+	return u.times[key] <= tries
+}
+
+func TestAPoolWhoseReleaseCouldNotBeWrittenIsReleasedLater(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	old, newcomer := b.emitter(time.Second), b.emitter(time.Second)
+	harm := &unreleasing{times: map[string]int{}}
+	b.run(old, func(kv jetstream.KeyValue) jetstream.KeyValue {
+		harm.KeyValue = kv
+		return harm
+	})
+	names := rightful(3, newcomer, old)
+	for _, name := range names {
+		b.subscribe(name)
+	}
+	b.owned(names, old.instance)
+	b.run(newcomer, nil)
+	b.owned(names, newcomer.instance)
+	harm.mu.Lock()
+	defer harm.mu.Unlock()
+	for _, name := range names {
+		if harm.times[name] <= tries {
+			t.Errorf("no release of %s failed", name)
+		}
+	}
+}
+
+func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(time.Second)
+	b.run(s, nil)
+	b.subscribe("s")
+	rec, recRev, err := s.records.Get(t.Context(), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Name, rec.UID = "other", "uid-other" // a name that the reconciler does not know
+	stale := wire.Pool{Schema: 1, Name: rec.Name, UID: rec.UID, Owner: s.instance, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: 5}}
+	rev, err := s.pools.Write(t.Context(), &stale, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := stale
+	later.Checkpoint.Floor = 7
+	if _, err := s.pools.Write(t.Context(), &later, rev); err != nil {
+		t.Fatal(err)
+	}
+	err = s.claim(t.Context(), rec.Name, claim.View{
+		Me: s.instance, Record: rec, RecordRevision: recRev, Rightful: s.instance,
+		Pool: &stale, PoolRevision: rev, OwnerAlive: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := s.pools.Get(t.Context(), rec.Name)
+	if err != nil || p.Checkpoint.Floor != 7 || p.Epoch < 2 {
+		t.Errorf("the pool is at floor %d, epoch %d (%v), want floor 7 under a new epoch", p.Checkpoint.Floor, p.Epoch, err)
+	}
+}
