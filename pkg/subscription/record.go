@@ -82,6 +82,8 @@ func DecodePool(key string, value []byte) (*wire.Pool, error) {
 		"observed_generation": f.count(&p.ObservedGeneration),
 		"observed_revision":   f.count(&p.ObservedRevision),
 		"checkpoint":          func(path string, n *node) { f.checkpoint(path, n, &p.Checkpoint) },
+		"begin":               f.count(&p.Begin),
+		"lost_from":           f.count(&p.LostFrom),
 		"state":               func(path string, n *node) { f.text((*string)(&p.State))(path, n) },
 		"reason":              f.text(&p.Reason),
 		"gap":                 func(path string, n *node) { f.gap(path, n, &p) },
@@ -140,6 +142,7 @@ func (f *fields) gap(path string, n *node, p *wire.Pool) {
 		"to":         f.count(&g.To),
 		"at":         f.moment(&g.At),
 		"generation": f.count(&g.Generation),
+		"paused":     f.yes(&g.Paused),
 	})
 	p.Gap = &g
 }

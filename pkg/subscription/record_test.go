@@ -108,7 +108,8 @@ func TestPoolsSurviveAndWrongOnesAreErrors(t *testing.T) {
 	want := &wire.Pool{
 		Schema: 1, Name: "n", UID: "u", Owner: "emitter-1", Epoch: 9, ObservedGeneration: 2, ObservedRevision: 40,
 		Checkpoint: wire.Checkpoint{Floor: 10, Ranges: [][2]uint64{{12, 12}, {14, 20}}}, State: wire.PoolLive, Reason: "r",
-		Gap: &wire.Gap{From: 1, To: 2, At: at, Generation: 1}, ClaimedAt: at, UpdatedAt: at,
+		Begin: 30, LostFrom: 25,
+		Gap: &wire.Gap{From: 1, To: 2, At: at, Generation: 1, Paused: true}, ClaimedAt: at, UpdatedAt: at,
 	}
 	got, err := DecodePool("n", encode(t, want))
 	if err != nil {

@@ -61,7 +61,14 @@ type Pool struct {
 	// ObservedRevision is the KV revision of that record.
 	ObservedRevision uint64     `json:"observed_revision"`
 	Checkpoint       Checkpoint `json:"checkpoint"`
-	State            PoolState  `json:"state"`
+	// Begin is the first sequence to read where a seek named one that the
+	// store had not reached; else 0.
+	Begin uint64 `json:"begin,omitempty"`
+	// LostFrom is the sequence from which on the store had lost what the pool
+	// had read; 0 if it never did. The pool stays lost, also when the store
+	// grows past its checkpoint, until a seek or a restart.
+	LostFrom uint64    `json:"lost_from,omitempty"`
+	State    PoolState `json:"state"`
 	// Reason says why the state is not live, in a sentence.
 	Reason    string    `json:"reason,omitempty"`
 	Gap       *Gap      `json:"gap,omitempty"` // the last range lost
@@ -83,6 +90,9 @@ type Gap struct {
 	To         uint64    `json:"to"`
 	At         time.Time `json:"at"`
 	Generation uint64    `json:"generation"` // of the record at that time
+	// Paused says that the subscription has been paused since: whoever
+	// resumes it wants it to go on behind the gap.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // PoolState is what a pool is doing.

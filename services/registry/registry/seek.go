@@ -49,7 +49,7 @@ func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.S
 		return nil, wire.Errorf(wire.CodeNoStore,
 			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)
 	}
-	m := move{rec: rec, to: to, now: time.Now().UTC(), dry: req.DryRun}
+	m := move{rec: rec, to: to, ahead: to > info.Last+1, now: time.Now().UTC(), dry: req.DryRun}
 	from, err := s.movePool(ctx, st, m)
 	if err != nil {
 		return nil, err
@@ -64,10 +64,11 @@ func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.S
 
 // move puts a pool's checkpoint at a sequence.
 type move struct {
-	rec *wire.Record
-	to  uint64 // the next sequence to be read
-	now time.Time
-	dry bool
+	rec   *wire.Record
+	to    uint64 // the next sequence to be read
+	ahead bool   // the store has not reached it
+	now   time.Time
+	dry   bool
 }
 
 // entry returns the pool entry that replaces old (nil if there is none) at
@@ -78,6 +79,9 @@ func (m move) entry(old *wire.Pool, rev uint64) *wire.Pool {
 		Schema: wire.SchemaVersion, Name: m.rec.Name, UID: m.rec.UID,
 		Epoch: subscription.NextEpoch(old, rev), Checkpoint: wire.Checkpoint{Floor: m.to - 1},
 		State: wire.PoolReleased, Reason: "checkpoint moved on request", UpdatedAt: m.now,
+	}
+	if m.ahead {
+		next.Begin = m.to
 	}
 	if old != nil && old.UID == m.rec.UID {
 		next.ObservedGeneration, next.ObservedRevision = old.ObservedGeneration, old.ObservedRevision
