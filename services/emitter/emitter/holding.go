@@ -90,14 +90,14 @@ func (h *holding) snapshot() wire.Pool {
 	if h.pool != nil {
 		next.Checkpoint = h.pool.Checkpoint()
 		next.State, next.Reason = h.pool.State()
-		next.Gap = h.pool.Gap()
+		next.Gap, next.LostFrom = h.pool.Gap(), h.pool.LostFrom()
 	}
 	return next
 }
 
 // differs reports whether a snapshot is worth writing.
 func differs(a, b *wire.Pool) bool {
-	if a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.Checkpoint.Floor != b.Checkpoint.Floor ||
+	if a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.LostFrom != b.LostFrom || a.Checkpoint.Floor != b.Checkpoint.Floor ||
 		len(a.Checkpoint.Ranges) != len(b.Checkpoint.Ranges) {
 		return true
 	}

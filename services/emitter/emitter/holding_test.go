@@ -13,6 +13,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,6 +146,24 @@ func TestAnEntryThatWasDeletedIsLost(t *testing.T) {
 	}
 	if err := h.write(t.Context(), pools, at(h, 5)); !errors.Is(err, errLost) {
 		t.Errorf("write = %v, want errLost", err)
+	}
+}
+
+func TestTheLossOfTheStoresEndIsWorthAWrite(t *testing.T) {
+	t.Parallel()
+	_, _, h := setup(t, "me")
+	spec := subscription.Default()
+	spec.Selector.ByStream = wire.StringList{">"}
+	var err error
+	h.pool, err = pool.New(pool.Config{Record: &wire.Record{Name: "s", Spec: spec}, Moved: func() {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.entry = h.snapshot()
+	h.entry.State, h.entry.Reason = wire.PoolStoreLost, "the store ended at sequence 10, before the checkpoint: it lost events; seek or restart the subscription"
+	h.pool.LoseEnd(11)
+	if next := h.snapshot(); next.LostFrom != 11 || next.Reason != h.entry.Reason || !differs(&h.entry, &next) {
+		t.Errorf("snapshot = %+v", next)
 	}
 }
 

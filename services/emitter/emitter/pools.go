@@ -114,9 +114,10 @@ func (s *Service) claimed(h *holding, rec *wire.Record, recRev uint64) wire.Pool
 	}
 	if old != nil && old.UID == rec.UID {
 		next.Checkpoint, next.Gap = old.Checkpoint, old.Gap
+		next.Begin, next.LostFrom = old.Begin, old.LostFrom
 	}
 	if rec.Paused {
-		next.State = wire.PoolPaused
+		next.State, next.Gap = wire.PoolPaused, acknowledged(next.Gap)
 	}
 	return next
 }
@@ -128,7 +129,7 @@ func (s *Service) start(h *holding) error {
 	}
 	id, prefix := s.answers.reserve()
 	p, err := pool.New(pool.Config{
-		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap,
+		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
 		MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
 		Notify:    func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
@@ -139,9 +140,17 @@ func (s *Service) start(h *holding) error {
 	}
 	h.pool, h.id = p, id
 	s.answers.add(id, p)
-	created := h.rec.StoreCreated
-	s.readers.Attach(h.rec.Spec.Store, p, created, h.rec.Generation)
+	s.readers.Attach(p, h.rec, begin(h))
 	return nil
+}
+
+// begin is the first sequence to read where the subscription or a seek named
+// one, which the store may not have reached yet; 0 where the store gave it.
+func begin(h *holding) uint64 {
+	if h.entry.Begin == 0 && h.rec.Spec.Start.Kind == wire.PositionSequence {
+		return h.rec.StartSequence
+	}
+	return h.entry.Begin
 }
 
 // drain takes the pool of a holding off its reader and waits, for at most the
@@ -182,8 +191,7 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 	if h.over {
 		return nil
 	}
-	last := s.halt(h)
-	h.entry.Checkpoint, h.entry.Gap = last.Checkpoint, last.Gap
+	h.entry = s.halt(h)
 	next := s.claimed(h, v.Record, v.RecordRevision)
 	if err := h.write(ctx, s.pools, next); err != nil {
 		s.forget(h, "its entry could not be written") // the place is in the entry; it is claimed anew
@@ -271,26 +279,4 @@ func (s *Service) drop(h *holding) {
 	}
 	s.mu.Unlock()
 	s.dirty(h.name)
-}
-
-// pauseAtGap pauses a subscription that asked for it when events were lost
-// before they were read.
-func (s *Service) pauseAtGap(ctx context.Context, name string, gap wire.Gap) error {
-	rec, rev, err := s.records.Get(ctx, name)
-	if err != nil {
-		return fmt.Errorf("pause %q at a gap: %w", name, err)
-	}
-	if rec.Paused || rec.Generation != gap.Generation {
-		return nil
-	}
-	rec.Paused = true
-	rec.Generation++
-	rec.UpdatedAt = time.Now().UTC()
-	if _, err := s.records.Update(ctx, rec, rev); err != nil {
-		return fmt.Errorf("pause %q at a gap: %w", name, err)
-	}
-	s.tell(wire.AdvSubscriptionPaused, name,
-		fmt.Sprintf("the store no longer holds sequences %d to %d, which were still to be read; resume goes on behind them", gap.From, gap.To),
-		map[string]any{"from": gap.From, "to": gap.To})
-	return nil
 }

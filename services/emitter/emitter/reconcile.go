@@ -173,10 +173,6 @@ func (s *Service) retryFailed() {
 		s.toLook[name] = struct{}{}
 	}
 	clear(s.failed)
-	for _, n := range s.unpaused {
-		s.enqueue(n)
-	}
-	s.unpaused = nil
 }
 
 // view gathers what is known about a pool.

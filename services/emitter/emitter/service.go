@@ -62,15 +62,14 @@ type Service struct {
 	lookAll  bool
 	busy     map[string]struct{}
 	failed   map[string]struct{}
-	unpaused []notice // gaps whose pause failed, to be tried again
+	gaps     map[string]gapped // by subscription: to be paused
 	draining bool
 }
 
-// notice is an advisory on its way out, or a pause that a gap asks for.
+// notice is an advisory on its way out.
 type notice struct {
 	what, name, detail string
 	data               map[string]any
-	gap                *wire.Gap
 }
 
 // maxNotices bounds the advisories that wait to be published; beyond it they
@@ -98,6 +97,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		toLook:   map[string]struct{}{},
 		busy:     map[string]struct{}{},
 		failed:   map[string]struct{}{},
+		gaps:     map[string]gapped{},
 	}
 	s.log = d.Log.With().Str("instance", s.instance).Logger()
 	s.answers = newAnswers(s.ns.Answers(s.instance))
@@ -174,7 +174,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	}
 	s.readers = reader.NewSet(reader.Config{
 		JetStream: dataJS, MaxReaders: s.cfg.MaxReaders, Log: s.log,
-		Paused: func(name string, gap wire.Gap) { s.enqueue(notice{name: name, gap: &gap}) },
+		Paused: s.metGap,
 	})
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
 	return nil
@@ -187,7 +187,7 @@ func (s *Service) serve(ctx context.Context) error {
 	g, base := errgroup.WithContext(base)
 	for _, run := range []func(context.Context) error{
 		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
-		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.skim, s.publishNotices,
+		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
 	} {
 		g.Go(func() error { return run(base) })
 	}
@@ -316,14 +316,10 @@ const maxDrains = 4096
 
 // tell has an advisory published, soon and without waiting for it.
 func (s *Service) tell(what, name, detail string, data map[string]any) {
-	s.enqueue(notice{what: what, name: name, detail: detail, data: data})
-}
-
-func (s *Service) enqueue(n notice) {
 	select {
-	case s.notices <- n:
+	case s.notices <- notice{what: what, name: name, detail: detail, data: data}:
 	default:
-		s.log.Warn().Str("what", n.what).Str("subscription", n.name).Msg("too many advisories at once, one dropped")
+		s.log.Warn().Str("what", what).Str("subscription", name).Msg("too many advisories at once, one dropped")
 	}
 }
 
@@ -332,31 +328,16 @@ func (s *Service) publishNotices(ctx context.Context) error {
 	for {
 		select {
 		case n := <-s.notices:
-			s.publish(ctx, n)
+			s.advisor.Advise(n.what, n.name, n.detail, n.data)
 		case <-ctx.Done():
 			for {
 				select {
 				case n := <-s.notices:
-					s.publish(ctx, n)
+					s.advisor.Advise(n.what, n.name, n.detail, n.data)
 				default:
 					return nil
 				}
 			}
 		}
-	}
-}
-
-func (s *Service) publish(ctx context.Context, n notice) {
-	if n.gap == nil {
-		s.advisor.Advise(n.what, n.name, n.detail, n.data)
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	if err := s.pauseAtGap(ctx, n.name, *n.gap); err != nil && ctx.Err() == nil {
-		s.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
-		s.mu.Lock()
-		s.unpaused = append(s.unpaused, n)
-		s.mu.Unlock()
 	}
 }

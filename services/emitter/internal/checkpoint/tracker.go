@@ -49,6 +49,14 @@ func Restore(cp wire.Checkpoint) *Tracker {
 // Floor is the floor that the tracker began with.
 func (t *Tracker) Floor() uint64 { return t.floor }
 
+// Reach is the last sequence of the checkpoint that the tracker began with.
+func (t *Tracker) Reach() uint64 {
+	if n := len(t.restored); n > 0 {
+		return t.restored[n-1][1]
+	}
+	return t.floor
+}
+
 // Finished reports whether the restored checkpoint says that everything from
 // one sequence to another, both included, is finished.
 func (t *Tracker) Finished(from, to uint64) bool {

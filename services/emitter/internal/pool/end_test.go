@@ -138,7 +138,7 @@ func TestStateSaysWhatHoldsThePoolUp(t *testing.T) {
 		b.Detach(10)
 		b.wantState(wire.PoolCatchingUp)
 		b.SkipTo(20)
-		b.StoreLost("gone")
+		b.Hold(wire.PoolStoreLost, "gone")
 		b.wantState(wire.PoolStoreLost)
 		gap := wire.Gap{From: 3, To: 9}
 		b.Lost(gap)

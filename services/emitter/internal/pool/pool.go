@@ -49,6 +49,7 @@ type Config struct {
 	Epoch      uint64
 	Checkpoint wire.Checkpoint
 	Gap        *wire.Gap // the last range lost by an earlier owner, if any
+	LostFrom   uint64    // as an earlier owner's LoseEnd noted it
 	// AnswerPrefix begins the reply subjects of this pool; what follows it is
 	// the token that Answer takes.
 	AnswerPrefix string
@@ -117,7 +118,8 @@ type Pool struct {
 	reopenAt  time.Time // it is open until then; zero if it is not open
 	stuck     int       // lanes held by exhausted events
 	gap       *wire.Gap
-	lost      string // why the store cannot be read; "" if it can
+	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not
+	wait      wait
 
 	stats    stats
 	stateWas wire.PoolState
@@ -165,7 +167,7 @@ func New(cfg Config) (*Pool, error) {
 		limit:   limit.New(spec.PoolSize.Min, spec.PoolSize.Max),
 	}
 	p.nonce0 = p.nonce
-	p.base, p.gap = p.tracker.Floor(), cfg.Gap
+	p.base, p.gap, p.lostFrom = p.tracker.Floor(), cfg.Gap, cfg.LostFrom
 	if spec.Deliver.Mode == wire.ModePublish {
 		p.limit = limit.New(spec.PoolSize.Max, spec.PoolSize.Max) // nothing is waited for, so nothing adapts
 	}

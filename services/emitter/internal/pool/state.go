@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ func (p *Pool) Attach(position *atomic.Uint64, base uint64, live bool) {
 	p.base = max(p.base, base)
 	p.source = position
 	p.live = live
-	p.lost = ""
+	p.wait = wait{}
 }
 
 // Detach takes the pool from its reader, which has offered everything up to base.
@@ -51,8 +52,10 @@ func (p *Pool) position() uint64 {
 func (p *Pool) SkipTo(seq uint64) {
 	p.mu.Lock()
 	defer p.unlock()
-	p.base = max(p.base, seq)
-	p.moved = true
+	if seq > p.base {
+		p.base = seq
+		p.moved = true
+	}
 }
 
 // Lost notes that the range from..to was gone before it was read.
@@ -63,14 +66,53 @@ func (p *Pool) Lost(gap wire.Gap) {
 	p.moved = true
 }
 
-// StoreLost says why the store cannot be read, "" that it can.
-func (p *Pool) StoreLost(why string) {
+// wait is what a pool waits for while no reader serves it.
+type wait struct {
+	state  wire.PoolState // "": nothing
+	reason string
+}
+
+// Hold says what the pool waits for while no reader serves it: PoolStoreLost,
+// PoolNotBegun or PoolNoReader, and why; "" is nothing. Attach ends it.
+func (p *Pool) Hold(state wire.PoolState, why string) {
 	p.mu.Lock()
 	defer p.unlock()
-	if p.lost != why {
-		p.lost = why
+	w := wait{state, why}
+	if w != p.wait && state != wire.PoolNotBegun { // its reason changes with every event stored
 		p.moved = true
 	}
+	p.wait = w
+}
+
+// LoseEnd notes that the store has lost what the pool has read from the given
+// sequence on. That cannot be taken back: what the store keeps there from now on
+// are other events.
+func (p *Pool) LoseEnd(from uint64) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.lostFrom = from
+	p.moved = true
+}
+
+// LostFrom is what LoseEnd, of this owner or an earlier one, noted; else 0.
+func (p *Pool) LostFrom() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lostFrom
+}
+
+// Reach is the last sequence that the pool has read or knows to be finished.
+func (p *Pool) Reach() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.position(), p.tracker.Reach())
+}
+
+// InFlight is the number of deliveries that wait for an answer.
+func (p *Pool) InFlight() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.flight.n
 }
 
 // Finished reports whether the whole range is known to be finished.
@@ -176,8 +218,11 @@ func (p *Pool) State() (wire.PoolState, string) {
 
 func (p *Pool) state() (wire.PoolState, string) {
 	switch {
-	case p.lost != "":
-		return wire.PoolStoreLost, p.lost
+	case p.lostFrom > 0:
+		return wire.PoolStoreLost, fmt.Sprintf(
+			"the store ended at sequence %d, before the checkpoint: it lost events; seek or restart the subscription", p.lostFrom-1)
+	case p.wait.state == wire.PoolStoreLost, p.wait.state == wire.PoolNotBegun:
+		return p.wait.state, p.wait.reason
 	case p.tripped:
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
 	case p.absent:
@@ -186,6 +231,8 @@ func (p *Pool) state() (wire.PoolState, string) {
 		return wire.PoolBlocked, "an exhausted event holds its lane"
 	case p.live:
 		return wire.PoolLive, ""
+	case p.wait.state != "":
+		return p.wait.state, p.wait.reason
 	default:
 		return wire.PoolCatchingUp, ""
 	}

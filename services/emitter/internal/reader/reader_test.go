@@ -2,7 +2,6 @@ package reader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -40,6 +39,11 @@ type env struct {
 
 func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
 	t.Helper()
+	return newEnvOf(t, cfg, 4)
+}
+
+func newEnvOf(t *testing.T, cfg jetstream.StreamConfig, readers int) *env {
+	t.Helper()
 	srv := natstest.Start(t)
 	js := srv.JetStream()
 	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 16)}
@@ -48,8 +52,8 @@ func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
 		t.Fatal(err)
 	}
 	e.set = NewSet(Config{
-		JetStream: js, Log: zerolog.Nop(), MaxReaders: 4,
-		Paused: func(_ string, g wire.Gap) { e.paused <- g },
+		JetStream: js, Log: zerolog.Nop(), MaxReaders: readers,
+		Paused: func(_ *wire.Record, g wire.Gap) { e.paused <- g },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -79,6 +83,8 @@ func (e *env) publish(n int) {
 type subscriber struct {
 	env    *env
 	filter string
+	rec    *wire.Record
+	begin  uint64
 	pool   *pool.Pool
 	queue  chan delivery
 	gate   chan struct{} // closed: open
@@ -90,7 +96,7 @@ type subscriber struct {
 	seqs []uint64
 }
 
-func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(*wire.Spec)) *subscriber {
+func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(*pool.Config)) *subscriber {
 	e.t.Helper()
 	s := &subscriber{env: e, filter: filter, queue: make(chan delivery, 1<<16), gate: make(chan struct{}), stop: make(chan struct{})}
 	if !slow {
@@ -101,16 +107,18 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 	spec.Selector.ByStream = wire.StringList{filter}
 	spec.Deliver = wire.Deliver{Subject: "to." + name, Mode: wire.ModeAck}
 	spec.OrderBy = wire.OrderBy{Kind: wire.OrderToken, Token: 1} // one lane: everything in order
-	if edit != nil {
-		edit(&spec)
-	}
-	var err error
-	s.pool, err = pool.New(pool.Config{
+	cfg := pool.Config{
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
 		Publisher: s, Carriers: &pool.Carriers{}, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
 		Notify: func(string, string, map[string]any) {}, Moved: func() {},
-	})
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	s.rec = cfg.Record
+	var err error
+	s.pool, err = pool.New(cfg)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -160,7 +168,18 @@ func (s *subscriber) end() {
 	s.wg.Wait()
 }
 
-func (s *subscriber) attach() { s.env.set.Attach(testStore, s.pool, time.Time{}, 1) }
+func (s *subscriber) attach() { s.env.set.Attach(s.pool, s.rec, s.begin) }
+
+// pauses is an edit of a subscriber: it is to pause at a gap.
+func pauses(cfg *pool.Config) { cfg.Record.Spec.OnGap = wire.GapPause }
+
+// in returns whether a subscriber's pool is in a state, and for what reason.
+func (s *subscriber) in(want wire.PoolState, reason string) error {
+	if st, why := s.pool.State(); st != want || !strings.Contains(why, reason) {
+		return fmt.Errorf("%s is %s (%s), want %s (%s)", s.pool.Name(), st, why, want, reason)
+	}
+	return nil
+}
 
 // got fails unless exactly the events that match, after floor and up to last,
 // came, in order.
@@ -279,88 +298,5 @@ func TestAPoolArrivesAtTheHeadAlthoughTheLastEventsWereDeleted(t *testing.T) {
 	})
 	if s.pool.Gap() != nil {
 		t.Errorf("deleted events were taken for a gap: %+v", s.pool.Gap())
-	}
-}
-
-func TestAGapIsNamedAndPassed(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 50})
-	e.publish(100)
-	s := e.subscribe("s", ">", 20, false, nil)
-	s.attach()
-	natstest.Await(t, "the events that are left", func() error { return s.got(50, 100) })
-	if g := s.pool.Gap(); g == nil || g.From != 21 || g.To != 50 {
-		t.Errorf("gap = %+v, want 21 to 50", g)
-	}
-}
-
-func TestAPoolThatIsToPauseAtAGapGetsNothingAfterIt(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 50})
-	e.publish(100)
-	s := e.subscribe("s", ">", 20, false, func(spec *wire.Spec) { spec.OnGap = wire.GapPause })
-	s.attach()
-	select {
-	case g := <-e.paused:
-		if g.From != 21 || g.To != 50 {
-			t.Errorf("gap = %+v, want 21 to 50", g)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("not paused in 10 s")
-	}
-	if err := s.got(20, 20); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestDeletedEventsArePassedByAPoolThatPausesAtGaps(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
-	e.publish(100)
-	stream, err := e.js.Stream(t.Context(), testStore)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.DeleteMsg(t.Context(), 50); err != nil {
-		t.Fatal(err)
-	}
-	s := e.subscribe("s", ">", 0, false, func(spec *wire.Spec) { spec.OnGap = wire.GapPause })
-	s.attach()
-	natstest.Await(t, "what is left", func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n := len(s.seqs); n != 99 || s.seqs[n-1] != 100 {
-			return fmt.Errorf("%d events came", n)
-		}
-		return nil
-	})
-}
-
-func TestAStoreThatIsGoneOrAnotherIsLost(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
-	e.publish(100)
-	s := e.subscribe("s", ">", 0, false, nil)
-	s.attach()
-	natstest.Await(t, "everything", func() error { return s.got(0, 100) })
-	lost := func() error {
-		if st, why := s.pool.State(); st != wire.PoolStoreLost {
-			return fmt.Errorf("state %s (%s)", st, why)
-		}
-		return nil
-	}
-	if err := e.js.DeleteStream(t.Context(), testStore); err != nil {
-		t.Fatal(err)
-	}
-	natstest.Await(t, "lost", lost)
-	if _, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}}); err != nil {
-		t.Fatal(err)
-	}
-	e.publish(10)
-	natstest.Await(t, "still lost: its sequences mean nothing there", func() error {
-		return errors.Join(lost(), s.got(0, 100))
-	})
-	if p := s.pool.Checkpoint(); p.Floor != 100 {
-		t.Errorf("the checkpoint moved to %v", p)
 	}
 }

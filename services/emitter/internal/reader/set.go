@@ -3,7 +3,6 @@ package reader
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -18,9 +17,9 @@ type Config struct {
 	// MaxReaders bounds the consumers that one store is read through.
 	// Defaults to DefaultMaxReaders.
 	MaxReaders int
-	// Paused is told of a pool that met a gap and is to pause there. It must
-	// not block.
-	Paused func(name string, gap wire.Gap)
+	// Paused is told of a pool that met a gap and waits there for its
+	// subscription to be paused. It must not block, nor lose the news.
+	Paused func(rec *wire.Record, gap wire.Gap)
 	Log    zerolog.Logger
 }
 
@@ -55,20 +54,22 @@ func (s *Set) Run(ctx context.Context) error {
 	return nil
 }
 
-// Attach begins to read store for p, from its checkpoint on. Created is when
-// the store was created that the checkpoint belongs to; zero if that is not known.
-func (s *Set) Attach(store string, p *pool.Pool, created time.Time, generation uint64) {
+// Attach begins to read the store of rec for p, from its checkpoint on. Begin is
+// the first sequence to read where somebody named one, which the store may not
+// have reached; else 0.
+func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	store := rec.Spec.Store
 	st := s.stores[store]
 	if st == nil {
-		st = newStore(store, s.cfg.JetStream, s.cfg.MaxReaders, s.cfg.Paused, s.cfg.Log)
+		st = newStore(store, s.cfg)
 		s.stores[store] = st
 		if s.ctx != nil && s.ctx.Err() == nil {
 			s.wg.Go(func() { st.run(s.ctx) })
 		}
 	}
-	st.attach(p, created, generation)
+	st.attach(p, rec, begin)
 }
 
 // Detach ends reading for p: nothing more is offered once it returns.

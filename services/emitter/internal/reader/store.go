@@ -36,7 +36,7 @@ type Store struct {
 	js         jetstream.JetStream
 	log        zerolog.Logger
 	maxReaders int
-	paused     func(name string, gap wire.Gap) // a pool asked to pause at a gap
+	paused     func(rec *wire.Record, gap wire.Gap) // a pool waits at a gap for a pause
 
 	kick chan struct{} // cap 1: pools wait for a reader, or a reader is done
 
@@ -51,14 +51,14 @@ type Store struct {
 
 // member is what a store knows of one of its pools.
 type member struct {
-	created time.Time // of the store that the pool's sequences belong to; zero if unknown
-	gen     uint64    // generation of its record
-	reader  *reader   // nil: waits for one
-	full    bool      // waits for room first
-	jump    *jump     // it left its reader here, to be judged
-	halted  bool      // paused at a gap, or cannot be indexed
-	ahead   bool      // its position was beyond the store's end at the last look
-	since   uint64    // its position when it was put under its reader
+	rec    *wire.Record
+	begin  uint64  // the first sequence to read where somebody named one; else 0
+	reader *reader // nil: waits for one
+	full   bool    // waits for room first
+	jump   *jump   // it left its reader here, to be judged
+	halted bool    // waits at a gap for a pause, or cannot be indexed
+	ahead  bool    // what it has read went beyond the store's end at the last look
+	since  uint64  // its position when it was put under its reader
 }
 
 type info struct {
@@ -66,10 +66,10 @@ type info struct {
 	created     time.Time
 }
 
-func newStore(name string, js jetstream.JetStream, maxReaders int, paused func(string, wire.Gap), log zerolog.Logger) *Store {
+func newStore(name string, cfg Config) *Store {
 	return &Store{
-		name: name, js: js, maxReaders: maxReaders, paused: paused,
-		log:     log.With().Str("store", name).Logger(),
+		name: name, js: cfg.JetStream, maxReaders: cfg.MaxReaders, paused: cfg.Paused,
+		log:     cfg.Log.With().Str("store", name).Logger(),
 		kick:    make(chan struct{}, 1),
 		members: map[*pool.Pool]*member{},
 		temps:   map[*reader]struct{}{},
@@ -84,9 +84,9 @@ func (s *Store) wake() {
 }
 
 // attach makes p a member; it gets a reader soon.
-func (s *Store) attach(p *pool.Pool, created time.Time, generation uint64) {
+func (s *Store) attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	s.mu.Lock()
-	s.members[p] = &member{created: created, gen: generation}
+	s.members[p] = &member{rec: rec, begin: begin}
 	s.mu.Unlock()
 	s.wake()
 }

@@ -1,8 +1,10 @@
 package reader
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -94,7 +96,7 @@ func (s *Store) judge(r *reader, now info) {
 		r.index.Keys(func(p *pool.Pool) {
 			m := s.members[p]
 			if from := max(gap.from, m.since+1); m != nil && from <= gap.to && !p.Finished(from, gap.to) {
-				p.Lost(wire.Gap{From: from, To: gap.to, At: time.Now().UTC(), Generation: m.gen})
+				p.Lost(wire.Gap{From: from, To: gap.to, At: time.Now().UTC(), Generation: m.rec.Generation})
 			}
 		})
 	}
@@ -108,7 +110,7 @@ func (s *Store) lost(why string) {
 	defer s.mu.Unlock()
 	s.info = info{}
 	for p := range s.members {
-		p.StoreLost(why)
+		p.Hold(wire.PoolStoreLost, why)
 	}
 }
 
@@ -149,86 +151,115 @@ func (s *Store) ensureHead(ctx context.Context, now info) error {
 	return nil
 }
 
-// place gives each pool that waits a reader.
+// waiter is a pool that waits for a reader, and its position, which does not
+// change meanwhile.
+type waiter struct {
+	pool *pool.Pool
+	at   uint64
+}
+
+// place gives each pool that waits a reader, while there are any.
 func (s *Store) place(ctx context.Context, now info) {
 	s.mu.Lock()
-	var behind []*pool.Pool
+	var behind []waiter
 	for p, m := range s.members {
 		if m.reader != nil || m.full || m.halted || !s.fit(p, m, now) || s.put(p, m, s.head) {
 			continue
 		}
-		behind = append(behind, p)
+		behind = append(behind, waiter{p, p.Position()})
 	}
 	free := s.maxReaders - 1 - len(s.temps)
 	s.mu.Unlock()
-	slices.SortFunc(behind, func(a, b *pool.Pool) int {
-		switch pa, pb := a.Position(), b.Position(); {
-		case pa < pb:
-			return -1
-		case pa > pb:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(behind, func(a, b waiter) int { return cmp.Compare(a.at, b.at) })
 	for ; free > 0 && len(behind) > 0; free-- {
 		n := 1
-		from := behind[0].Position()
-		for n < len(behind) && behind[n].Position() <= from+groupSpan {
+		for n < len(behind) && behind[n].at <= behind[0].at+groupSpan {
 			n++
 		}
-		s.catchUp(ctx, behind[:n], from)
+		s.catchUp(ctx, behind[:n])
 		behind = behind[n:]
+	}
+	for _, w := range behind {
+		w.pool.Hold(wire.PoolNoReader, fmt.Sprintf("all %d readers of the store are in use", s.maxReaders))
 	}
 }
 
 // fit reports whether the store still has what p is to read next, and deals
 // with it where it has not.
 func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
-	if !m.created.IsZero() && !m.created.Equal(now.created) {
-		p.StoreLost("the store was deleted and created anew: subscribe again, with restart")
+	if c := m.rec.StoreCreated; !c.IsZero() && !c.Equal(now.created) {
+		p.Hold(wire.PoolStoreLost, "the store was deleted and created anew: subscribe again, with restart")
 		return false
 	}
-	at := p.Position()
-	if at > now.last && !m.ahead {
-		m.ahead = true // it may have been read since the store was looked at
-		s.wake()
+	if p.LostFrom() > 0 {
 		return false
 	}
-	if at > now.last {
-		p.StoreLost("the store ends before the checkpoint: it lost events; seek or restart the subscription")
+	if reach := p.Reach(); reach > now.last {
+		s.beyond(p, m, reach, now.last)
 		return false
 	}
 	m.ahead = false
-	p.StoreLost("")
-	if now.first > at+1 && !p.Finished(at+1, now.first-1) {
-		gap := wire.Gap{From: at + 1, To: now.first - 1, At: time.Now().UTC(), Generation: m.gen}
-		before := p.Gap()
-		if p.Spec().OnGap == wire.GapPause && (before == nil || before.From != gap.From || before.Generation >= m.gen) {
-			m.halted = true
-			p.Lost(gap)
-			s.paused(p.Name(), gap)
-			return false
-		}
-		p.Lost(gap)
+	if !s.passGap(p, m, now.first) {
+		return false
 	}
-	if m.jump != nil && m.jump.from == at+1 {
+	if m.jump != nil && m.jump.from == p.Position()+1 {
 		p.SkipTo(m.jump.to) // deleted one by one: nothing was there
 	}
 	m.jump = nil
-	p.SkipTo(max(p.Position(), now.first-1))
+	p.SkipTo(now.first - 1)
 	return true
 }
 
-// catchUp opens a temporary reader for pools that are behind the head.
-func (s *Store) catchUp(ctx context.Context, ps []*pool.Pool, from uint64) {
-	r := newReader(s, from, false)
+// beyond deals with a pool that stands behind the end of the store: it is to
+// begin there, or it has read what the store has lost since.
+func (s *Store) beyond(p *pool.Pool, m *member, reach, last uint64) {
+	switch {
+	case reach+1 == m.begin:
+		p.Hold(wire.PoolNotBegun, fmt.Sprintf("begins at sequence %d; the store is at %d", m.begin, last))
+	case !m.ahead:
+		m.ahead = true // it may have been read since the store was looked at
+		s.wake()
+	default:
+		p.LoseEnd(last + 1)
+	}
+}
+
+// passGap deals with a store that has dropped what p is to read next, and
+// reports whether p may go on behind it. A pool that is to pause waits until the
+// subscription has been paused for this very gap, whatever else changes.
+func (s *Store) passGap(p *pool.Pool, m *member, first uint64) bool {
+	next := p.Position() + 1
+	if first <= next || p.Finished(next, first-1) {
+		return true
+	}
+	gap := wire.Gap{From: next, To: first - 1, At: time.Now().UTC(), Generation: m.rec.Generation}
+	if before := p.Gap(); before != nil && before.From == gap.From && before.Paused {
+		gap.Paused = true
+		if before.To == gap.To {
+			return true // nothing more was lost since it was told
+		}
+	}
+	p.Lost(gap)
+	if p.Spec().OnGap != wire.GapPause || gap.Paused {
+		return true
+	}
+	m.halted = true
+	p.Hold("", "")
+	s.paused(m.rec, gap)
+	return false
+}
+
+// catchUp opens a temporary reader for pools that are behind the head, which
+// come in the order of their positions.
+func (s *Store) catchUp(ctx context.Context, ws []waiter) {
+	r := newReader(s, ws[0].at, false)
 	s.mu.Lock()
-	for _, p := range ps {
-		m := s.members[p]
+	for _, w := range ws {
+		m := s.members[w.pool]
 		if m == nil || m.reader != nil {
 			continue
 		}
-		s.put(p, m, r)
+		s.put(w.pool, m, r)
 	}
 	s.temps[r] = struct{}{}
 	s.mu.Unlock()
