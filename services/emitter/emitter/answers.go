@@ -46,6 +46,17 @@ func (a *answers) remove(id uint64) {
 	delete(a.pools, id)
 }
 
+// inFlight counts the deliveries that wait for an answer.
+func (a *answers) inFlight() int {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	n := 0
+	for _, p := range a.pools {
+		n += p.InFlight()
+	}
+	return n
+}
+
 // pendingAnswers bounds the answers that wait to be handled. Each belongs to a
 // delivery in flight, and those are bounded by the pools' limits.
 const pendingAnswers = 1 << 20

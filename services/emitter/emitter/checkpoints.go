@@ -23,7 +23,7 @@ const (
 	skimRate  = 100
 	// maxWrites bounds the checkpoints being written at once.
 	maxWrites = 32
-	// writeTimeout bounds one of them.
+	// writeTimeout bounds one write of a pool's entry.
 	writeTimeout = 5 * time.Second
 )
 
@@ -152,9 +152,7 @@ func (s *Service) writeCheckpoint(ctx context.Context, h *holding) {
 	if !differs(&h.entry, &next) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	err := h.write(ctx, s.pools, next)
+	err := s.write(ctx, h, next)
 	switch {
 	case errors.Is(err, errLost):
 		s.forget(h, "its checkpoint was refused: "+err.Error())

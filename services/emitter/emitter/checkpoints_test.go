@@ -44,7 +44,10 @@ func (w *writes) all() []time.Time {
 func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holding, w *writes)) {
 	synctest.Test(t, func(t *testing.T) {
 		kv, w := natstest.NewKV(0), &writes{at: map[string][]time.Time{}}
-		s := &Service{cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{}}
+		s := &Service{
+			cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{},
+			trust: func() time.Duration { return time.Hour },
+		}
 		var hs []*holding
 		for i := range n {
 			hs = append(hs, owned(t, s, fmt.Sprintf("p%d", i)))

@@ -54,7 +54,7 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	next := s.claimed(h, v.Record, v.RecordRevision)
-	if err := h.write(ctx, s.pools, next); err != nil {
+	if err := s.write(ctx, h, next); err != nil {
 		if errors.Is(err, errLost) {
 			return nil // somebody was faster: their entry will wake us
 		}
@@ -193,7 +193,7 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 	}
 	h.entry = s.halt(h)
 	next := s.claimed(h, v.Record, v.RecordRevision)
-	if err := h.write(ctx, s.pools, next); err != nil {
+	if err := s.write(ctx, h, next); err != nil {
 		s.forget(h, "its entry could not be written") // the place is in the entry; it is claimed anew
 		return fmt.Errorf("restart pool %q: %w", h.name, err)
 	}
@@ -220,7 +220,7 @@ func (s *Service) release(ctx context.Context, h *holding) error {
 	if h.rec.Paused {
 		next.State = wire.PoolPaused
 	}
-	err := h.write(ctx, s.pools, next)
+	err := s.write(ctx, h, next)
 	if err != nil {
 		s.forget(h, "its entry could not be written")
 		return fmt.Errorf("release pool %q: %w", h.name, err)
@@ -257,6 +257,14 @@ func (s *Service) lose(h *holding, why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.forget(h, why)
+}
+
+// write stores next as the entry of h while the session can be trusted, and no
+// longer: a write that hangs must not keep a pool that has to stop. h.mu is held.
+func (s *Service) write(ctx context.Context, h *holding, next wire.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, min(writeTimeout, s.trust()))
+	defer cancel()
+	return h.write(ctx, s.pools, next)
 }
 
 // forget is lose with h.mu held.

@@ -2,6 +2,7 @@ package emitter
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -64,8 +65,6 @@ func (s *Service) reconcile(ctx context.Context) error {
 		case <-s.kick:
 		case <-s.reconnects:
 			s.reconnected()
-		case <-s.session.Changes():
-			s.sessionChanged()
 		case <-compare.C:
 			s.allDirty()
 		case <-again.C:
@@ -86,6 +85,19 @@ func (s *Service) reconcile(ctx context.Context) error {
 	}
 }
 
+// watchSession acts on changes of the session until ctx ends. It waits for
+// nothing else, so that no hand-over delays it.
+func (s *Service) watchSession(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.session.Changes():
+			s.sessionChanged()
+		}
+	}
+}
+
 // sessionChanged stops every pool when the session can no longer be trusted:
 // others may have taken them over.
 func (s *Service) sessionChanged() {
@@ -95,9 +107,11 @@ func (s *Service) sessionChanged() {
 		return
 	}
 	s.ready.Fail("the session cannot be renewed, so no pool can be kept")
-	for _, h := range s.allHoldings() {
-		s.lose(h, "the session could not be renewed in time")
+	var wg sync.WaitGroup
+	for _, h := range s.allHoldings() { // at once: a write that is under way holds up its own pool only
+		wg.Go(func() { s.lose(h, "the session could not be renewed in time") })
 	}
+	wg.Wait()
 }
 
 // synced reports whether the copies of the buckets are complete.

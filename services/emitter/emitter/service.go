@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -48,6 +49,7 @@ type Service struct {
 	recordCopy *mirror.Mirror
 	poolCopy   *mirror.Mirror
 	session    *lease.Session
+	trust      func() time.Duration // how long the session may be trusted from now
 	peers      *lease.Peers
 	readers    *reader.Set
 	parker     *park.Parker
@@ -161,6 +163,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.trust = s.session.ValidFor
 	s.peers, err = lease.NewPeers(s.ctl, b.Sessions, lease.PeersConfig{
 		Namespace: s.ns, Service: wire.ServiceEmitter, TTL: s.common.SessionTTL,
 		Own: s.session, OnChange: s.allDirty,
@@ -198,6 +201,7 @@ func (s *Service) serve(ctx context.Context) error {
 			return err
 		}
 		defer unsubscribe()
+		g.Go(func() error { return s.watchSession(base) }) // over the hand-over too
 		work, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(base, cancel)() // a part that fails ends the work too
@@ -283,9 +287,10 @@ func (s *Service) reconnected() {
 
 // load is what the session says of this instance.
 func (s *Service) load() wire.Session {
+	inFlight := s.answers.inFlight()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return wire.Session{Pools: len(s.holdings), Version: wire.Version, Draining: s.draining}
+	return wire.Session{Pools: len(s.holdings), InFlight: inFlight, Version: wire.Version, Draining: s.draining}
 }
 
 // handOver releases all pools, so that the others take them over at once.

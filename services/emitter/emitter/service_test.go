@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/bus"
@@ -101,8 +102,9 @@ func (b *bed) bucket(name string) jetstream.KeyValue {
 	return kv
 }
 
-// subscribe writes the record of a subscription to everything, on to.<name>.
-func (b *bed) subscribe(name string) {
+// subscribe writes the record of a subscription to everything, on to.<name>,
+// as edited.
+func (b *bed) subscribe(name string, edits ...func(*wire.Record)) {
 	b.t.Helper()
 	stream, err := b.js.Stream(b.t.Context(), testStore)
 	if err != nil {
@@ -112,6 +114,9 @@ func (b *bed) subscribe(name string) {
 	spec.Store, spec.Selector.ByStream = testStore, wire.StringList{">"}
 	spec.Deliver.Subject = "to." + name
 	rec := subscription.NewRecord(name, "uid-"+name, spec, 1, stream.CachedInfo().Created, time.Now())
+	for _, edit := range edits {
+		edit(rec)
+	}
 	records := subscription.NewStore(b.bucket(wire.DefaultNamespace.BucketSubscriptions()), wire.DefaultNamespace)
 	if _, err := records.Create(b.t.Context(), rec); err != nil {
 		b.t.Fatal(err)
@@ -227,5 +232,112 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 	p, _, err := s.pools.Get(t.Context(), rec.Name)
 	if err != nil || p.Checkpoint.Floor != 7 || p.Epoch < 2 {
 		t.Errorf("the pool is at floor %d, epoch %d (%v), want floor 7 under a new epoch", p.Checkpoint.Floor, p.Epoch, err)
+	}
+}
+
+// unanswered has n events of s delivered to a subscriber that never answers.
+func (b *bed) unanswered(s *Service, n int) {
+	b.t.Helper()
+	if _, err := b.js.Conn().Subscribe("to.>", func(*nats.Msg) {}); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.js.Publish(b.t.Context(), "e.made", nil); err != nil {
+		b.t.Fatal(err)
+	}
+	natstest.Await(b.t, "the deliveries", func() error {
+		if got := s.load().InFlight; got != n {
+			return fmt.Errorf("%d of %d are out", got, n)
+		}
+		return nil
+	})
+}
+
+func TestTheLossOfTheSessionIsActedOnAlthoughHandOversDrain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s, other := b.emitter(time.Minute), b.emitter(time.Minute)
+	names := append(rightful(maxActions+1, other, s), rightful(1, s, other)...)
+	b.run(s, nil)
+	for _, name := range names {
+		b.subscribe(name)
+	}
+	b.owned(names, s.instance)
+	b.unanswered(s, len(names))
+	b.run(other, nil)
+	natstest.Await(t, "more hand-overs than may be under way", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.busy) <= maxActions {
+			return fmt.Errorf("%d", len(s.busy))
+		}
+		return nil
+	})
+	b.srv.Stop()
+	natstest.Await(t, "the end of every pool", func() error {
+		if n := len(s.allHoldings()); n > 0 {
+			return fmt.Errorf("%d pools are held (the session is valid: %t)", n, s.session.Valid())
+		}
+		return nil
+	})
+}
+
+func TestTheSessionSaysHowManyDeliveriesAreOut(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(0)
+	b.run(s, nil)
+	names := []string{"a", "b"}
+	for _, name := range names {
+		b.subscribe(name)
+	}
+	b.owned(names, s.instance)
+	b.unanswered(s, len(names))
+	s.session.Renew()
+	natstest.Await(t, "the session", func() error {
+		if got := s.session.Shown().InFlight; got != len(names) {
+			return fmt.Errorf("it says %d", got)
+		}
+		return nil
+	})
+}
+
+func TestASubscriptionThatStartsBeyondItsStoreHasNotBegun(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.run(b.emitter(0), nil)
+	b.subscribe("s", func(rec *wire.Record) {
+		rec.Spec.Start = wire.Position{Kind: wire.PositionSequence, Sequence: 50}
+		rec.StartSequence = 50
+	})
+	pools := subscription.NewPools(b.bucket(wire.DefaultNamespace.BucketPools()))
+	natstest.Await(t, "the state of the pool", func() error {
+		p, _, err := pools.Get(t.Context(), "s")
+		if err == nil && p.State != wire.PoolNotBegun {
+			err = fmt.Errorf("it is %s (%s)", p.State, p.Reason)
+		}
+		return err
+	})
+}
+
+// hanging is a bucket whose writes are never answered.
+type hanging struct{ jetstream.KeyValue }
+
+func (hanging) Update(ctx context.Context, _ string, _ []byte, _ uint64) (uint64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestAWriteThatHangsKeepsAPoolNoLongerThanTheSessionIsTrusted(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(0)
+	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{kv} })
+	h := &holding{name: "s", me: s.instance}
+	began, trusted := time.Now(), s.session.ValidFor()
+	if err := s.write(t.Context(), h, wire.Pool{Name: "s", UID: "u", Epoch: 1, Owner: s.instance}); err == nil {
+		t.Error("no error")
+	}
+	if took := time.Since(began); took > trusted+time.Second {
+		t.Errorf("the write took %v, the session was to be trusted for %v", took, trusted)
 	}
 }
