@@ -107,6 +107,7 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 	spec.Selector.ByStream = wire.StringList{filter}
 	spec.Deliver = wire.Deliver{Subject: "to." + name, Mode: wire.ModeAck}
 	spec.OrderBy = wire.OrderBy{Kind: wire.OrderToken, Token: 1} // one lane: everything in order
+	spec.AckWait = wire.Duration(time.Hour)                      // a subscriber that is slow, or kept waiting, gets nothing again
 	cfg := pool.Config{
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
