@@ -129,11 +129,11 @@ func (v *view) read(p *part, read func(*Event, *Paths) *reading) *reading {
 }
 
 func readPayload(e *Event, paths *Paths) *reading {
-	w := everything()
-	if paths != nil {
-		w = &paths.payload
+	if paths == nil {
+		root, err := decodePayload(e.Data)
+		return &reading{root: root, err: err}
 	}
-	root, err := decodePayload(e.Data, w)
+	root, err := paths.readPayload(e.Data)
 	return &reading{root: root, err: err}
 }
 

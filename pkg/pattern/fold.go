@@ -8,20 +8,25 @@ import (
 // appendFold appends a text that is the same for exactly those strings that
 // strings.EqualFold holds equal.
 func appendFold(buf []byte, s string) []byte {
-	for _, r := range s { // what is no character reads as U+FFFD, there as here
-		buf = utf8.AppendRune(buf, foldRune(r))
+	for i, r := range s { // what is no character reads as U+FFFD, there as here
+		if r < utf8.RuneSelf {
+			buf = append(buf, foldASCII(s[i]))
+		} else {
+			buf = utf8.AppendRune(buf, foldRune(r))
+		}
 	}
 	return buf
 }
 
+func foldASCII(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		return c - ('a' - 'A') // capitals are the least, also of k and s with their kin beyond ASCII
+	}
+	return c
+}
+
 // foldRune returns the least of the characters that simple folding makes equal.
 func foldRune(r rune) rune {
-	if r < utf8.RuneSelf {
-		if 'a' <= r && r <= 'z' {
-			r -= 'a' - 'A' // capitals are the least, also of k and s with their kin beyond ASCII
-		}
-		return r
-	}
 	least := r
 	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 		least = min(least, f)

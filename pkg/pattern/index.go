@@ -25,7 +25,6 @@ type entry[K comparable] struct {
 	slots    []slot[K]  // never grown: the buckets point into it
 	gates    []*bucket[K]
 	inBody   bool // filed on the payload's shelf
-	onePath  bool // filed under values of one path: only an array leads to it twice
 }
 
 // slot is one entry's place in one bucket. It knows its position, so that
@@ -132,7 +131,6 @@ func (x *Index[K]) file(e *entry[K]) {
 		x.unfiled.add(e)
 		return
 	}
-	e.onePath = best.exact
 	e.slots = make([]slot[K], 0, len(best.places))
 	for i := range best.places {
 		p := &best.places[i]

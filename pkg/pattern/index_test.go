@@ -357,6 +357,38 @@ func drawEventPattern(t *rapid.T) string {
 	return `{"type":` + leaf() + `}`
 }
 
+// TestLargeObjectsAreSearchedAlike has more members than are searched one by
+// one, in no order and some of them given twice.
+func TestLargeObjectsAreSearchedAlike(t *testing.T) {
+	t.Parallel()
+	var x Index[int]
+	var members []string
+	n := 2 * linearMembers
+	for i := range n {
+		x.Add(i, mustPayload(t, fmt.Sprintf(`{"a":{"m%d":%d}}`, i, i%7)))
+		members = append(members, fmt.Sprintf(`"m%d":%d`, (i*37)%n, (i*37)%n%5))
+	}
+	for i := 0; i < n; i += 10 { // the last counts
+		members = append(members, fmt.Sprintf(`"m%d":%d`, i, i%7))
+	}
+	d := payloadDoc(`{"a":{` + strings.Join(members, ",") + `}}`)
+	var want []int
+	for i := range n {
+		if i%5 == i%7 || i%10 == 0 {
+			want = append(want, i)
+		}
+	}
+	if diff := cmp.Diff(want, matches(&x, d)); diff != "" {
+		t.Errorf("index (-want +got):\n%s", diff)
+	}
+	for i := range n {
+		p := mustPayload(t, fmt.Sprintf(`{"a":{"m%d":%d,"none":[{"exists":false}]}}`, i, i%7))
+		if got := p.Match(d); got != slices.Contains(want, i) {
+			t.Errorf("%s = %v", p, got)
+		}
+	}
+}
+
 func TestIndexMatchesConcurrently(t *testing.T) {
 	t.Parallel()
 	var x Index[int]

@@ -32,16 +32,16 @@ type scanner struct {
 	maxDepth int
 	// strict is for patterns: members keep their order, and an escaped half
 	// of a surrogate pair is refused, not replaced.
-	strict bool
-	stack  []node // children of the containers that are still open
-	chunk  []node // where closed containers' children are kept
-	err    *syntaxError
+	strict  bool
+	scratch        // its stack holds the children of the containers that are still open
+	chunk   []node // where closed containers' children are kept
+	err     *syntaxError
 }
 
-// decodePayload reads what is wanted of an event's payload, which must not
-// change as long as the nodes are in use.
-func decodePayload(data []byte, w *wanted) (*node, *syntaxError) {
-	return decode(&scanner{s: data, maxDepth: maxPayloadDepth}, w)
+// decodePayload reads all of an event's payload, which must not change as long
+// as the nodes are in use.
+func decodePayload(data []byte) (*node, *syntaxError) {
+	return decode(&scanner{s: data, maxDepth: maxPayloadDepth}, everything())
 }
 
 // decodePattern reads a pattern's text.
@@ -50,6 +50,8 @@ func decodePattern(data []byte) (*node, *syntaxError) {
 }
 
 func decode(p *scanner, w *wanted) (*node, *syntaxError) {
+	p.chunk = make([]node, 0, p.kept)
+	p.kept = 0
 	root := p.value(w, 0)
 	p.space()
 	if p.err == nil && p.pos < len(p.s) {
@@ -253,9 +255,10 @@ func (p *scanner) keep(mark int) []node {
 	if cap(p.chunk)-len(p.chunk) < len(kids) {
 		p.chunk = make([]node, 0, max(len(kids), min(2*cap(p.chunk), 64), 8))
 	}
+	p.kept += len(kids)
 	from := len(p.chunk)
 	p.chunk = append(p.chunk, kids...)
-	clear(kids)
+	clear(kids) // so that the stack keeps no text alive
 	p.stack = p.stack[:mark]
 	return p.chunk[from:len(p.chunk):len(p.chunk)]
 }

@@ -1,15 +1,37 @@
 package pattern
 
+import "sync"
+
 // Paths are the parts of documents that patterns look at. A document reads
 // only those. Indexes that are asked about the same documents share one Paths,
 // so that what the first of them reads is enough for all; see Index.Paths. The
-// zero value is empty and ready to use.
+// zero value is empty and ready to use. Paths must not be copied.
 //
 // Paths change with Add and Remove of the indexes that share them, which need
 // exclusive access to all of those.
 type Paths struct {
 	envelope, payload wanted
-	grown             uint64 // counts the paths that were new
+	grown             uint64    // counts the paths that were new
+	scratch           sync.Pool // of *scratch
+}
+
+// scratch is what one reading of a payload leaves to the next.
+type scratch struct {
+	stack []node // empty
+	kept  int    // how many nodes there were
+}
+
+// readPayload reads what is wanted of a payload.
+func (t *Paths) readPayload(data []byte) (*node, *syntaxError) {
+	last, _ := t.scratch.Get().(*scratch)
+	if last == nil {
+		last = new(scratch)
+	}
+	p := scanner{s: data, maxDepth: maxPayloadDepth, scratch: *last}
+	root, err := decode(&p, &t.payload)
+	*last = p.scratch
+	t.scratch.Put(last)
+	return root, err
 }
 
 // wanted is a value of which something is to be read: itself if it is a

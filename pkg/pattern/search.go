@@ -7,9 +7,8 @@ type search[K comparable] struct {
 	payload bool // some entry in the payload may match
 	tried   int
 
-	// An array may lead to a bucket, and several values to an entry, more
-	// than once. What can is noted here when it was seen.
-	inArray bool
+	// An array, or a name given twice, may lead to a bucket more than once,
+	// and several buckets to an entry. Both are looked at once.
 	buckets map[*bucket[K]]struct{}
 	entries map[*entry[K]]struct{}
 
@@ -21,26 +20,22 @@ func (s *search[K]) walk(t *shelf[K], v *node) {
 		return
 	}
 	s.hit(t.classes[termPresent])
-	if v.kind != kindArray {
-		s.step(t, v)
-		return
-	}
-	outer := s.inArray
-	s.inArray = true
 	v.elements(func(e *node) bool {
-		s.step(t, e)
+		if e.kind == kindObject {
+			s.members(t, e)
+		} else {
+			s.scalar(t, e)
+		}
 		return true
 	})
-	s.inArray = outer
 }
 
-// step looks at one value that is not an array.
-func (s *search[K]) step(t *shelf[K], v *node) {
-	if v.kind.scalar() {
-		s.scalar(t, v)
-		return
-	}
-	if len(t.children) <= len(v.kids) {
+// fewChildren is up to how many children of a shelf are rather searched for in
+// an object than its members among the children.
+const fewChildren = 4
+
+func (s *search[K]) members(t *shelf[K], v *node) {
+	if len(t.children) <= fewChildren {
 		for name, child := range t.children {
 			s.walk(child, v.get(name))
 		}
@@ -48,7 +43,7 @@ func (s *search[K]) step(t *shelf[K], v *node) {
 	}
 	for i := range v.kids {
 		m := &v.kids[i]
-		if child := t.children[m.key]; child != nil && v.get(m.key) == m { // not a name given again later
+		if child := t.children[m.key]; child != nil {
 			s.walk(child, m)
 		}
 	}
@@ -84,14 +79,14 @@ func (s *search[K]) text(t *shelf[K], text string) {
 
 // hit tries the entries of a bucket, which may be nil.
 func (s *search[K]) hit(b *bucket[K]) {
-	if b == nil || s.inArray && !first(&s.buckets, b) {
+	if b == nil || !first(&s.buckets, b) {
 		return
 	}
 	if b.gates > 0 {
 		s.payload = true
 	}
 	for _, slot := range b.slots {
-		if e := slot.entry; len(e.slots) == 1 || e.onePath && !s.inArray || first(&s.entries, e) {
+		if e := slot.entry; len(e.slots) == 1 || first(&s.entries, e) {
 			s.try(e)
 		}
 	}

@@ -49,9 +49,11 @@ type node struct {
 	kids []node // elements or members
 }
 
-// linearMembers is the size up to which an object is searched from its end;
-// the members of larger ones are sorted. See seal.
-const linearMembers = 12
+// linearMembers is the size up to which an object is searched from its end:
+// few members of an object are ever asked for, and sorting costs more. The
+// members of larger ones are sorted, see seal, so that a large pattern on a
+// large object does not cost their product.
+const linearMembers = 256
 
 // seal makes members searchable by get. The sort is stable and get takes the
 // last of equal names, so of a name given twice the last one counts.

@@ -47,8 +47,7 @@ type place struct {
 // No places: nothing can match.
 type way struct {
 	places []place
-	cost   int  // how often an entry filed so is likely to be tried in vain
-	exact  bool // all places are single values at one path
+	cost   int // how often an entry filed so is likely to be tried in vain
 }
 
 // payloadHandicap is how many more entries in a bucket of the envelope are
@@ -151,14 +150,13 @@ func (f *finder[K]) any(list []*object, at route[K]) (all way, ok bool) {
 }
 
 func (f *finder[K]) way(terms []term, at *route[K]) way {
-	w := way{exact: true, places: make([]place, len(terms))}
+	w := way{places: make([]place, len(terms))}
 	if at.payload {
 		w.cost = payloadHandicap
 	}
 	for i := range terms {
 		t := &terms[i]
 		w.places[i] = place{at.payload, at.path, *t}
-		w.exact = w.exact && (t.kind == termString || t.kind == termOther || len(terms) == 1)
 		w.cost += t.weight()
 		if at.shelf != nil {
 			w.cost += at.shelf.crowd(t)
