@@ -92,7 +92,9 @@ func TestPayloadThatIsNotJSONNeverMatches(t *testing.T) {
 	p := mustPayload(t, `{"a":[{"exists":false}]}`)
 	for _, data := range []string{
 		"", " ", "x", "{", `{"b":1}x`, `{"b":1}{}`, `{"b":01}`, `{'b':1}`, `{"b":1,}`, `[1,]`, "\"\xff\"", "\"\xed\xa0\x80\"",
-		"\ufeff{}", "nul", "NaN", "truex", `"\ud8"`, "\"\t\"", `"`, `"\`, strings.Repeat("[", maxPayloadDepth+1) + strings.Repeat("]", maxPayloadDepth+1),
+		"\ufeff{}", "nul", "NaN", "truex", `"\ud8"`, "\"\t\"", "\"a word of eight\tand more\"", `{"c":{"d":"skipped` + "\x01" + ` or not"}}`,
+		`{"c":["a word of eight` + "\xff" + ` and more"]}`, `"`, `"\`, strings.Repeat("[", maxPayloadDepth+1) + strings.Repeat("]", maxPayloadDepth+1),
+		`{"c":` + strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth) + "}",
 	} {
 		d := payloadDoc(data)
 		if p.Match(d) || d.PayloadError() == nil {
@@ -102,7 +104,10 @@ func TestPayloadThatIsNotJSONNeverMatches(t *testing.T) {
 			t.Errorf("%q: Explain = %v", data, why)
 		}
 	}
-	for _, data := range []string{" 1 ", "null", strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth)} {
+	for _, data := range []string{
+		" 1 ", "null", strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth),
+		`{"c":` + strings.Repeat("[", maxPayloadDepth-1) + strings.Repeat("]", maxPayloadDepth-1) + "}",
+	} {
 		if d := payloadDoc(data); !p.Match(d) || d.PayloadError() != nil {
 			t.Errorf("%q does not match: %v", data, d.PayloadError())
 		}

@@ -83,6 +83,7 @@ func TestIndexLeavesThePayloadAloneWhenItCan(t *testing.T) {
 		read  bool // for an event that the envelope rules out
 	}{
 		{"one value", `{"type":"t"}`, false},
+		{"the second of two values", `{"type":["s","t"]}`, false},
 		{"a prefix", `{"type":[{"prefix":"t"}]}`, false},
 		{"a $or", `{"$or":[{"type":"t"},{"headers":{"k":[{"exists":true}]}}]}`, false},
 		{"data beside", `{"type":"t","data":{"b":[{"exists":false}]}}`, false},
