@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -64,10 +65,11 @@ func TestTheQuickstartWorksAsTheReadmeHasIt(t *testing.T) {
 	}
 	s := shell{t: t, env: env}
 
-	s.start(commands[0])
+	sluice := s.start(commands[0])
 	harness.Await(t, "Sluice to be ready", func() error {
-		return errors.Join(s.last.Ended(), harness.Ready(t, httpAddr))
+		return errors.Join(sluice.Ended(), harness.Ready(t, httpAddr))
 	})
+	requireServed(t, sluice, httpAddr)
 	var subscriber *harness.Process
 	for _, command := range commands[1:] {
 		if staysOn(command) {
@@ -102,6 +104,24 @@ func TestTheQuickstartWorksAsTheReadmeHasIt(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// requireServed asks for everything that Sluice says is to be had over HTTP.
+func requireServed(t *testing.T, sluice *harness.Process, addr string) {
+	t.Helper()
+	var urls []string
+	harness.Await(t, "the text", func() error {
+		urls = regexp.MustCompile(`http://`+regexp.QuoteMeta(addr)+`[^\s,]*`).FindAllString(sluice.Output.String(), -1)
+		if len(urls) == 0 {
+			return errors.Join(fmt.Errorf("it says %q", sluice.Output), sluice.Ended())
+		}
+		return nil
+	})
+	for _, url := range urls {
+		if err := harness.Get(t, url); err != nil {
+			t.Errorf("%s, which it promises: %v", url, err)
+		}
+	}
 }
 
 // listening reports an error until a subscriber of the nats CLI says that it listens.

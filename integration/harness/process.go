@@ -234,9 +234,14 @@ func (e *Env) spawn(name, path string, vars []string) (*Process, error) {
 
 // Ready asks a service over HTTP whether it is ready.
 func Ready(tb testing.TB, addr string) error {
+	return Get(tb, "http://"+addr+"/readyz?verbose")
+}
+
+// Get reads a page and returns an error unless its status is 200.
+func Get(tb testing.TB, url string) error {
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz?verbose", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func welcome(url, dataDir string, c service.Common) string {
 		nats += " -s " + url
 	}
 	return strings.Join([]string{
-		fmt.Sprintf("Sluice is ready: NATS at %s, http://%s/, data in %s. Ctrl-C stops it. In other terminals:",
+		fmt.Sprintf("Sluice is ready: NATS at %s, http://%s/metrics, data in %s. Ctrl-C stops it. In other terminals:",
 			url, c.HTTPAddr, dataDir),
 		nats + ` stream add GITHUB --subjects 'github.>' --defaults`,
 		nats + ` req ` + c.Namespace.API(wire.VerbSubscribe, "triage") +
