@@ -31,8 +31,8 @@ type Common struct {
 	// claims, 1s to 1h. Defaults to 10s.
 	SessionTTL time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"10s" desc:"how long a silent instance keeps its claims"`
 
-	// HTTPAddr is where probes, metrics and the dashboard are served, as
-	// host:port. Defaults to 127.0.0.1:8080.
+	// HTTPAddr is where probes and metrics are served, as host:port. Defaults to
+	// 127.0.0.1:8080.
 	HTTPAddr string `env:"SLUICE_HTTP_ADDR" envDefault:"127.0.0.1:8080" desc:"where /livez, /readyz and /metrics are served"`
 
 	// PprofAddr is where Go's profiles are served, as host:port of the

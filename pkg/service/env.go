@@ -35,6 +35,15 @@ func (e Env) With(name, value string) Env {
 	return out
 }
 
+// Without returns a copy of e that lacks names.
+func (e Env) Without(names ...string) Env {
+	out := maps.Clone(e)
+	for _, name := range names {
+		delete(out, name)
+	}
+	return out
+}
+
 // helpKey in an Env makes Parse return a *variablesError instead of reading
 // anything: so Main learns which variables a Factory reads. It cannot be the
 // name of a real variable.

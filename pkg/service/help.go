@@ -28,7 +28,8 @@ Environment:
 	_ = tw.Flush() // the user closed the pipe
 }
 
-// variables lists those of Common and those that the Factory parses.
+// variables lists those of Common that are read, and those that the Factory
+// parses.
 func (p process) variables() []Variable {
 	ask := Env{helpKey: ""}
 	_, commonErr := ParseCommon(ask)
@@ -37,6 +38,9 @@ func (p process) variables() []Variable {
 
 	var out []Variable
 	seen := make(map[string]bool)
+	for _, name := range p.unread {
+		seen[name] = true
+	}
 	for _, err := range []error{commonErr, ownErr} {
 		for _, v := range asked(err) {
 			if !seen[v.Name] {

@@ -36,9 +36,12 @@ const telemetryShutdownTimeout = 5 * time.Second
 //	                       environment is ready, else with 1
 //	<service> --help       lists the environment variables with their defaults
 //	<service> --version    prints the version
-func Main(name string, fromEnv Factory) {
+//
+// Unread names the variables of Common that mean nothing to this service: they
+// may hold anything, and --help leaves them out.
+func Main(name string, fromEnv Factory, unread ...string) {
 	p := process{
-		name: name, fromEnv: fromEnv, env: Environ(),
+		name: name, fromEnv: fromEnv, unread: unread, env: Environ(),
 		args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr,
 	}
 	// The handler is process-wide, and so is Main.
@@ -52,6 +55,7 @@ func Main(name string, fromEnv Factory) {
 type process struct {
 	name           string
 	fromEnv        Factory
+	unread         []string
 	env            Env
 	args           []string
 	stdout, stderr io.Writer
@@ -74,6 +78,8 @@ func (p process) main(ctx context.Context) (exitCode int) {
 	p.print(p.stderr, "%s: unknown arguments %q; try --help\n", p.name, strings.Join(p.args, " "))
 	return exitUsage
 }
+
+func (p process) common() (Common, error) { return ParseCommon(p.env.Without(p.unread...)) }
 
 func (p process) run(ctx context.Context) int {
 	d, closeDeps, r, err := p.setUp(ctx)
@@ -104,7 +110,7 @@ func (p process) run(ctx context.Context) int {
 // setUp makes the service and its surroundings. Its error has the faults of
 // all of them.
 func (p process) setUp(ctx context.Context) (Deps, func(), Runner, error) {
-	common, commonErr := ParseCommon(p.env)
+	common, commonErr := p.common()
 	log, _ := telemetry.NewLogger(p.stderr, common.logConfig(p.name)) // its faults are in commonErr
 	tel, telErr := telemetry.New(ctx, telemetry.Config{Service: p.name, Version: version(), Env: p.env})
 
@@ -179,7 +185,7 @@ const healthcheckTimeout = 3 * time.Second
 // healthcheck asks the process that runs beside this one, with the same
 // environment, whether it is ready: for images that have no shell and no curl.
 func (p process) healthcheck(ctx context.Context) int {
-	common, err := ParseCommon(p.env)
+	common, err := p.common()
 	if err != nil {
 		p.print(p.stderr, "%s: healthcheck: %v\n", p.name, err)
 		return exitFailure

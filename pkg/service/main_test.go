@@ -188,6 +188,26 @@ func TestMainExitsWithTheCodeThatFitsTheEnd(t *testing.T) {
 	}
 }
 
+func TestVariablesThatAServiceDoesNotReadAreNeitherShownNorJudged(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	p := process{
+		name: "probe", fromEnv: probe, unread: []string{"NATS_CERT", "NATS_KEY"},
+		env:    Env{"NATS_CERT": "without a key", "SLUICE_HTTP_ADDR": freeAddr(t), mode: "early"},
+		stdout: &stdout, stderr: &stderr,
+	}
+	if got := p.main(t.Context()); got != exitFailure { // which "early" is, and not exitUsage
+		t.Errorf("exit code = %d, want %d\n%s", got, exitFailure, &stderr)
+	}
+	p.args = []string{"--help"}
+	if got := p.main(t.Context()); got != exitOK {
+		t.Errorf("exit code = %d, want %d", got, exitOK)
+	}
+	if out := stdout.String(); strings.Contains(out, "NATS_CERT") || !strings.Contains(out, "NATS_CREDS") {
+		t.Errorf("NATS_CERT is in the help, or NATS_CREDS is not:\n%s", out)
+	}
+}
+
 // start starts the service and waits until it answers on its address.
 func start(t *testing.T, what, addr string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
 	t.Helper()

@@ -77,17 +77,20 @@ func newServer(cfg Config, d service.Deps) (*natsd.Server, error) {
 	return server, nil
 }
 
+// Unread names the common variables that standalone does not read: its server
+// is in the same process.
+func Unread() []string {
+	return []string{"NATS_URL", "NATS_CREDS", "NATS_CONTEXT", "NATS_CA", "NATS_CERT", "NATS_KEY"}
+}
+
 // useServer returns env and d with the server at url in them, and without what
 // they say about any other.
 func useServer(url string, env service.Env, d service.Deps) (service.Env, service.Deps) {
-	if other := d.Common.NATS; other.Context != "" || env["NATS_URL"] != "" && env["NATS_URL"] != url {
+	if env["NATS_CONTEXT"] != "" || env["NATS_URL"] != "" && env["NATS_URL"] != url {
 		d.Log.Warn().Str("url", url).Msg("NATS_URL and NATS_CONTEXT are not used: the server is in this process")
 	}
-	for _, name := range []string{"NATS_CREDS", "NATS_CONTEXT", "NATS_CA", "NATS_CERT", "NATS_KEY"} {
-		env = env.With(name, "")
-	}
 	d.Common.NATS = bus.Config{URL: url}
-	return env.With("NATS_URL", url), d
+	return env.Without(Unread()...).With("NATS_URL", url), d
 }
 
 // newParts returns the four services. Its error holds the faults of all.

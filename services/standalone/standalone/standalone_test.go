@@ -5,6 +5,8 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/services/standalone/standalone"
@@ -133,5 +136,19 @@ func TestAllFaultsOfTheServerAndOfTheServicesAreToldAtOnce(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %s:\n%v", want, err)
 		}
+	}
+}
+
+func TestNoVariableOfAnotherServerIsRead(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for field := range reflect.TypeFor[bus.Config]().Fields() {
+		want = append(want, field.Tag.Get("env"))
+	}
+	got := standalone.Unread()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("Unread = %q, want %q", got, want)
 	}
 }
