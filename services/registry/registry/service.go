@@ -47,7 +47,7 @@ type Service struct {
 	jobs     *dispatcher
 	verbs    []verb
 
-	natsCheck, jetstreamCheck *service.Check
+	natsCheck, jetstreamCheck, requestsCheck *service.Check
 
 	// newJetStream is jetstream.New, but for tests.
 	newJetStream func(*nats.Conn) (jetstream.JetStream, error)
@@ -91,7 +91,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		natsCheck:    d.Health.Check("nats"),
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
 	}
-	s.jetstreamCheck = d.Health.Check("jetstream")
+	s.jetstreamCheck, s.requestsCheck = d.Health.Check("jetstream"), d.Health.Check("requests")
 	s.verbs = []verb{
 		{name: wire.VerbSubscribe, named: true, ordered: true, handle: s.subscribe, does: "create or change a subscription"},
 		{name: wire.VerbUnsubscribe, named: true, ordered: true, handle: s.unsubscribe, does: "remove a subscription"},
@@ -240,9 +240,21 @@ func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	// Behind this round trip the server has the endpoints. Where it is away they
+	// are sent when it is back.
+	if err := s.flush(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn().Err(err).Msg("endpoints not confirmed by the server")
+	}
+	s.requestsCheck.OK()
 	s.log.Info().Str("service", s.ns.MicroName(wire.ServiceRegistry)).Msg("registry takes requests")
 	<-ctx.Done()
 	return s.drain(svc)
+}
+
+func (s *Service) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return s.nc.FlushWithContext(ctx)
 }
 
 func (s *Service) addEndpoints() (micro.Service, error) {

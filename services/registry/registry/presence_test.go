@@ -1,16 +1,51 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
+
+func TestAReadyRegistryTakesRequests(t *testing.T) {
+	t.Parallel()
+	e := newEnvWithoutRegistry(t)
+	common, err := service.ParseCommon(service.Env{"NATS_URL": e.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		d := service.Discard(common)
+		s, err := New(defaultConfig, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		for ready := false; !ready; {
+			changed := d.Health.Changed()
+			if ready, _ = d.Health.Ready(); !ready {
+				<-changed
+			}
+		}
+		if _, err := e.nc.Request(ns.API(wire.VerbList), nil, 5*time.Second); err != nil {
+			t.Errorf("a request as soon as it is ready: %v", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 func TestEveryRegistryHasASessionWhileItRuns(t *testing.T) {
 	t.Parallel()
