@@ -23,12 +23,12 @@ type asked struct {
 	err    error
 }
 
-// subscribeAll subscribes to names from a few goroutines, each once, and calls
+// subscribeAll subscribes to names from eight goroutines, each once, and calls
 // done after each.
 func subscribeAll(ctx context.Context, c *client.Client, names []string, done func(asked)) {
 	todo := make(chan string)
 	var running sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		running.Go(func() {
 			for name := range todo {
 				call, cancel := context.WithTimeout(ctx, time.Second)
@@ -45,72 +45,100 @@ func subscribeAll(ctx context.Context, c *client.Client, names []string, done fu
 	running.Wait()
 }
 
+// subscribeOver subscribes to names and kills the registry as soon as n of the
+// records are there, when some of the answers are not. It returns what became
+// of each.
+func subscribeOver(e *harness.Env, registry *harness.Part, names []string, n int) map[string]asked {
+	e.T.Helper()
+	ctx := e.Context()
+	kv, err := e.JS.KeyValue(ctx, wire.DefaultNamespace.BucketSubscriptions())
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	w, err := kv.WatchAll(ctx, jetstream.UpdatesOnly())
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	defer func() { _ = w.Stop() }() // the watch is of no more use
+
+	var mu sync.Mutex
+	outcome := map[string]asked{}
+	var running sync.WaitGroup
+	running.Go(func() {
+		subscribeAll(ctx, e.Client, names, func(a asked) {
+			mu.Lock()
+			defer mu.Unlock()
+			outcome[a.name] = a
+		})
+	})
+	defer running.Wait()
+	for range n {
+		select {
+		case <-w.Updates():
+		case <-ctx.Done():
+			e.T.Fatal("the records do not come")
+		}
+	}
+	registry.Kill()
+	running.Wait()
+	return outcome
+}
+
+// records returns the subscriptions that there are, by name.
+func records(e *harness.Env) map[string]wire.ListedSubscription {
+	e.T.Helper()
+	listed := map[string]wire.ListedSubscription{}
+	for row, err := range e.Client.List(e.Context(), wire.ListRequest{}) {
+		if err != nil {
+			e.T.Fatal(err)
+		}
+		listed[row.Name] = row
+	}
+	return listed
+}
+
 func TestARegistryKilledBetweenWriteAndAnswerForgetsNothing(t *testing.T) {
 	t.Parallel()
 	e := harness.New(t)
 	e.Store(store, "orders.>")
 	random := seeded(t)
+	const (
+		enough, most = 6, 50 // kills
+		each         = 60    // subscribes beside one
+	)
 	var names []string
-	for i := range 600 {
-		names = append(names, fmt.Sprintf("sub-%03d", i))
-	}
-
-	var mu sync.Mutex
-	first := map[string]asked{}
-	count := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(first)
-	}
+	var listed map[string]wire.ListedSubscription
+	kills, unanswered, carriedOut := 0, 0, 0
 	registry := e.Spawn(wire.ServiceRegistry)
-	var running sync.WaitGroup
-	running.Go(func() {
-		subscribeAll(t.Context(), e.Client, names, func(a asked) {
-			mu.Lock()
-			defer mu.Unlock()
-			first[a.name] = a
-		})
-	})
-	const times = 6
-	for i := range times {
-		e.Await("the subscribes to go on", func() error {
-			if n, want := count(), i*len(names)/(times+1)+random.IntN(50); n < want {
-				return fmt.Errorf("%d of %d", n, want)
-			}
-			return nil
-		})
-		registry.Kill()
+	for ; kills < enough || carriedOut == 0; kills++ {
+		if kills == most {
+			t.Fatalf("none of %d kills came between a write and its answer", kills)
+		}
+		var now []string
+		for i := range each {
+			now = append(now, fmt.Sprintf("sub-%02d-%02d", kills, i))
+		}
+		names = append(names, now...)
+		outcome := subscribeOver(e, registry, now, 1+random.IntN(each/2))
 		registry = e.Spawn(wire.ServiceRegistry)
-	}
-	running.Wait()
-
-	listed := map[string]wire.ListedSubscription{}
-	for row, err := range e.Client.List(e.Context(), wire.ListRequest{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		listed[row.Name] = row
-	}
-	unanswered, carriedOut := 0, 0
-	for _, name := range names {
-		a := first[name]
-		row, exists := listed[name]
-		switch {
-		case a.err != nil:
-			unanswered++
-			if exists {
-				carriedOut++
+		listed = records(e)
+		for _, name := range now {
+			a := outcome[name]
+			row, exists := listed[name]
+			switch {
+			case a.err != nil:
+				unanswered++
+				if exists {
+					carriedOut++
+				}
+			case !exists:
+				t.Errorf("%s was answered and is not there", name)
+			case row.UID != a.answer.Subscription.UID || row.Revision != a.answer.Subscription.Revision:
+				t.Errorf("%s is not what was answered", name)
 			}
-		case !exists:
-			t.Errorf("%s was answered and is not there", name)
-		case row.UID != a.answer.Subscription.UID || row.Revision != a.answer.Subscription.Revision:
-			t.Errorf("%s is not what was answered", name)
 		}
 	}
-	if unanswered == 0 {
-		t.Error("every subscribe was answered: the kills hit nothing")
-	}
-	t.Logf("%d kills, %d of %d subscribes unanswered, %d of those carried out", times, unanswered, len(names), carriedOut)
+	t.Logf("%d kills, %d of %d subscribes unanswered, %d of those carried out", kills, unanswered, len(names), carriedOut)
 
 	// The same again brings everybody to the same state, and changes nothing
 	// that was there.
