@@ -19,7 +19,7 @@ const (
 	// lookAgain is what a call leaves of its request's time, for finding out
 	// what a write did that was not confirmed.
 	lookAgain     = 300 * time.Millisecond
-	callTimeout   = answerWithin - lookAgain // of one call to JetStream
+	callTimeout   = answerWithin - lookAgain // of a call that no request waits for
 	fairTimeout   = 500 * time.Millisecond   // a call cut shorter says nothing of JetStream
 	gateFailures  = 3
 	minProbeWait  = 250 * time.Millisecond
@@ -122,7 +122,7 @@ func callTime(ctx context.Context) time.Duration {
 		return callTimeout
 	}
 	left := time.Until(until)
-	return min(callTimeout, max(left-lookAgain, left/2))
+	return max(left-lookAgain, left/2)
 }
 
 // waiting reports whether the breaker is open and its next probe not yet due.

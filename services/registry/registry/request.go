@@ -78,7 +78,7 @@ func tooMany(description string, limit, left int) *wire.Error {
 }
 
 func (s *Service) carryOut(v *verb, r *request) {
-	ctx, cancel := context.WithDeadline(s.jobCtx, r.arrived.Add(answerWithin))
+	ctx, cancel := context.WithDeadline(s.jobCtx, r.arrived.Add(s.answerWithin))
 	defer cancel()
 	answer, bad := s.guarded(ctx, v, r)
 	s.answer(r, answer, bad)

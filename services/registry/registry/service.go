@@ -49,6 +49,8 @@ type Service struct {
 
 	natsCheck, jetstreamCheck, requestsCheck *service.Check
 
+	// answerWithin is the constant of that name, but for tests.
+	answerWithin time.Duration
 	// newJetStream is jetstream.New, but for tests.
 	newJetStream func(*nats.Conn) (jetstream.JetStream, error)
 
@@ -89,6 +91,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		gate:         newGate(log),
 		jobs:         newDispatcher(),
 		natsCheck:    d.Health.Check("nats"),
+		answerWithin: answerWithin,
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
 	}
 	s.jetstreamCheck, s.requestsCheck = d.Health.Check("jetstream"), d.Health.Check("requests")
