@@ -20,7 +20,7 @@ done
 [ "$(go env GOOS)" = linux ] || { echo "build-base: needs the Go toolchain of a Linux machine, this is $(go env GOOS)" >&2; exit 1; }
 
 goroot=$(go env GOROOT)
-content=$({ go version; cat go.mod go.sum "$0"; } | sha256sum | cut -c1-16)
+content=$({ go version; cat go.mod go.sum deploy/compose/build-base.sh; } | sha256sum | cut -c1-16)
 if [ "$(docker image inspect --format '{{index .Config.Labels "sluice.base"}}' "$tag" 2>/dev/null)" = "$content" ]; then
 	echo "$tag"
 	exit 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the compose file: build, up, the quickstart, kill -9 of the emitter
-# that owns the pool, delivery goes on without loss, down.
+# Tests the compose file: up as the README has it, the quickstart, kill -9 of
+# the emitter that owns the pool, delivery goes on without loss, down.
 #
 #   bash deploy/compose/test.sh      # or: make compose-test
 #
@@ -8,11 +8,12 @@
 # own project name, image tag and free ports, and removes them at the end. On
 # a machine that has no golang:1.26 it makes its own build image.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here" # where the README sends its reader
 
 readonly limit=${SLUICE_COMPOSE_TEST_LIMIT:-350} # seconds in all
 if [ -z "${SLUICE_COMPOSE_TEST_GUARDED:-}" ]; then
-	SLUICE_COMPOSE_TEST_GUARDED=1 exec timeout --kill-after=45 "$limit" bash "$0" "$@"
+	SLUICE_COMPOSE_TEST_GUARDED=1 exec timeout --kill-after=45 "$limit" bash "$here/test.sh" "$@"
 fi
 
 say() { printf '=== compose-test, %3d s: %s\n' "$SECONDS" "$*"; }
@@ -49,8 +50,7 @@ project="sluicetest$$"
 SLUICE_NATS_PORT=$(free_port)
 SLUICE_HTTP_PORT=$(free_port)
 SLUICE_IMAGE="sluice-test:$project"
-export SLUICE_NATS_PORT SLUICE_HTTP_PORT SLUICE_IMAGE
-compose+=(--file deploy/compose/compose.yaml --project-name "$project")
+export SLUICE_NATS_PORT SLUICE_HTTP_PORT SLUICE_IMAGE COMPOSE_PROJECT_NAME=$project
 work=$(mktemp -d)
 receiver=
 
@@ -93,17 +93,16 @@ if [ -z "${SLUICE_BUILD_IMAGE:-}" ]; then
 		SLUICE_BUILD_IMAGE=golang:1.26
 	else
 		say "golang:1.26 is not here, making a build image from the local toolchain"
-		SLUICE_BUILD_IMAGE=$(bash deploy/compose/build-base.sh)
+		SLUICE_BUILD_IMAGE=$(bash build-base.sh)
 	fi
 fi
 export SLUICE_BUILD_IMAGE
-say "building with $SLUICE_BUILD_IMAGE, ${compose[*]}"
-"${compose[@]}" build >"$work/build" 2>&1 || { cat "$work/build"; fail "the build failed"; }
-go build -C tools/natscli -o "$work/nats" github.com/nats-io/natscli/nats
+go build -C ../../tools/natscli -o "$work/nats" github.com/nats-io/natscli/nats
 nats() { NATS_URL="nats://127.0.0.1:$SLUICE_NATS_PORT" XDG_CONFIG_HOME="$work" "$work/nats" "$@"; }
 
-say "starting"
-"${compose[@]}" up --detach --no-build >"$work/up" 2>&1 || { cat "$work/up"; fail "up failed"; }
+# As the README has it: nothing is built before.
+say "${compose[*]} up, building with $SLUICE_BUILD_IMAGE"
+"${compose[@]}" up --detach >"$work/up" 2>&1 || { cat "$work/up"; fail "up failed"; }
 containers() { "${compose[@]}" ps --quiet "$@"; }
 all_healthy() {
 	local ids
