@@ -200,6 +200,7 @@ const (
 	AdvBreakerHalfOpened    = "breaker.half_opened"
 	AdvBreakerClosed        = "breaker.closed"
 	AdvEventParked          = "event.parked"
+	AdvEventLost            = "event.lost"
 	AdvLeaderElected        = "leader.elected"
 	AdvLeaderLost           = "leader.lost"
 	AdvLifecycleMissed      = "lifecycle.missed"

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/fetch"
 	"github.com/sluicehq/sluice/services/emitter/internal/park"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 	"github.com/sluicehq/sluice/services/emitter/internal/reader"
@@ -53,6 +54,7 @@ type Service struct {
 	peers      *lease.Peers
 	readers    *reader.Set
 	parker     *park.Parker
+	fetcher    *fetch.Fetcher
 	advisor    *bus.Advisor
 
 	kick       chan struct{} // cap 1: something is dirty
@@ -180,6 +182,11 @@ func (s *Service) assemble(ctx context.Context) error {
 		Paused: s.metGap,
 	})
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
+	leaderJS, err := s.data.JetStream() // the one whose GetMsg never asks a replica
+	if err != nil {
+		return fmt.Errorf("JetStream: %w", err)
+	}
+	s.fetcher = fetch.New(leaderJS, s.log)
 	return nil
 }
 
@@ -190,7 +197,7 @@ func (s *Service) serve(ctx context.Context) error {
 	g, base := errgroup.WithContext(base)
 	for _, run := range []func(context.Context) error{
 		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
-		s.timers.Run, s.readers.Run, s.parker.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
+		s.timers.Run, s.readers.Run, s.parker.Run, s.fetcher.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
 	} {
 		g.Go(func() error { return run(base) })
 	}

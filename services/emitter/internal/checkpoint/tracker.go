@@ -14,6 +14,9 @@ type Mark struct {
 	prev, next *Mark // the unfinished ones around it
 }
 
+// Sequence is that of the event, once it has been added.
+func (m *Mark) Sequence() uint64 { return m.seq }
+
 // Tracker knows the unfinished events of a pool and, from an earlier owner's
 // checkpoint, which events above the floor need not be delivered again.
 //

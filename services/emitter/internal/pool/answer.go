@@ -172,9 +172,13 @@ func (p *Pool) failed(it *item, why string, delay time.Duration, now time.Time) 
 	p.rests(it, delay, now)
 }
 
-// rests puts an item away for a while.
+// rests puts an item away for a while. It keeps its event, unless nobody knows
+// for how long or the pool has more than it may hold.
 func (p *Pool) rests(it *item, d time.Duration, now time.Time) {
 	p.leavePhase(it)
+	if it.exhausted || p.bytes > bytesPerPool {
+		p.shed(it)
+	}
 	it.phase = resting
 	it.due = now.Add(d)
 	heap.Push(&p.rest, it)
@@ -189,7 +193,9 @@ func (p *Pool) block(it *item, why string) {
 	}
 	it.exhausted = true
 	p.stuck++
-	p.held += it.lane.n - 1
+	for behind := it.next; behind != nil; behind = behind.next {
+		p.shed(behind)
+	}
 	p.note(wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
 		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": it.lane.key})
 }
@@ -214,13 +220,20 @@ type parcel struct {
 	event Parked
 }
 
-// park gives an item up: the parker gets it when the critical section ends. Its
-// lane is held until it is stored.
+// park gives an item up: the parker gets it when the critical section ends, or
+// when its event is there. Its lane is held until it is stored.
 func (p *Pool) park(it *item, reason string) {
+	it.parkFor = reason
+	if it.phase == fetching {
+		return
+	}
 	p.leavePhase(it)
 	p.verdict(it, context.Canceled) // unless the breaker has been told already
+	if it.stub {
+		p.goesFirst(it) // to be fetched
+		return
+	}
 	it.phase = parking
-	it.parkFor = reason
 	p.storing++
 	p.outbox = append(p.outbox, parcel{it, Parked{
 		Event: it.ev, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,

@@ -100,6 +100,63 @@ func (p *parker) store() {
 	}
 }
 
+// fetcher plays the store that events are fetched from again.
+type fetcher struct {
+	mu     sync.Mutex
+	stored map[uint64]*event.Event
+	refuse bool
+	fail   error // of every fetch
+	hold   bool  // answer only when told
+	got    []pool.Wanted
+	n      int // asked for
+}
+
+func (f *fetcher) Fetch(w pool.Wanted) bool {
+	f.mu.Lock()
+	if f.refuse {
+		f.mu.Unlock()
+		return false
+	}
+	f.n++
+	f.got = append(f.got, w)
+	hold := f.hold
+	f.mu.Unlock()
+	if !hold {
+		f.answer()
+	}
+	return true
+}
+
+// answer gives what has been asked for.
+func (f *fetcher) answer() {
+	f.mu.Lock()
+	got := f.got
+	f.got = nil
+	f.mu.Unlock()
+	for _, w := range got {
+		f.mu.Lock()
+		e, err := f.stored[w.Sequence], f.fail
+		if e == nil && err == nil {
+			err = pool.ErrGone
+		}
+		f.mu.Unlock()
+		w.Got(e, err)
+	}
+}
+
+func (f *fetcher) set(change func(f *fetcher)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+// asked is how often an event was asked for.
+func (f *fetcher) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
 // tester is a *testing.T or a *rapid.T.
 type tester interface {
 	Helper()
@@ -113,11 +170,13 @@ type bed struct {
 	*pool.Pool
 	pub    *publisher
 	park   *parker
+	fetch  *fetcher
 	budget *pool.Budget
 	moved  atomic.Int64
 
 	mu       sync.Mutex
 	notices  []string
+	notify   func(what string, data map[string]any)
 	looked   int // deliveries seen by next
 	position atomic.Uint64
 }
@@ -144,7 +203,7 @@ type config struct {
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	tb.Helper()
-	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, budget: c.budget}
+	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, fetch: &fetcher{stored: map[uint64]*event.Event{}}, budget: c.budget}
 	if b.budget == nil {
 		b.budget = pool.NewBudget(1 << 30)
 	}
@@ -152,11 +211,14 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
-		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
-		Notify: func(what, _ string, _ map[string]any) {
+		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
+		Notify: func(what, _ string, data map[string]any) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.notices = append(b.notices, what)
+			if b.notify != nil {
+				b.notify(what, data)
+			}
 		},
 		Moved: func() { b.moved.Add(1) },
 	})
@@ -214,6 +276,12 @@ type stored struct {
 func (m stored) Subject() string      { return m.subject }
 func (m stored) Headers() nats.Header { return m.header }
 func (m stored) Data() []byte         { return m.data }
+
+// Offer offers an event of the store, from which it can be fetched again.
+func (b *bed) Offer(e *event.Event) bool {
+	b.fetch.set(func(f *fetcher) { f.stored[e.Sequence] = e })
+	return b.Pool.Offer(e)
+}
 
 // offer offers the events first, first+1 … of the given subjects, as a reader would.
 func (b *bed) offer(first uint64, subjects ...string) {

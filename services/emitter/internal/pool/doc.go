@@ -7,6 +7,9 @@
 //
 // Order: the next event of a lane is sent only when the one before is finished,
 // so first deliveries of a key keep store order whatever happens to others.
+// An event that has used up its attempts and blocks its lane, and those behind
+// it, are let go and fetched again when it is their turn, so that they take no
+// room from other lanes.
 // Duplicates: an event whose answer is late or lost is sent again, up to
 // retry.max_attempts; an event that was answered is never sent again by the
 // same pool.

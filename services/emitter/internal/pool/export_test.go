@@ -12,9 +12,9 @@ func (p *Pool) Held() string {
 			slots++
 		}
 	}
-	if len(p.lanes)+slots+len(p.rest)+p.flight.n+p.held+p.stuck+p.storing+p.bytes == 0 && p.held == 0 {
+	if len(p.lanes)+slots+len(p.rest)+p.flight.n+p.ready.n+p.stubs+p.fetching+p.stuck+p.storing+p.bytes == 0 {
 		return ""
 	}
-	return fmt.Sprintf("lanes %d, slots %d, resting %d, in flight %d, behind blocked ones %d, blocked %d, being parked %d, bytes %d",
-		len(p.lanes), slots, len(p.rest), p.flight.n, p.held, p.stuck, p.storing, p.bytes)
+	return fmt.Sprintf("lanes %d, slots %d, resting %d, in flight %d, ready %d, let go %d, being fetched %d, blocked %d, being parked %d, bytes %d",
+		len(p.lanes), slots, len(p.rest), p.flight.n, p.ready.n, p.stubs, p.fetching, p.stuck, p.storing, p.bytes)
 }

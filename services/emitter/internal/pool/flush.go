@@ -65,8 +65,16 @@ func (p *Pool) publish(batch []delivery) (all bool) {
 
 // takeReady fills out with deliveries and marks them as flying.
 func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
-	for n < len(out) && p.ready.n > 0 && p.maySend(now) && p.admit(p.ready.first) {
-		out[n] = p.launch(p.ready.first, now)
+	for n < len(out) && p.ready.n > 0 && p.maySend(now) {
+		it := p.ready.first
+		if it.stub {
+			p.fetch(it, now)
+			continue
+		}
+		if !p.admit(it) {
+			break
+		}
+		out[n] = p.launch(it, now)
 		n++
 	}
 	p.arm(now)
@@ -76,7 +84,7 @@ func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
 // maySend reports whether anything but the breaker holds deliveries back.
 func (p *Pool) maySend(now time.Time) bool {
 	switch {
-	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n >= p.limit.Value():
+	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n+p.fetching >= p.limit.Value():
 		return false
 	case p.absent:
 		return !p.asked && !now.Before(p.nextAsk)

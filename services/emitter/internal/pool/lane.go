@@ -13,17 +13,19 @@ import (
 type phase uint8
 
 const (
-	queued  phase = iota // behind another item of its lane
-	ready                // at the head of its lane, waiting to be sent
-	flying               // sent, not answered
-	resting              // waiting for a backoff to end
-	parking              // given up, being parked
-	settled              // finished or parked
+	queued   phase = iota // behind another item of its lane
+	ready                 // at the head of its lane, waiting to be sent
+	fetching              // its event is on its way from the store
+	flying                // sent, not answered
+	resting               // waiting for a backoff to end
+	parking               // given up, being parked
+	settled               // finished or parked
 )
 
 // item is one event on its way through the pool.
 type item struct {
-	ev       *event.Event
+	ev       *event.Event // nil in stubs and while it is fetched
+	at       time.Time    // of ev, when it was stored
 	lane     *lane
 	next     *item // in the lane
 	mark     checkpoint.Mark
@@ -32,7 +34,8 @@ type item struct {
 	spent    int // attempts that failed and count towards retry.max_attempts
 	slot     int // index in the slot table, from its first delivery; -1 before
 	nonce    uint32
-	size     int
+	size     int  // of ev
+	stub     bool // ev was let go
 
 	sent        time.Time   // flying: when
 	due         time.Time   // flying: the end of ack_wait; resting: of the backoff
@@ -121,6 +124,17 @@ func (l *list) add(it *item) {
 		l.last.right = it
 	}
 	l.last = it
+	l.n++
+}
+
+func (l *list) addFirst(it *item) {
+	it.left, it.right = nil, l.first
+	if l.first == nil {
+		l.last = it
+	} else {
+		l.first.left = it
+	}
+	l.first = it
 	l.n++
 }
 

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,7 +24,8 @@ type world struct {
 	spec    wire.Spec
 	last    uint64            // read by the pool
 	key     map[uint64]string // of each event offered
-	settled map[uint64]bool   // finished or parked
+	settled map[uint64]bool   // finished, parked or gone
+	gone    map[uint64]bool   // deleted from the store before they could be delivered
 	attempt map[uint64]int    // deliveries that were not taken back
 	spent   map[uint64]int    // of these, those that were no probe of the breaker
 	out     map[uint64]*delivered
@@ -165,6 +167,7 @@ func (w *world) pass(t *rapid.T) {
 func (w *world) wait(d time.Duration) {
 	w.pub.failWith(w.pub.fail)
 	w.park.refuses(w.park.refuse)
+	w.fetch.asked()
 	after(d)
 }
 
@@ -189,6 +192,41 @@ func (w *world) connection(t *rapid.T) {
 		}
 	}
 	w.pub.failWith(f)
+}
+
+// fetcher makes the store answer in another way from now on.
+func (w *world) fetcher(t *rapid.T) {
+	how := rapid.SampledFrom([]string{"at once", "later", "later", "not at all", "with an error"}).Draw(t, "store answers")
+	w.fetch.set(func(f *fetcher) {
+		f.hold, f.refuse, f.fail = how == "later", how == "not at all", nil
+		if how == "with an error" {
+			f.fail = errors.New("no leader")
+		}
+	})
+}
+
+// lose deletes an event from the store. The pool may have it still.
+func (w *world) lose(t *rapid.T) {
+	if w.last == 0 {
+		return
+	}
+	seq := rapid.Uint64Range(1, w.last).Draw(t, "seq")
+	w.fetch.set(func(f *fetcher) { delete(f.stored, seq) })
+}
+
+// told takes notice of an event that the pool gives up because it is gone.
+func (w *world) told(what string, data map[string]any) {
+	if what != wire.AdvEventLost {
+		return
+	}
+	seq := data["sequence"].(uint64)
+	w.fetch.set(func(f *fetcher) {
+		if f.stored[seq] != nil || w.settled[seq] {
+			w.fault("event %d is given up, but it is in the store, or settled", seq)
+		}
+	})
+	delete(w.out, seq)
+	w.settled[seq], w.gone[seq] = true, true
 }
 
 func (w *world) parked(*rapid.T) {
@@ -244,7 +282,9 @@ func (w *world) check(t *rapid.T) {
 func (w *world) heal() {
 	w.pub.failWith(nil)
 	w.park.refuses(false)
+	w.fetch.set(func(f *fetcher) { f.hold, f.refuse, f.fail = false, false, nil })
 	for range 1000 {
+		w.fetch.answer()
 		w.parked(w.t)
 		for i := 0; i < len(w.all); i++ { // it grows meanwhile
 			d := w.all[i]
@@ -274,8 +314,8 @@ func (w *world) wantDone() {
 		seen[d.seq] = true
 	}
 	for seq := range w.key {
-		if !seen[seq] && !w.handed(seq) {
-			w.t.Fatalf("event %d was neither delivered nor parked", seq)
+		if !seen[seq] && !w.handed(seq) && !w.gone[seq] {
+			w.t.Fatalf("event %d was neither delivered nor parked, nor is it gone", seq)
 		}
 	}
 }
@@ -296,9 +336,23 @@ func drawSpec(t *rapid.T) wire.Spec {
 }
 
 // TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens plays subscribers
-// that answer anything at any time or are away, a connection that fails, and a
-// parker that is slow or full, and holds the pool against the contract.
+// that answer anything at any time or are away, a connection that fails, a
+// parker that is slow or full and a store that loses events, and holds the pool
+// against the contract.
 func TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens(t *testing.T) {
+	play(t, drawSpec)
+}
+
+func TestBlockedLanesKeepEveryPromiseToo(t *testing.T) {
+	play(t, func(t *rapid.T) wire.Spec {
+		s := drawSpec(t)
+		s.OnExhausted, s.Retry.MaxAttempts, s.Breaker.Failures = wire.ExhaustedBlock, 1, 1000
+		return s
+	})
+}
+
+func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
 			tm := timers.New()
@@ -310,18 +364,19 @@ func TestEveryEventIsDeliveredInOrderOrParkedWhateverHappens(t *testing.T) {
 				<-done //nolint:errcheck // only that it came matters
 			}()
 			w := &world{
-				t: t, spec: drawSpec(t), key: map[uint64]string{}, settled: map[uint64]bool{},
-				attempt: map[uint64]int{}, spent: map[uint64]int{}, out: map[uint64]*delivered{},
+				t: t, spec: draw(t), key: map[uint64]string{}, settled: map[uint64]bool{},
+				attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, out: map[uint64]*delivered{},
 			}
 			w.bed = newBed(t, tm, config{spec: w.spec})
 			defer w.Close()
-			w.pub.saw = w.saw
+			w.pub.saw, w.notify = w.saw, w.told
 			t.Repeat(map[string]func(*rapid.T){
 				"offer": w.offer, "reply": w.reply, "reply again": w.reply, "pass": w.pass,
 				"connection": w.connection, "store parked": w.parked,
-				"parker": func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
-				"tick":   func(*rapid.T) { w.Tick(time.Now()) },
-				"":       w.check,
+				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
+				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose,
+				"tick": func(*rapid.T) { w.Tick(time.Now()) },
+				"":     w.check,
 			})
 			w.heal()
 		})

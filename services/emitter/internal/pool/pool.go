@@ -56,6 +56,7 @@ type Config struct {
 	Publisher    Publisher
 	Carriers     *Carriers // shared by the pools of an instance
 	Parker       Parker
+	Fetcher      Fetcher
 	Timers       *timers.Timers
 	Budget       *Budget
 	// MaxRanges bounds the finished ranges above the floor, and with them the
@@ -93,12 +94,14 @@ type Pool struct {
 	nonce0   uint32 // what nonce began with
 	limit    limit.Limit
 	bytes    int
-	held     int // events queued behind exhausted ones that block their lanes
+	stubs    int // items whose event was let go
+	fetching int // items whose event is on its way
 	storing  int // events being parked
 
 	refused int       // size of the event that there was no room for last
 	starved bool      // the instance's budget had nothing left for it
 	roomAt  time.Time // starved: look again then
+	cramped string    // which bound of the checkpoint keeps the pool from reading on; "" if none
 
 	base   uint64         // everything at or below has been read
 	source *atomic.Uint64 // the reader's position, nil while no reader serves the pool
@@ -123,11 +126,13 @@ type Pool struct {
 
 	stats    stats
 	stateWas wire.PoolState
+	cramWas  string
 
 	// What the end of the critical section is to tell others.
 	notices []notice
 	moved   bool
 	outbox  []parcel
+	wanted  []*item
 }
 
 type stats struct {
@@ -139,14 +144,6 @@ type notice struct {
 	what, detail string
 	data         map[string]any
 }
-
-// windowFactor says how many events a pool holds beyond those in flight, so
-// that lanes behind a slow key can go on. Measured: 4 keeps the limit filled
-// with 200 keys of uneven weight.
-const windowFactor = 4
-
-// bytesPerPool bounds the bodies that one pool holds, whatever their number.
-const bytesPerPool = 32 << 20
 
 // New returns a pool that has read and sent nothing yet.
 func New(cfg Config) (*Pool, error) {
@@ -190,8 +187,8 @@ func (p *Pool) Matcher() *match.Matcher { return p.matcher }
 // unlock ends a critical section and then tells others what happened in it.
 func (p *Pool) unlock() {
 	p.noteState()
-	notices, moved, outbox := p.notices, p.moved, p.outbox
-	p.notices, p.moved, p.outbox = nil, false, nil
+	notices, moved, outbox, wanted := p.notices, p.moved, p.outbox, p.wanted
+	p.notices, p.moved, p.outbox, p.wanted = nil, false, nil, nil
 	p.mu.Unlock()
 	for _, n := range notices {
 		p.cfg.Notify(n.what, n.detail, n.data)
@@ -201,6 +198,9 @@ func (p *Pool) unlock() {
 	}
 	for _, o := range outbox {
 		p.handOver(o)
+	}
+	for _, it := range wanted {
+		p.send(it)
 	}
 }
 
@@ -232,14 +232,15 @@ func (p *Pool) Offer(e *event.Event) bool {
 	// position gets here.
 	p.base = e.Sequence
 	p.stats.matched++
-	it := &item{ev: e, slot: -1, size: size}
-	p.bytes += size
+	it := &item{ev: e, at: e.Time, slot: -1, size: size}
 	p.tracker.Add(&it.mark, e.Sequence)
 	l := p.laneOf(e)
-	if l.push(it) {
+	before := l.tail
+	switch {
+	case l.push(it):
 		p.makeReady(it)
-	} else if l.head.exhausted {
-		p.held++
+	case l.head.exhausted, before.stub: // its turn is far away
+		p.shed(it)
 	}
 	return true
 }
@@ -251,53 +252,6 @@ func (p *Pool) settledBefore(e *event.Event) bool {
 	s := p.spec.Start
 	return p.tracker.Finished(e.Sequence, e.Sequence) ||
 		s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.cfg.Record.StartSequence
-}
-
-// full reports whether an event of the given size has no room. A pool that
-// holds nothing always has room for one, so that nothing starves.
-func (p *Pool) full(size int) bool {
-	if p.tracker.Open() == 0 {
-		p.cfg.Budget.force(size)
-		p.starved = false
-		return false
-	}
-	p.refused = size
-	if p.tracker.Open()-p.held >= p.window || p.tracker.Ranges() >= p.cfg.MaxRanges || p.bytes+size > bytesPerPool {
-		return true
-	}
-	if p.cfg.Budget.take(size) {
-		p.starved = false
-		return false
-	}
-	now := time.Now()
-	p.starved = true
-	p.roomAt = now.Add(starvedWait)
-	p.arm(now)
-	return true
-}
-
-// starvedWait is how often a pool looks whether others have given bytes back.
-const starvedWait = time.Second
-
-// roomy reports whether a pool that was full should be offered events again.
-// It must be false right after a refusal, or the reader would spin.
-func (p *Pool) roomy() bool {
-	return !p.draining && (p.tracker.Open() == 0 ||
-		!p.starved &&
-			p.tracker.Open()-p.held <= p.window/2 &&
-			p.tracker.Ranges() <= p.cfg.MaxRanges/2 &&
-			p.bytes <= bytesPerPool/2 && p.bytes+p.refused <= bytesPerPool)
-}
-
-// signalRoom wakes who waits for room, if there is some.
-func (p *Pool) signalRoom() {
-	if p.starved && p.cfg.Budget.fits(p.refused) {
-		p.starved = false
-	}
-	if p.room != nil && p.roomy() {
-		close(p.room)
-		p.room = nil
-	}
 }
 
 func (p *Pool) laneOf(e *event.Event) *lane {
@@ -323,7 +277,11 @@ func (p *Pool) finish(it *item, now time.Time) {
 	p.leavePhase(it)
 	if it.exhausted {
 		p.stuck--
-		p.held -= it.lane.n - 1
+	}
+	if it.stub {
+		p.unstub(it)
+	} else {
+		p.giveBack(it.size)
 	}
 	it.phase = settled
 	it.verdict, it.owed = nil, 0
@@ -332,8 +290,6 @@ func (p *Pool) finish(it *item, now time.Time) {
 		p.free = append(p.free, it.slot)
 	}
 	p.tracker.Done(&it.mark)
-	p.bytes -= it.size
-	p.cfg.Budget.give(it.size)
 	p.stats.lastFinished = now
 	if next := it.lane.pop(); next != nil {
 		p.makeReady(next)
@@ -350,6 +306,8 @@ func (p *Pool) leavePhase(it *item) {
 	switch it.phase {
 	case ready:
 		p.ready.remove(it)
+	case fetching:
+		p.fetching--
 	case flying:
 		p.flight.remove(it)
 	case resting:

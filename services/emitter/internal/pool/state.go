@@ -171,8 +171,8 @@ func (p *Pool) Close() {
 	}
 	p.closed = true
 	p.cfg.Timers.Forget(p)
-	p.cfg.Budget.give(p.bytes)
-	p.bytes = 0
+	p.cfg.Budget.give(p.bytes + p.stubs*stubSize)
+	p.bytes, p.stubs = 0, 0
 	p.lanes, p.slots, p.rest, p.ready, p.flight = nil, nil, nil, list{}, list{} // let the events go
 	if p.room != nil {
 		close(p.room)
@@ -228,20 +228,36 @@ func (p *Pool) state() (wire.PoolState, string) {
 	case p.absent:
 		return wire.PoolWaiting, "nobody listens on " + p.spec.Deliver.Subject
 	case p.stuck > 0:
-		return wire.PoolBlocked, "an exhausted event holds its lane"
+		why := "an exhausted event holds its lane"
+		if p.cramped != "" {
+			why += ", and " + p.cramped
+		}
+		return wire.PoolBlocked, why
 	case p.live:
-		return wire.PoolLive, ""
+		return wire.PoolLive, p.cramped
 	case p.wait.state != "":
 		return p.wait.state, p.wait.reason
 	default:
-		return wire.PoolCatchingUp, ""
+		return wire.PoolCatchingUp, p.cramped
 	}
+}
+
+// storeLost reports whether what the store says of a sequence means nothing.
+func (p *Pool) storeLost() bool {
+	return p.lostFrom > 0 || p.wait.state == wire.PoolStoreLost
 }
 
 // noteState reports a change of state, at the end of a critical section.
 func (p *Pool) noteState() {
 	s, reason := p.state()
-	if s == p.stateWas || p.closed {
+	if p.closed {
+		return
+	}
+	if p.cramped != p.cramWas {
+		p.cramWas = p.cramped
+		p.moved = true
+	}
+	if s == p.stateWas {
 		return
 	}
 	p.stateWas = s
@@ -295,7 +311,7 @@ func (p *Pool) Status() wire.PoolStatus {
 		s.HeardAt = &at
 	}
 	if it := p.oldest(); it != nil {
-		at := it.ev.Time
+		at := it.at
 		s.OldestAt = &at
 	}
 	if at := p.stats.lastFinished; !at.IsZero() {
@@ -309,7 +325,7 @@ func (p *Pool) Status() wire.PoolStatus {
 func (p *Pool) oldest() *item {
 	var first *item
 	consider := func(it *item) {
-		if it != nil && it.phase != settled && (first == nil || it.ev.Sequence < first.ev.Sequence) {
+		if it != nil && it.phase != settled && (first == nil || it.mark.Sequence() < first.mark.Sequence()) {
 			first = it
 		}
 	}

@@ -1,0 +1,181 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type result struct {
+	event *event.Event
+	err   error
+}
+
+// run runs a fetcher for the test and returns a function that gets one event.
+func run(t *testing.T, js Source) func(store string, seq uint64) result {
+	t.Helper()
+	f := New(js, zerolog.Nop())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return func(store string, seq uint64) result {
+		t.Helper()
+		got := make(chan result, 1)
+		if !f.Fetch(pool.Wanted{
+			Store: store, Sequence: seq, Open: func() bool { return true },
+			Got: func(e *event.Event, err error) { got <- result{e, err} },
+		}) {
+			t.Fatal("the fetcher took nothing on")
+		}
+		select {
+		case r := <-got:
+			return r
+		case <-time.After(10 * time.Second):
+			t.Fatal("no answer in 10 s")
+			return result{}
+		}
+	}
+}
+
+// TestAFetchedEventIsTheOneThatWasRead compares with what a reader's consumer
+// makes of the same message, also of a stream that allows direct gets.
+func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Start(t).Conn()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := run(t, old)
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*nats.Msg{
+		{Subject: "orders.1.paid", Data: []byte("body"), Header: nats.Header{"x-region": {"eu", "us"}, "ce-type": {"paid"}, "Nats-Msg-Id": {"m1"}}},
+		{Subject: "orders.2.sent"},
+	} {
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cons, err := js.OrderedConsumer(t.Context(), "ORDERS", jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= 2; seq++ {
+		m, err := cons.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := event.New("ORDERS", meta.Sequence.Stream, meta.Timestamp, m)
+		want.Matched()
+		r := get("ORDERS", seq)
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		if diff := cmp.Diff(r.event.Fields(), want.Fields()); diff != "" || !r.event.Time.Equal(want.Time) ||
+			string(r.event.Data) != string(want.Data) || r.event.Type != want.Type || r.event.Stream != want.Stream || r.event.Size() != want.Size() {
+			t.Errorf("fetched %+v, read %+v; headers (-got +want):\n%s", r.event, want, diff)
+		}
+	}
+	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if r := get("ORDERS", 1); !errors.Is(r.err, pool.ErrGone) {
+		t.Errorf("a deleted event: %v", r.err)
+	}
+	if r := get("ORDERS", 3); r.err == nil || errors.Is(r.err, pool.ErrGone) {
+		t.Errorf("an event beyond the end of its store: %v", r.err)
+	}
+	if r := get("NOSUCH", 1); r.err == nil || errors.Is(r.err, pool.ErrGone) {
+		t.Errorf("an event of a store that does not exist: %v", r.err)
+	}
+}
+
+// source answers when the test says so.
+type source func(ctx context.Context) error
+
+func (s source) GetMsg(_ string, seq uint64, opts ...nats.JSOpt) (*nats.RawStreamMsg, error) {
+	for _, o := range opts {
+		if c, ok := o.(nats.ContextOpt); ok {
+			if err := s(c.Context); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &nats.RawStreamMsg{Subject: "a.b", Sequence: seq}, nil
+}
+
+func (s source) StreamInfo(string, ...nats.JSOpt) (*nats.StreamInfo, error) {
+	return nil, errors.New("not expected")
+}
+
+func TestASilentStoreIsGivenUpForNow(t *testing.T) {
+	t.Parallel()
+	get := run(t, source(func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	if r := get("ORDERS", 1); !errors.Is(r.err, context.DeadlineExceeded) {
+		t.Errorf("a store that does not answer: %v", r.err)
+	}
+}
+
+func TestAFullFetcherSaysSoAndAsksNothingForClosedPools(t *testing.T) {
+	t.Parallel()
+	f := New(source(func(context.Context) error {
+		t.Error("asked for an event that nobody wants")
+		return nil
+	}), zerolog.Nop())
+	asked := make(chan struct{}, queueSize)
+	w := pool.Wanted{
+		Open: func() bool { asked <- struct{}{}; return false },
+		Got:  func(*event.Event, error) { t.Error("answered a closed pool") },
+	}
+	for range queueSize {
+		if !f.Fetch(w) {
+			t.Fatal("refused before it was full")
+		}
+	}
+	if f.Fetch(w) {
+		t.Error("took on more than it has room for")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	for range queueSize {
+		<-asked
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,149 @@
+package pool
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+)
+
+// A stub is an item whose event was let go: it keeps its place in its lane and
+// in the checkpoint, and its event is fetched again when its turn comes. So an
+// exhausted event that blocks its lane for days, and all that queue up behind
+// it, leave the pool's bytes and its window to other lanes.
+
+const (
+	// stubSize is about what a stub holds in memory, in bytes.
+	stubSize = 256
+	// maxStubs bounds them to as much memory again as the bodies of a pool.
+	maxStubs = bytesPerPool / stubSize
+	// fetchAgain is how long a stub waits that could not be fetched.
+	fetchAgain = time.Second
+)
+
+// ErrGone says that the store does not hold an event any more.
+var ErrGone = errors.New("the store no longer holds the event")
+
+// Fetcher gets events again from their store. Fetch must not block: it returns
+// false where its queue is full, and otherwise calls w.Got once, from any
+// goroutine and with no lock of its own held. It may drop what a closed pool
+// wants.
+type Fetcher interface {
+	Fetch(w Wanted) bool
+}
+
+// Wanted is an event to be fetched.
+type Wanted struct {
+	Store    string
+	Sequence uint64
+	Open     func() bool // whether the pool still is
+	// Got takes the event; or ErrGone, but only where the store is known to
+	// have lost it; or any other error, after which it is asked for again.
+	Got func(*event.Event, error)
+}
+
+// shed lets the event of an item go.
+func (p *Pool) shed(it *item) {
+	if it.stub {
+		return
+	}
+	it.stub, it.ev = true, nil
+	p.stubs++
+	p.cfg.Budget.force(stubSize)
+	p.giveBack(it.size)
+	p.signalRoom()
+}
+
+// fetch sends for the event of the stub that is to go next. Where there is no
+// room for it, it waits, and others go on; but it is fetched all the same where
+// there are no others to wait for.
+func (p *Pool) fetch(it *item, now time.Time) {
+	if !p.take(it.size) {
+		if p.flight.n+p.fetching > 0 || p.ready.n > 1 {
+			p.rests(it, fetchAgain, now)
+			return
+		}
+		p.takeAnyway(it.size)
+	}
+	p.leavePhase(it)
+	p.unstub(it)
+	it.phase = fetching
+	p.fetching++
+	p.wanted = append(p.wanted, it)
+}
+
+// unstub ends the accounting of an item as a stub.
+func (p *Pool) unstub(it *item) {
+	it.stub = false
+	p.stubs--
+	p.cfg.Budget.give(stubSize)
+}
+
+// send hands what is wanted to the fetcher, with no lock held.
+func (p *Pool) send(it *item) {
+	if p.cfg.Fetcher.Fetch(Wanted{
+		Store: p.spec.Store, Sequence: it.mark.Sequence(), Open: p.open,
+		Got: func(e *event.Event, err error) { p.fetched(it, e, err) },
+	}) {
+		return
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	if !p.closed && it.phase == fetching {
+		p.missed(it, time.Now())
+	}
+}
+
+// fetched takes the event of an item, or why there is none.
+func (p *Pool) fetched(it *item, e *event.Event, err error) {
+	p.mu.Lock()
+	if p.closed || it.phase != fetching { // it may have been answered meanwhile
+		p.unlock()
+		return
+	}
+	now := time.Now()
+	switch {
+	case errors.Is(err, ErrGone) && !p.storeLost():
+		p.vanished(it, now)
+	case err != nil, !e.Time.Equal(it.at): // another time: of another store, under the same name
+		p.missed(it, now)
+	default:
+		p.leavePhase(it)
+		it.ev = e
+		p.goesFirst(it)
+		if it.parkFor != "" {
+			p.park(it, it.parkFor)
+		}
+	}
+	p.flush(now)
+}
+
+// missed makes an item that could not be fetched a stub again, for a while.
+func (p *Pool) missed(it *item, now time.Time) {
+	p.shed(it)
+	p.rests(it, fetchAgain, now)
+}
+
+// vanished settles an event that was deleted from the store before it could be
+// delivered: a gap, though one of a single event. It does not take the place of
+// a gap that the pool has yet to pass: whoever resumes it passes that one.
+func (p *Pool) vanished(it *item, now time.Time) {
+	seq := it.mark.Sequence()
+	gap := wire.Gap{From: seq, To: seq, At: now.UTC(), Generation: p.cfg.Record.Generation}
+	if g := p.gap; g != nil && g.Generation == gap.Generation && g.To+1 == seq {
+		gap.From = g.From
+	}
+	if p.gap == nil || p.gap.From <= p.position() {
+		p.gap = &gap
+	}
+	p.note(wire.AdvEventLost, "waited behind an event that blocked its lane, and "+ErrGone.Error(),
+		map[string]any{"sequence": seq, "key": it.lane.key})
+	p.finish(it, now)
+}
+
+// goesFirst makes an item ready before all others.
+func (p *Pool) goesFirst(it *item) {
+	it.phase = ready
+	p.ready.addFirst(it)
+}
