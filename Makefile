@@ -37,6 +37,23 @@ lint: $(GOLANGCI) ## Check style and formatting
 bench: ## Measure side by side with native consumers; BENCH="-short -run NAME" picks
 	$(GO) run ./integration/bench $(BENCH)
 
+.PHONY: sweeps
+sweeps: ## Measure how cost grows, into docs/performance/; takes about 15 minutes
+	@mkdir -p docs/performance
+	for sweep in subscriptions events size; do \
+		$(GO) run ./integration/bench -sweep $$sweep -rounds 3 > docs/performance/$$sweep.jsonl || exit 1; \
+	done
+
+.PHONY: plots
+plots: ## Draw the plots of docs/performance.md from what was measured
+	$(GO) build -C tools/plot -o $(CURDIR)/.tools/plot .
+	cd docs/performance && plot=$(CURDIR)/.tools/plot && \
+	$$plot -x x -y value -by line -logx -logy -xlabel subscriptions -ylabel 'events published a second' -o subscriptions.svg < subscriptions.jsonl && \
+	$$plot -x x -y value -by line -logx -xlabel 'events in store' -ylabel 'events a second' -o events.svg < events.jsonl && \
+	$$plot -x x -y value -by line -logx -xlabel 'bytes of an event' -ylabel 'events a second' -o size.svg < size.jsonl
+	$(GO) run ./services/emitter/internal/limit/simulate | \
+		.tools/plot -x seconds -y limit -by scenario -xlabel seconds -ylabel 'deliveries in flight, at most' -o docs/performance/limit.svg
+
 .PHONY: compose-test
 compose-test: ## Start compose, deliver, kill an emitter, deliver on (needs Docker)
 	bash deploy/compose/test.sh

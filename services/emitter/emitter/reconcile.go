@@ -157,8 +157,12 @@ func (s *Service) takeDirty() []string {
 
 // look decides about one pool and acts.
 func (s *Service) look(ctx context.Context, name string) {
-	v := s.view(name)
-	action := claim.Decide(v)
+	v := s.glance(name)
+	action := claim.None
+	if !v.Settled() {
+		s.decode(&v, name)
+		action = claim.Decide(v)
+	}
 	var err error
 	if action != claim.None && ctx.Err() == nil {
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), actTimeout+s.cfg.DrainTimeout)
@@ -189,9 +193,32 @@ func (s *Service) retryFailed() {
 	clear(s.failed)
 }
 
-// view gathers what is known about a pool.
-func (s *Service) view(name string) claim.View {
+// glance gathers what can be known about a pool without decoding anything:
+// every checkpoint makes its pool dirty, and a full comparison all of them.
+func (s *Service) glance(name string) claim.View {
 	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.candidates())}
+	if e, ok := s.recordCopy.Get(name); ok {
+		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
+	}
+	if e, ok := s.poolCopy.Get(name); ok && !e.Absent {
+		v.PoolRevision = e.Revision
+	}
+	v.Held = s.held(name) // last: what it has written must not look like somebody else's
+	return v
+}
+
+func (s *Service) held(name string) *claim.Held {
+	h := s.holding(name)
+	if h == nil {
+		return nil
+	}
+	return h.held()
+}
+
+// decode adds what record and entry say, at revisions that may be newer than
+// those of the glance.
+func (s *Service) decode(v *claim.View, name string) {
+	defer func() { v.Held = s.held(name) }() // last, as in glance
 	if e, ok := s.recordCopy.Get(name); ok {
 		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 		if !e.Deleted {
@@ -202,25 +229,24 @@ func (s *Service) view(name string) claim.View {
 			v.Record = rec
 		}
 	}
-	if e, ok := s.poolCopy.Get(name); ok {
-		if !e.Absent {
-			v.PoolRevision = e.Revision
-		}
-		if !e.Deleted {
-			p, err := subscription.DecodePool(name, e.Value)
-			if err != nil {
-				s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
-				v.PoolCorrupt = true
-			} else {
-				v.Pool = p
-				v.OwnerAlive = p.Owner != "" && s.peers.Alive(p.Owner)
-			}
-		}
+	e, ok := s.poolCopy.Get(name)
+	if !ok {
+		return
 	}
-	if h := s.holding(name); h != nil {
-		v.Held = h.held()
+	if !e.Absent {
+		v.PoolRevision = e.Revision
 	}
-	return v
+	if e.Deleted {
+		return
+	}
+	p, err := subscription.DecodePool(name, e.Value)
+	if err != nil {
+		s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
+		v.PoolCorrupt = true
+		return
+	}
+	v.Pool = p
+	v.OwnerAlive = p.Owner != "" && s.peers.Alive(p.Owner)
 }
 
 // candidates are the instances that may own pools.

@@ -57,6 +57,15 @@ type View struct {
 	OwnerAlive bool   // whether Pool.Owner lives, ourselves included
 }
 
+// Settled reports whether revisions alone tell that there is nothing to do:
+// the instance holds the pool and should, and neither the record nor the entry
+// is newer than what it holds. Record, Pool, PoolCorrupt and OwnerAlive are not
+// looked at, so that they need not be known.
+func (v View) Settled() bool {
+	return v.Held != nil && !v.Deleted && v.Rightful == v.Me &&
+		v.RecordRevision <= v.Held.RecordRevision && v.PoolRevision <= v.Held.Revision
+}
+
 // Decide returns what to do.
 func Decide(v View) Action {
 	if v.Held != nil {

@@ -10,6 +10,40 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
+func TestWhatRevisionsAloneSettleNeedsNothing(t *testing.T) {
+	t.Parallel()
+	settled := 0
+	rapid.Check(t, func(t *rapid.T) {
+		few := func(what string) uint64 { return rapid.Uint64Range(1, 3).Draw(t, what) }
+		who := func(what string) string { return rapid.SampledFrom([]string{"me", "other", ""}).Draw(t, what) }
+		uid := func(what string) string { return rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, what) }
+		v := View{
+			Me: "me", Rightful: who("rightful"), RecordRevision: few("record"), PoolRevision: few("entry"),
+			Deleted: rapid.Bool().Draw(t, "deleted"), PoolCorrupt: rapid.Bool().Draw(t, "corrupt"),
+			OwnerAlive: rapid.Bool().Draw(t, "alive"),
+		}
+		if rapid.Bool().Draw(t, "held") {
+			v.Held = &Held{UID: uid("held uid"), Generation: few("held generation"), Epoch: few("held epoch"), Revision: few("held entry"), RecordRevision: few("held record")}
+		}
+		if rapid.Bool().Draw(t, "has record") {
+			v.Record = &wire.Record{UID: uid("record uid"), Generation: few("generation")}
+		}
+		if rapid.Bool().Draw(t, "has entry") {
+			v.Pool = &wire.Pool{Owner: who("owner"), UID: uid("entry uid"), Epoch: few("epoch"), ObservedRevision: few("observed")}
+		}
+		if !v.Settled() {
+			return
+		}
+		settled++
+		if a := Decide(v); a != None {
+			t.Fatalf("settled, but to be decided: %s", a)
+		}
+	})
+	if settled == 0 {
+		t.Error("no view was settled")
+	}
+}
+
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	rec := func(uid string, gen uint64) *wire.Record { return &wire.Record{UID: uid, Generation: gen} }
