@@ -249,7 +249,7 @@ func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
 		s.log.Warn().Err(err).Msg("endpoints not confirmed by the server")
 	}
 	s.requestsCheck.OK()
-	s.log.Info().Str("service", s.ns.MicroName(wire.ServiceRegistry)).Msg("registry takes requests")
+	s.log.Info().Msg("registry takes requests")
 	<-ctx.Done()
 	return s.drain(svc)
 }
