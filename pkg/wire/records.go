@@ -129,7 +129,8 @@ type PoolStatus struct {
 	Retrying  int        `json:"retrying"`  // waiting for a backoff to end
 	Parking   int        `json:"parking"`   // given up, not yet in the parked stream
 	Breaker   string     `json:"breaker"`   // closed, half-open, open
-	Matched   uint64     `json:"matched"`
+	Evaluated uint64     `json:"evaluated"` // events that its readers have taken while they served it
+	Matched   uint64     `json:"matched"`   // those of them that it took on
 	Delivered uint64     `json:"delivered"` // deliveries sent, repeats included
 	Finished  uint64     `json:"finished"`
 	Parked    uint64     `json:"parked"`

@@ -179,6 +179,7 @@ type bed struct {
 	notify   func(what string, data map[string]any)
 	looked   int // deliveries seen by next
 	position atomic.Uint64
+	taken    atomic.Uint64
 }
 
 // spec is the contract's defaults.
@@ -227,7 +228,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	}
 	b.Pool = p
 	b.position.Store(c.cp.Floor)
-	p.Attach(&b.position, c.cp.Floor, true)
+	p.Attach(&b.position, &b.taken, c.cp.Floor, true)
 	return b
 }
 

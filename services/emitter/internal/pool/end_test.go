@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,7 +147,7 @@ func TestStateSaysWhatHoldsThePoolUp(t *testing.T) {
 		if st.Position != 20 || st.Floor != 20 || st.Reason != "gone" || st.Gap == nil || *st.Gap != gap || *b.Gap() != gap {
 			t.Errorf("status = %+v", st)
 		}
-		b.Attach(&b.position, 20, true)
+		b.Attach(&b.position, &b.taken, 20, true)
 		b.wantState(wire.PoolLive)
 		if b.Finished(1, 20) {
 			t.Error("Finished speaks of the restored checkpoint only")
@@ -155,6 +156,32 @@ func TestStateSaysWhatHoldsThePoolUp(t *testing.T) {
 		if at := b.Status().OldestAt; at == nil || !at.Equal(time.Unix(1000, 21)) {
 			t.Errorf("oldest = %v", at)
 		}
+	})
+}
+
+func TestEvaluatedIsWhatItsReadersTookMeanwhile(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		var other atomic.Uint64
+		other.Store(1000) // before the pool came
+		want := func(n uint64) {
+			t.Helper()
+			if got := b.Status().Evaluated; got != n {
+				t.Errorf("evaluated = %d, want %d", got, n)
+			}
+		}
+		want(0)
+		b.taken.Add(5)
+		want(5)
+		b.Detach(5)
+		b.taken.Add(7) // for others
+		want(5)
+		b.Attach(&b.position, &other, 5, false)
+		want(5)
+		other.Add(3)
+		want(8)
+		b.Attach(&b.position, &b.taken, 8, true) // without a Detach in between
+		b.taken.Add(2)
+		want(10)
 	})
 }
 

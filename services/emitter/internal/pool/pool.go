@@ -103,11 +103,13 @@ type Pool struct {
 	roomAt  time.Time // starved: look again then
 	cramped string    // which bound of the checkpoint keeps the pool from reading on; "" if none
 
-	base   uint64         // everything at or below has been read
-	source *atomic.Uint64 // the reader's position, nil while no reader serves the pool
-	live   bool           // that reader is at the head of the store
-	room   chan struct{}  // closed when the window has room again; nil if nobody waits
-	idle   chan struct{}  // closed when nothing is in flight any more; nil if nobody waits
+	base        uint64         // everything at or below has been read
+	source      *atomic.Uint64 // the reader's position, nil while no reader serves the pool
+	taken       *atomic.Uint64 // what the reader has taken, nil likewise
+	takenBefore uint64         // of that, before it served the pool
+	live        bool           // that reader is at the head of the store
+	room        chan struct{}  // closed when the window has room again; nil if nobody waits
+	idle        chan struct{}  // closed when nothing is in flight any more; nil if nobody waits
 
 	absent    bool // nobody listens on the delivery subject
 	asked     bool // one event is out to find out
@@ -136,6 +138,7 @@ type Pool struct {
 }
 
 type stats struct {
+	evaluated                            uint64 // with earlier readers; see Pool.evaluated
 	matched, delivered, finished, parked uint64
 	lastFinished, extended, heard        time.Time
 }

@@ -12,12 +12,15 @@ import (
 )
 
 // Attach puts the pool under a reader, whose position it shares from now on:
-// everything up to base has been read, and the reader offers what follows.
-func (p *Pool) Attach(position *atomic.Uint64, base uint64, live bool) {
+// everything up to base has been read, and the reader offers what follows. What
+// it adds to taken from now on, the pool has been held against.
+func (p *Pool) Attach(position, taken *atomic.Uint64, base uint64, live bool) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.base = max(p.base, base)
 	p.source = position
+	p.stats.evaluated = p.evaluated()
+	p.taken, p.takenBefore = taken, taken.Load()
 	p.live = live
 	p.wait = wait{}
 }
@@ -28,7 +31,18 @@ func (p *Pool) Detach(base uint64) {
 	defer p.unlock()
 	p.base = max(p.base, base)
 	p.source = nil
+	p.stats.evaluated = p.evaluated()
+	p.taken = nil
 	p.live = false
+}
+
+// evaluated is how many events the pool has been held against: its readers
+// count them, once for all of their pools.
+func (p *Pool) evaluated() uint64 {
+	if p.taken == nil {
+		return p.stats.evaluated
+	}
+	return p.stats.evaluated + p.taken.Load() - p.takenBefore
 }
 
 // Position is the last sequence that the pool has read.
@@ -299,7 +313,7 @@ func (p *Pool) Status() wire.PoolStatus {
 		Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch, Generation: p.cfg.Record.Generation,
 		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
 		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: strings.ReplaceAll(string(p.breaker.State()), "_", "-"),
-		Matched: p.stats.matched, Delivered: p.stats.delivered,
+		Evaluated: p.evaluated(), Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
 	}
 	s.State, s.Reason = p.state()

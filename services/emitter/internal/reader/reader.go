@@ -40,6 +40,7 @@ type reader struct {
 	busy sync.Mutex // held while a message is handled
 
 	position atomic.Uint64 // everything at or below has been offered; written under mu
+	taken    atomic.Uint64 // events held against the pools; written under mu
 
 	mu      sync.Mutex
 	stopped bool
@@ -165,6 +166,7 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 			r.leave(p, position, nil)
 		}
 	}
+	r.taken.Add(1) // now, so that a pool that left before e does not count it
 	r.position.Store(e.Sequence)
 	return true
 }
@@ -234,7 +236,7 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 	if err := r.index.Add(p, p.Matcher()); err != nil {
 		return false, err
 	}
-	p.Attach(&r.position, base, r.atHead)
+	p.Attach(&r.position, &r.taken, base, r.atHead)
 	return true, nil
 }
 

@@ -2,6 +2,7 @@ package reader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -274,6 +275,32 @@ func TestASlowPoolLeavesTheHeadAndHoldsNobodyBack(t *testing.T) {
 	}
 	slow.release()
 	natstest.Await(t, "the slow one catches up", func() error { return slow.got(0, 20_000) })
+	for _, s := range []*subscriber{fast, slow} { // more, where two readers had to read an event for it
+		if st := s.pool.Status(); st.Evaluated < 20_000 || st.Matched != 20_000 {
+			t.Errorf("%s: evaluated %d, matched %d, want 20,000", s.pool.Name(), st.Evaluated, st.Matched)
+		}
+	}
+}
+
+func TestAPoolCountsTheEventsThatItWasHeldAgainst(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	all := e.subscribe("all", ">", 0, false, nil)
+	some := e.subscribe("some", "e.3.>", 0, false, nil)
+	for _, s := range []*subscriber{all, some} {
+		s.attach()
+		natstest.Await(t, "live", func() error { return s.in(wire.PoolLive, "") })
+	}
+	e.publish(100)
+	natstest.Await(t, "everything", func() error { return errors.Join(all.got(0, 100), some.got(0, 100)) })
+	for s, matched := range map[*subscriber]uint64{all: 100, some: 10} {
+		natstest.Await(t, "the counts", func() error {
+			if st := s.pool.Status(); st.Evaluated != 100 || st.Matched != matched {
+				return fmt.Errorf("%s: evaluated %d, matched %d", s.pool.Name(), st.Evaluated, st.Matched)
+			}
+			return nil
+		})
+	}
 }
 
 func TestAPoolArrivesAtTheHeadAlthoughTheLastEventsWereDeleted(t *testing.T) {
