@@ -9,22 +9,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // Event is one event of a store. Its fields are read-only once it is made.
 type Event struct {
-	Store    string
-	Sequence uint64
-	Time     time.Time
-	Subject  string
-	Type     string
-	Stream   string
-	Header   nats.Header // as stored
-	Data     []byte
+	selector.Event // only the reader that made it may ask for its document
 
-	doc    *pattern.Document
 	fields []Field
 	place  [placeFields]string // the values of those that say where the event stands
 	size   int
@@ -48,75 +40,19 @@ type Message interface {
 
 // New returns the event that lies at seq of store.
 func New(store string, seq uint64, at time.Time, msg Message) *Event {
-	e := &Event{
+	e := &Event{Event: selector.Event{
 		Store: store, Sequence: seq, Time: at,
 		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
-	}
-	e.Type, e.Stream = typeAndStream(e.Subject, e.Header)
+	}}
+	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
 	e.size = e.measure()
 	return e
-}
-
-// typeAndStream follows contract §1: the ce-type header names the type where
-// there is one, else the last token of the subject does.
-func typeAndStream(subject string, h nats.Header) (typ, stream string) {
-	if v, ok := lookup(h, wire.HeaderCEType); ok && v != "" {
-		return v, subject
-	}
-	i := strings.LastIndexByte(subject, '.')
-	if i < 0 {
-		return subject, ""
-	}
-	return subject[i+1:], subject[:i]
-}
-
-// lookup finds a header whatever the case of its name: NATS keeps the case
-// that the publisher wrote. Of names that differ in case alone the first in
-// byte order counts, as it does in patterns.
-func lookup(h nats.Header, name string) (value string, ok bool) {
-	var found string
-	for k, v := range h {
-		if len(k) == len(name) && len(v) > 0 && (!ok || k < found) && strings.EqualFold(k, name) {
-			found, value, ok = k, v[0], true
-		}
-	}
-	return value, ok
-}
-
-// HeaderValue returns the first value of the header, whatever the case of its
-// name; "" where there is none.
-func (e *Event) HeaderValue(name string) string {
-	v, _ := lookup(e.Header, name)
-	return v
-}
-
-// Document returns the event as patterns see it. It is made when it is first
-// asked for and then kept; only the reader that made the event may call it.
-func (e *Event) Document() *pattern.Document {
-	if e.doc == nil {
-		e.doc = pattern.NewDocument(pattern.Event{
-			Type: e.Type, Stream: e.Stream, Subject: e.Subject, Store: e.Store,
-			Sequence: e.Sequence, Time: e.Time, ID: e.id(), Source: e.HeaderValue(wire.HeaderCESource),
-			Headers: pattern.HeadersOf(e.Header), Data: e.Data,
-		})
-	}
-	return e.doc
-}
-
-// id is ce-id, else Nats-Msg-Id, else <store>:<sequence>.
-func (e *Event) id() string {
-	for _, name := range []string{wire.HeaderCEID, nats.MsgIdHdr} {
-		if v := e.HeaderValue(name); v != "" {
-			return v
-		}
-	}
-	return e.Store + ":" + strconv.FormatUint(e.Sequence, 10)
 }
 
 // Matched is called by the reader before the event is handed to pools. It does
 // the work that is the same for all of them and lets the parsed document go.
 func (e *Event) Matched() {
-	e.doc = nil
+	e.DropDocument()
 	e.fields = make([]Field, 0, len(e.Header)+placeFields)
 	for name, values := range e.Header {
 		if !reserved(name) {

@@ -1,5 +1,3 @@
-// Package match decides which subscriptions of a store an event goes to.
-//
-// A Matcher is one subscription's selector, ready to be asked. An Index holds
-// many and finds those that match without asking each.
+// Package match finds, among many subscriptions of a store, those that an event
+// goes to, without asking each.
 package match

@@ -6,7 +6,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/gsl"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
-	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/pkg/selector"
 )
 
 // maxCells bounds in how many places one subscription is filed: each of its
@@ -30,7 +30,7 @@ type Index[K comparable] struct {
 	round    uint64                         // counts the events that were looked up
 
 	// Of the look-up that is going on.
-	event *event.Event
+	event *selector.Event
 	found []K
 	tried int             // entries with patterns, matching or not
 	visit func(*group[K]) // a method of the index, made once
@@ -56,7 +56,7 @@ type cell[K comparable] struct {
 // entry is one subscription in the index.
 type entry[K comparable] struct {
 	key     K
-	matcher *Matcher
+	matcher *selector.Matcher
 	filters []string
 	types   []string
 	slots   []slot[K] // never grown: the cells' plain lists point into it
@@ -101,7 +101,7 @@ func (x *Index[K]) Keys(f func(K)) {
 
 // Add puts k into the index, in place of what stood there under k. After an
 // error k is not in it.
-func (x *Index[K]) Add(k K, m *Matcher) error {
+func (x *Index[K]) Add(k K, m *selector.Matcher) error {
 	x.Remove(k)
 	e := newEntry(k, m)
 	for i, filter := range e.filters {
@@ -117,15 +117,15 @@ func (x *Index[K]) Add(k K, m *Matcher) error {
 	return nil
 }
 
-func newEntry[K comparable](k K, m *Matcher) *entry[K] {
-	e := &entry[K]{key: k, matcher: m, filters: m.subjects, types: m.types}
+func newEntry[K comparable](k K, m *selector.Matcher) *entry[K] {
+	e := &entry[K]{key: k, matcher: m, filters: m.Subjects(), types: m.Types()}
 	if e.filters == nil {
 		e.filters = []string{everySubject}
 	}
 	if len(e.filters)*len(e.types) > maxCells {
 		e.types, e.recheck = nil, true
 	}
-	if !m.hasPatterns() {
+	if !m.HasPatterns() {
 		e.slots = make([]slot[K], 0, len(e.filters)*max(1, len(e.types)))
 	}
 	return e
@@ -189,7 +189,7 @@ func (x *Index[K]) file(g *group[K], e *entry[K]) {
 }
 
 func (x *Index[K]) put(c *cell[K], e *entry[K]) {
-	if !e.matcher.hasPatterns() {
+	if !e.matcher.HasPatterns() {
 		e.slots = append(e.slots, slot[K]{entry: e, in: c, pos: len(c.plain)})
 		c.plain = append(c.plain, &e.slots[len(e.slots)-1])
 		return
@@ -197,7 +197,8 @@ func (x *Index[K]) put(c *cell[K], e *entry[K]) {
 	if c.patterns == nil {
 		c.patterns = &pattern.Index[*entry[K]]{Paths: &x.paths}
 	}
-	c.patterns.Add(e, e.matcher.event, e.matcher.payload)
+	envelope, payload := e.matcher.Patterns()
+	c.patterns.Add(e, envelope, payload)
 }
 
 func (c *cell[K]) drop(s *slot[K]) {
@@ -233,7 +234,7 @@ func (g *group[K]) unfile(e *entry[K]) {
 
 // Match returns the subscriptions that e goes to, each once, in no particular
 // order. The slice is valid until the next call.
-func (x *Index[K]) Match(e *event.Event) []K {
+func (x *Index[K]) Match(e *selector.Event) []K {
 	x.round++
 	x.event, x.found, x.tried = e, x.found[:0], 0
 	if g := x.filters[everySubject]; g != nil {
@@ -268,7 +269,7 @@ func (x *Index[K]) visitCell(c *cell[K]) {
 // meetEntry takes an entry that was found; one that has several filters may be
 // found again.
 func (x *Index[K]) meetEntry(e *entry[K]) {
-	if e.round == x.round || e.recheck && !e.matcher.matchType(x.event) {
+	if e.round == x.round || e.recheck && !e.matcher.MatchType(x.event) {
 		return
 	}
 	e.round = x.round

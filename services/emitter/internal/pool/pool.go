@@ -13,11 +13,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/limit"
-	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -74,7 +74,7 @@ type Config struct {
 type Pool struct {
 	cfg     Config
 	spec    wire.Spec
-	matcher *match.Matcher
+	matcher *selector.Matcher
 	breaker *breaker.Breaker
 	window  int // matched events held at once, at most
 
@@ -152,7 +152,7 @@ type notice struct {
 func New(cfg Config) (*Pool, error) {
 	cfg.MaxRanges = cmp.Or(cfg.MaxRanges, DefaultMaxRanges)
 	spec := cfg.Record.Spec
-	m, err := match.Compile(spec.Selector)
+	m, err := selector.Compile(spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
 	}
@@ -185,7 +185,7 @@ func (p *Pool) Name() string { return p.cfg.Record.Name }
 func (p *Pool) Spec() wire.Spec { return p.spec }
 
 // Matcher is the subscription's selector.
-func (p *Pool) Matcher() *match.Matcher { return p.matcher }
+func (p *Pool) Matcher() *selector.Matcher { return p.matcher }
 
 // unlock ends a critical section and then tells others what happened in it.
 func (p *Pool) unlock() {

@@ -154,7 +154,7 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 	if e.Sequence > position+1 {
 		r.jumped(jump{position + 1, e.Sequence - 1})
 	}
-	matched := r.index.Match(e)
+	matched := r.index.Match(&e.Event)
 	if len(matched) > 0 {
 		e.Matched()
 	}

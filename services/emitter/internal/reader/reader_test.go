@@ -17,9 +17,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
@@ -190,7 +190,7 @@ func (s *subscriber) got(floor, last uint64) error {
 	defer s.mu.Unlock()
 	var want []uint64
 	for seq := floor + 1; seq <= last; seq++ {
-		if match.SubjectMatches(s.filter, fmt.Sprintf("e.%d.made", (seq-1)%10)) {
+		if selector.SubjectMatches(s.filter, fmt.Sprintf("e.%d.made", (seq-1)%10)) {
 			want = append(want, seq)
 		}
 	}

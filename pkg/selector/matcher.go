@@ -1,4 +1,4 @@
-package match
+package selector
 
 import (
 	"fmt"
@@ -7,7 +7,14 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/event"
+)
+
+// The members of a selector, as paths from the subscription's root.
+const (
+	byStream       = "selector.by_stream"
+	byEventType    = "selector.by_event_type"
+	byEventPattern = "selector.by_event_pattern"
+	byEventPayload = "selector.by_event_payload"
 )
 
 // Matcher is a compiled selector. It is safe for concurrent use.
@@ -27,12 +34,12 @@ func Compile(s wire.Selector) (*Matcher, error) {
 	var err error
 	if len(s.ByEventPattern) > 0 {
 		if m.event, err = pattern.ParseEvent(s.ByEventPattern); err != nil {
-			return nil, fmt.Errorf("selector.by_event_pattern: %w", err)
+			return nil, fmt.Errorf("%s: %w", byEventPattern, err)
 		}
 	}
 	if len(s.ByEventPayload) > 0 {
 		if m.payload, err = pattern.ParsePayload(s.ByEventPayload); err != nil {
-			return nil, fmt.Errorf("selector.by_event_payload: %w", err)
+			return nil, fmt.Errorf("%s: %w", byEventPayload, err)
 		}
 	}
 	return m, nil
@@ -44,29 +51,39 @@ func distinct(list []string) []string {
 	return slices.Compact(list)
 }
 
-// Match reports whether all members of the selector hold for e.
-func (m *Matcher) Match(e *event.Event) bool {
-	return m.matchEnvelope(e) &&
+// Subjects are the subject filters of which one must cover an event's subject,
+// in order, each once; nil where any subject will do.
+func (m *Matcher) Subjects() []string { return m.subjects }
+
+// Types are the types of which an event must have one, in order, each once; nil
+// where any type will do.
+func (m *Matcher) Types() []string { return m.types }
+
+// Patterns are the patterns over the event document and over the payload, nil
+// where there is none.
+func (m *Matcher) Patterns() (event, payload *pattern.Pattern) { return m.event, m.payload }
+
+// HasPatterns reports whether the selector has a pattern of either kind.
+func (m *Matcher) HasPatterns() bool { return m.event != nil || m.payload != nil }
+
+// Match reports whether all members of the selector hold for e. It looks first
+// at what costs next to nothing.
+func (m *Matcher) Match(e *Event) bool {
+	return m.MatchType(e) && m.matchSubject(e) &&
 		(m.event == nil || m.event.Match(e.Document())) &&
 		(m.payload == nil || m.payload.Match(e.Document()))
 }
 
-// matchEnvelope looks at subject and type only, which costs next to nothing.
-func (m *Matcher) matchEnvelope(e *event.Event) bool {
-	return m.matchType(e) && m.matchSubject(e)
-}
-
-func (m *Matcher) matchType(e *event.Event) bool {
+// MatchType reports whether by_event_type alone holds for e.
+func (m *Matcher) MatchType(e *Event) bool {
 	return m.types == nil || slices.Contains(m.types, e.Type)
 }
 
-func (m *Matcher) matchSubject(e *event.Event) bool {
+func (m *Matcher) matchSubject(e *Event) bool {
 	return m.subjects == nil || slices.ContainsFunc(m.subjects, func(f string) bool {
 		return SubjectMatches(f, e.Subject)
 	})
 }
-
-func (m *Matcher) hasPatterns() bool { return m.event != nil || m.payload != nil }
 
 // SubjectMatches reports whether a literal subject is covered by a filter with
 // the wildcards * and >.

@@ -1,0 +1,88 @@
+package selector
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// Event is one event of a store. It must not change once it is looked at, and
+// only one goroutine may look at it.
+type Event struct {
+	Store    string
+	Sequence uint64
+	Time     time.Time
+	Subject  string
+	Type     string      // what TypeAndStream says
+	Stream   string      // the same
+	Header   nats.Header // as stored
+	Data     []byte
+
+	doc *pattern.Document
+}
+
+// TypeAndStream returns the type and the stream of an event. The ce-type header
+// names the type where there is one, and the stream is the subject; else the
+// last token of the subject is the type, and the stream what stands before it.
+func TypeAndStream(subject string, h nats.Header) (typ, stream string) {
+	if v, ok := lookup(h, wire.HeaderCEType); ok && v != "" {
+		return v, subject
+	}
+	i := strings.LastIndexByte(subject, '.')
+	if i < 0 {
+		return subject, ""
+	}
+	return subject[i+1:], subject[:i]
+}
+
+// lookup finds a header whatever the case of its name: NATS keeps the case
+// that the publisher wrote. Of names that differ in case alone the first in
+// byte order counts, as it does in patterns.
+func lookup(h nats.Header, name string) (value string, ok bool) {
+	var found string
+	for k, v := range h {
+		if len(k) == len(name) && len(v) > 0 && (!ok || k < found) && strings.EqualFold(k, name) {
+			found, value, ok = k, v[0], true
+		}
+	}
+	return value, ok
+}
+
+// HeaderValue returns the first value of the header, whatever the case of its
+// name; "" where there is none.
+func (e *Event) HeaderValue(name string) string {
+	v, _ := lookup(e.Header, name)
+	return v
+}
+
+// ID is ce-id, else Nats-Msg-Id, else <store>:<sequence>.
+func (e *Event) ID() string {
+	for _, name := range []string{wire.HeaderCEID, nats.MsgIdHdr} {
+		if v := e.HeaderValue(name); v != "" {
+			return v
+		}
+	}
+	return e.Store + ":" + strconv.FormatUint(e.Sequence, 10)
+}
+
+// Document returns the event as patterns see it. It is made when it is first
+// asked for, and kept until DropDocument.
+func (e *Event) Document() *pattern.Document {
+	if e.doc == nil {
+		e.doc = pattern.NewDocument(pattern.Event{
+			Type: e.Type, Stream: e.Stream, Subject: e.Subject, Store: e.Store,
+			Sequence: e.Sequence, Time: e.Time, ID: e.ID(), Source: e.HeaderValue(wire.HeaderCESource),
+			Headers: pattern.HeadersOf(e.Header), Data: e.Data,
+		})
+	}
+	return e.doc
+}
+
+// DropDocument lets the parsed document go. The event can be looked at again,
+// at the cost of parsing it again.
+func (e *Event) DropDocument() { e.doc = nil }
