@@ -47,7 +47,6 @@ func Main(name string, fromEnv Factory, unread ...string) {
 	// The handler is process-wide, and so is Main.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from now on a signal has its default effect
-	tuneGC(p.env)
 	os.Exit(p.main(ctx))
 }
 
@@ -95,7 +94,7 @@ func (p process) run(ctx context.Context) int {
 
 	d.Log.Info().Str("version", version()).Str("namespace", string(d.Common.Namespace)).
 		Str("http_addr", d.Common.HTTPAddr).Msg("starting")
-	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r, RunnerFunc("memory", trimAtRest))
+	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r, RunnerFunc("memory", newMemory(p.env).run))
 	if addr := d.Common.PprofAddr; addr != "" {
 		all = Atop(newProfiles(addr), all)
 	}

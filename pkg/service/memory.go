@@ -7,63 +7,96 @@ import (
 	"time"
 )
 
-// Defaults of the garbage collector. What a service allocates lives for
-// milliseconds beside a small heap, so that Go's own default of 100 % collects
-// some hundred times a second under load: 400 % took 15 % off the emitter's
-// processor time. Beyond the limit Go collects more often again.
+// How much garbage may lie beside what is live before Go collects it. What a
+// service allocates lives for milliseconds, so that Go's own default of 100 %
+// collects some hundred times a second beside a small heap: to wait for 64 MiB,
+// but at most four times what is live, took 15 % off the emitter's processor
+// time under load. Beside a heap larger than that it is Go's default: with ten
+// thousand idle subscriptions, 400 % would be a quarter of a gigabyte.
 const (
-	gcPercent     = 400
-	gcMemoryLimit = 1 << 30
+	gcHeadroom    = 64 << 20 // bytes
+	minGCPercent  = 100
+	maxGCPercent  = 400
+	gcMemoryLimit = 1 << 30 // bytes; beyond, Go collects more often again
 )
 
-// tuneGC sets these defaults where the environment does not have Go's own
-// variables.
-func tuneGC(env Env) {
-	if env["GOGC"] == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+const (
+	// memoryLook is how often a process looks at its memory.
+	memoryLook = time.Second
+	// restLooks is for how many looks in a row little must have been
+	// allocated for the process to be at rest.
+	restLooks = 5
+	// atWork is what a process allocates at least between two looks while it
+	// is at work, in bytes. At rest it is some ten KiB: renewals, probes,
+	// metrics.
+	atWork = 2 << 20
+)
+
+// memory keeps the garbage of a process within bounds.
+type memory struct {
+	tune    bool // the environment does not say when to collect
+	percent int
+	before  uint64 // allocated in all, at the last look
+	quiet   int    // looks since there was work
+}
+
+// newMemory sets Go's limits where env does not have Go's own variables.
+func newMemory(env Env) *memory {
+	m := &memory{tune: env["GOGC"] == "", quiet: restLooks}
 	if env["GOMEMLIMIT"] == "" {
 		debug.SetMemoryLimit(gcMemoryLimit)
 	}
+	if m.tune {
+		m.setPercent()
+	}
+	return m
 }
 
-const (
-	// trimLook is how often a process looks whether it has come to rest.
-	trimLook = 5 * time.Second
-	// trimBusy is what a process allocates at least between two looks while
-	// it is at work, in bytes. At rest it is some hundred KiB: renewals,
-	// probes, metrics.
-	trimBusy = 8 << 20
-)
-
-// trimAtRest gives memory back to the system whenever the process has come to
-// rest after work, until ctx ends. By itself Go keeps what the last burst took,
-// sized by gcPercent, for as long as it allocates too little to collect again.
-func trimAtRest(ctx context.Context) error {
-	tick := time.NewTicker(trimLook)
+// run adapts Go's limits to what is live until ctx ends, and gives memory back
+// to the system whenever the process has come to rest after work: by itself Go
+// keeps what the last burst took for as long as it allocates too little to
+// collect again.
+func (m *memory) run(ctx context.Context) error {
+	tick := time.NewTicker(memoryLook)
 	defer tick.Stop()
-	trimmed, before := true, allocated()
+	m.before = measure("/gc/heap/allocs:bytes")
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			m.look()
 		}
-		now := allocated()
-		switch busy := now-before >= trimBusy; {
-		case busy:
-			trimmed = false
-		case !trimmed:
-			debug.FreeOSMemory()
-			trimmed = true
-		}
-		before = now
 	}
 }
 
-// allocated is how many bytes the process has allocated since it began.
-func allocated() uint64 {
-	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+func (m *memory) look() {
+	if m.tune {
+		m.setPercent()
+	}
+	now := measure("/gc/heap/allocs:bytes")
+	if m.quiet++; now-m.before >= atWork {
+		m.quiet = 0
+	}
+	if m.quiet == restLooks {
+		debug.FreeOSMemory()
+	}
+	m.before = now
+}
+
+// setPercent sets GOGC by what was live at the last collection.
+func (m *memory) setPercent() {
+	live := max(measure("/gc/heap/live:bytes"), 1)
+	percent := int(min(max(gcHeadroom*100/live, minGCPercent), maxGCPercent))
+	if percent != m.percent {
+		m.percent = percent
+		debug.SetGCPercent(percent)
+	}
+}
+
+// measure reads one of Go's runtime metrics.
+func measure(name string) uint64 {
+	s := []metrics.Sample{{Name: name}}
 	metrics.Read(s)
 	return s[0].Value.Uint64()
 }

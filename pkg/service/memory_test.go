@@ -2,50 +2,79 @@ package service
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// released is how many bytes the heap has given back to the system.
-func released() uint64 {
-	s := []metrics.Sample{{Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(s)
-	return s[0].Value.Uint64()
+// allocate makes n MiB of memory that is really there.
+func allocate(n int) [][]byte {
+	all := make([][]byte, n)
+	for i := range all {
+		all[i] = make([]byte, 1<<20)
+		for j := 0; j < len(all[i]); j += 4096 {
+			all[i][j] = 1
+		}
+	}
+	return all
 }
 
 // Not parallel: memory belongs to the process.
 func TestMemoryGoesBackToTheSystemAtRest(t *testing.T) {
-	const burst = 256 << 20
+	const burst = 256
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or Go might do it by itself
+	released := func() uint64 { return measure("/memory/classes/heap/released:bytes") }
 	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(Env{"GOGC": "off", "GOMEMLIMIT": "off"})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- trimAtRest(ctx) }()
+		go func() { done <- m.run(ctx) }()
 		synctest.Wait()
-		work := make([][]byte, 0, burst>>20)
-		for range cap(work) {
-			b := make([]byte, 1<<20)
-			for i := 0; i < len(b); i += 4096 {
-				b[i] = 1
-			}
-			work = append(work, b)
-		}
+		runtime.KeepAlive(allocate(burst))
 		before := released()
-		work = nil //nolint:ineffassign,wastedassign // let it go
-		<-time.After(trimLook + 1)
-		if got := released(); got >= before+burst/2 {
-			t.Errorf("%d bytes went back while the process was at work", got-before)
+		<-time.After((restLooks-1)*memoryLook + 1)
+		if got := released(); got >= before+burst<<19 {
+			t.Errorf("%d bytes went back while the process was hardly at rest", got-before)
 		}
-		<-time.After(trimLook)
-		if got := released(); got < before+burst/2 {
-			t.Errorf("released = %d, want about %d more than %d", got, burst, before)
+		<-time.After(2 * memoryLook)
+		if got := released(); got < before+burst<<19 {
+			t.Errorf("released = %d, want about %d MiB more than %d", got, burst, before)
 		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// Not parallel: memory belongs to the process.
+func TestGarbageIsAllowedByWhatIsLive(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	m := newMemory(Env{"GOMEMLIMIT": "off"})
+	runtime.GC()
+	m.look()
+	if m.percent != maxGCPercent {
+		t.Errorf("beside next to nothing: %d %%, want %d %%", m.percent, maxGCPercent)
+	}
+	live := allocate(32)
+	runtime.GC()
+	m.look()
+	if m.percent < 150 || m.percent > 200 {
+		t.Errorf("beside somewhat over 32 MiB: %d %%, want somewhat under 200 %%", m.percent)
+	}
+	live = append(live, allocate(64)...)
+	runtime.GC()
+	m.look()
+	if m.percent != minGCPercent {
+		t.Errorf("beside 96 MiB: %d %%, want %d %%", m.percent, minGCPercent)
+	}
+	runtime.KeepAlive(live)
+	if got := debug.SetGCPercent(100); got != minGCPercent {
+		t.Errorf("Go was told %d %%", got)
+	}
+	if newMemory(Env{"GOGC": "50", "GOMEMLIMIT": "off"}).percent != 0 {
+		t.Error("GOGC was set although the environment has it")
+	}
 }

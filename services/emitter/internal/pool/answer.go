@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -141,6 +142,12 @@ func (p *Pool) verdict(it *item, err error) {
 		p.streak++
 		if err == nil {
 			p.streak = 0
+		}
+		if p.breaker == nil {
+			p.breaker = breaker.New(breaker.Config{
+				Name: p.Name(), Failures: uint32(p.spec.Breaker.Failures), OpenFor: p.spec.Breaker.OpenFor.Std(),
+				OnChange: p.breakerChanged,
+			})
 		}
 		if done, refused := p.breaker.Begin(); refused == nil {
 			done(err)

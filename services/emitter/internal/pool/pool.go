@@ -73,10 +73,10 @@ type Config struct {
 // concurrent use, but only one reader may offer at a time.
 type Pool struct {
 	cfg     Config
-	spec    wire.Spec
+	spec    *wire.Spec // of cfg.Record
 	matcher *selector.Matcher
-	breaker *breaker.Breaker
-	window  int // matched events held at once, at most
+	breaker *breaker.Breaker // nil before the first failure
+	window  int              // matched events held at once, at most
 
 	epoch string // as a header has it
 
@@ -151,7 +151,7 @@ type notice struct {
 // New returns a pool that has read and sent nothing yet.
 func New(cfg Config) (*Pool, error) {
 	cfg.MaxRanges = cmp.Or(cfg.MaxRanges, DefaultMaxRanges)
-	spec := cfg.Record.Spec
+	spec := &cfg.Record.Spec
 	m, err := selector.Compile(spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
@@ -171,10 +171,6 @@ func New(cfg Config) (*Pool, error) {
 	if spec.Deliver.Mode == wire.ModePublish {
 		p.limit = limit.New(spec.PoolSize.Max, spec.PoolSize.Max) // nothing is waited for, so nothing adapts
 	}
-	p.breaker = breaker.New(breaker.Config{
-		Name: cfg.Record.Name, Failures: uint32(spec.Breaker.Failures), OpenFor: spec.Breaker.OpenFor.Std(),
-		OnChange: p.breakerChanged,
-	})
 	return p, nil
 }
 
@@ -182,7 +178,7 @@ func New(cfg Config) (*Pool, error) {
 func (p *Pool) Name() string { return p.cfg.Record.Name }
 
 // Spec is what the pool runs by.
-func (p *Pool) Spec() wire.Spec { return p.spec }
+func (p *Pool) Spec() wire.Spec { return *p.spec }
 
 // Matcher is the subscription's selector.
 func (p *Pool) Matcher() *selector.Matcher { return p.matcher }

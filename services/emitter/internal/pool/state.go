@@ -205,6 +205,15 @@ func (p *Pool) open() bool {
 	return !p.closed
 }
 
+// breakerState is the breaker's state as a status has it; to ask can change it.
+func (p *Pool) breakerState() string {
+	state := breaker.Closed
+	if p.breaker != nil {
+		state = p.breaker.State()
+	}
+	return strings.ReplaceAll(string(state), "_", "-")
+}
+
 // breakerChanged is called by the breaker, inside a critical section of the pool.
 func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
 	what := wire.AdvBreakerClosed
@@ -312,7 +321,7 @@ func (p *Pool) Status() wire.PoolStatus {
 	s := wire.PoolStatus{
 		Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch, Generation: p.cfg.Record.Generation,
 		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
-		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: strings.ReplaceAll(string(p.breaker.State()), "_", "-"),
+		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: p.breakerState(),
 		Evaluated: p.evaluated(), Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
 	}
