@@ -45,7 +45,6 @@ func New(store string, seq uint64, at time.Time, msg Message) *Event {
 		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
 	}}
 	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
-	e.size = e.measure()
 	return e
 }
 
@@ -54,7 +53,12 @@ func New(store string, seq uint64, at time.Time, msg Message) *Event {
 func (e *Event) Matched() {
 	e.DropDocument()
 	e.fields = make([]Field, 0, len(e.Header)+placeFields)
+	e.size = len(e.Data) + len(e.Subject) + 256
 	for name, values := range e.Header {
+		e.size += len(name) + 48
+		for _, v := range values {
+			e.size += len(v) + 16
+		}
 		if !reserved(name) {
 			e.fields = append(e.fields, Field{name, values})
 		}
@@ -102,16 +106,5 @@ func (e *Event) Fields() []Field { return e.fields }
 // Place are those of Fields that say where the event stands in its store.
 func (e *Event) Place() []Field { return e.fields[len(e.fields)-placeFields:] }
 
-// Size is about what the event holds in memory, in bytes.
+// Size is about what a matched event holds in memory, in bytes.
 func (e *Event) Size() int { return e.size }
-
-func (e *Event) measure() int {
-	n := len(e.Data) + len(e.Subject) + 256
-	for k, vs := range e.Header {
-		n += len(k) + 48
-		for _, v := range vs {
-			n += len(v) + 16
-		}
-	}
-	return n
-}
