@@ -347,6 +347,7 @@ func TestRequestsInDocumentsAreUnderstood(t *testing.T) {
 	sheet := docs["docs/nats-cheatsheet.md"]
 	for _, verb := range []string{
 		wire.VerbSubscribe, wire.VerbUnsubscribe, wire.VerbGet, wire.VerbList, wire.VerbPause, wire.VerbResume, wire.VerbSeek,
+		wire.VerbExplain,
 		wire.VerbHealthCheck, wire.VerbHealthReport, wire.VerbHealthSubscription, wire.VerbHealthCleanup, wire.VerbHealthRepair,
 	} {
 		if !strings.Contains(sheet, "nats req -r "+wire.DefaultNamespace.API(verb)) {

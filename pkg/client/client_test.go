@@ -94,6 +94,30 @@ var verbs = []struct {
 		[]any{uint64(9), uint64(1), uint64(8)},
 	},
 	{
+		"explain a stored event", func(ctx context.Context, c *client.Client) (any, error) {
+			a, err := c.Explain(ctx, "n", wire.ExplainRequest{Sequence: 7})
+			if err != nil {
+				return nil, err
+			}
+			return []any{a.Name, a.Matches, a.Event.Type, a.Delivery}, nil
+		}, "other.v1.api.subscription.explain.n", `{"sequence":7}`,
+		`{"type":"io.sluice.api.v1.subscription_explain_response","name":"n","matches":true,"reasons":[],"event":{"type":"opened"},"delivery":"not yet read"}`,
+		[]any{"n", true, "opened", wire.DeliveryNotYetRead},
+	},
+	{
+		"explain an event", func(ctx context.Context, c *client.Client) (any, error) {
+			a, err := c.Explain(ctx, "n", wire.ExplainRequest{Event: &wire.ExplainEvent{
+				Subject: "a.b", Headers: map[string]wire.StringList{"k": {"v"}}, Data: json.RawMessage(`{"x":1}`),
+			}})
+			if err != nil {
+				return nil, err
+			}
+			return []any{a.Matches, a.Reasons}, nil
+		}, "other.v1.api.subscription.explain.n", `{"event":{"subject":"a.b","headers":{"k":"v"},"data":{"x":1}}}`,
+		`{"type":"io.sluice.api.v1.subscription_explain_response","reasons":[{"member":"selector.by_event_type","path":"type","want":"x","found":"b"}]}`,
+		[]any{false, []wire.ExplainReason{{Member: "selector.by_event_type", Path: "type", Want: "x", Found: "b"}}},
+	},
+	{
 		"health check", func(ctx context.Context, c *client.Client) (any, error) {
 			r, err := c.CheckHealth(ctx)
 			return r != nil && r.Status == "healthy", err

@@ -141,6 +141,13 @@ func (c *Client) Seek(ctx context.Context, name string, req wire.SeekRequest) (*
 	return named[wire.SeekResponse](ctx, c, wire.VerbSeek, name, req)
 }
 
+// Explain says whether an event matches the subscription name, and why not: an
+// event of its store, by its sequence, or one that is made up. Of one of its
+// store that matches it also says how far the pool has come with it.
+func (c *Client) Explain(ctx context.Context, name string, req wire.ExplainRequest) (*wire.ExplainResponse, error) {
+	return named[wire.ExplainResponse](ctx, c, wire.VerbExplain, name, req)
+}
+
 // named is call for a verb that needs a name.
 func named[A any](ctx context.Context, c *Client, verb, name string, body any) (*A, error) {
 	if !wire.ValidName(name) {

@@ -11,7 +11,7 @@ import (
 
 // maxText bounds, in bytes, each text of a reason: it is for people, and a
 // filter list or a path may be as long as a request.
-const maxText = 512
+const maxText = 256
 
 // Explain returns why the selector does not hold for e: all members that fail,
 // not only the first, in the order of the contract. It returns nothing exactly

@@ -175,7 +175,7 @@ func TestReasonsAreShortHoweverLongTheTexts(t *testing.T) {
 	}
 	for _, r := range why {
 		for _, text := range []string{r.Path, r.Want, r.Found} {
-			if len(text) > 600 || strings.ContainsRune(text, '\uFFFD') {
+			if len(text) > 300 || strings.ContainsRune(text, '\uFFFD') {
 				t.Errorf("%s: %d bytes: %.40s…", r.Member, len(text), text)
 			}
 		}

@@ -18,6 +18,8 @@ type fields struct {
 	delivery int
 	// open is set for entries read from KV: unknown members are ignored.
 	open bool
+	// null is the path of the field, if any, of which null is a value like others.
+	null string
 }
 
 func (f *fields) fault(path, format string, args ...any) {
@@ -72,7 +74,7 @@ func (f *fields) object(path string, n *node, readers map[string]reader) map[str
 			f.fault(at, "unknown field")
 		case given[m.name]:
 			f.fault(at, "given twice")
-		case m.node.kind == kindNull:
+		case m.node.kind == kindNull && (f.null == "" || at != f.null):
 			f.fault(at, "must not be null; leave it out for the default")
 		default:
 			read(at, m.node)

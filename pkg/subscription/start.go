@@ -43,12 +43,32 @@ type streams interface {
 
 // Inspect looks at a store. The error is ErrNoStore where there is none.
 func Inspect(ctx context.Context, js streams, store string) (StoreInfo, error) {
+	_, info, err := open(ctx, js, store)
+	return info, err
+}
+
+// ReadEvent reads the event at seq of a store, and looks at the store. The error
+// is ErrNoStore where there is none, jetstream.ErrMsgNotFound where it does not
+// hold seq.
+func ReadEvent(ctx context.Context, js streams, store string, seq uint64) (*jetstream.RawStreamMsg, StoreInfo, error) {
+	s, info, err := open(ctx, js, store)
+	if err != nil {
+		return nil, StoreInfo{}, err
+	}
+	msg, err := s.GetMsg(ctx, seq)
+	if err != nil {
+		return nil, info, fmt.Errorf("read event %d of store %q: %w", seq, store, err)
+	}
+	return msg, info, nil
+}
+
+func open(ctx context.Context, js streams, store string) (jetstream.Stream, StoreInfo, error) {
 	s, err := js.Stream(ctx, store)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return StoreInfo{}, fmt.Errorf("store %q: %w", store, ErrNoStore)
+		return nil, StoreInfo{}, fmt.Errorf("store %q: %w", store, ErrNoStore)
 	case err != nil:
-		return StoreInfo{}, fmt.Errorf("inspect store %q: %w", store, err)
+		return nil, StoreInfo{}, fmt.Errorf("inspect store %q: %w", store, err)
 	}
 	i := s.CachedInfo()
 	info := StoreInfo{
@@ -58,7 +78,7 @@ func Inspect(ctx context.Context, js streams, store string) (StoreInfo, error) {
 	if i.State.Msgs == 0 {
 		info.First = info.Last + 1
 	}
-	return info, nil
+	return s, info, nil
 }
 
 // ResolveStart returns the first sequence to read for a position in a store:

@@ -37,6 +37,7 @@ const (
 	VerbPause              = "subscription.pause"
 	VerbResume             = "subscription.resume"
 	VerbSeek               = "subscription.seek"
+	VerbExplain            = "subscription.explain"
 	VerbHealthCheck        = "health.check"
 	VerbHealthReport       = "health.report"
 	VerbHealthSubscription = "health.subscription"

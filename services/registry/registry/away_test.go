@@ -86,6 +86,7 @@ var everyVerb = []struct{ verb, name, body string }{
 	{wire.VerbSubscribe, "new", body()},
 	{wire.VerbUnsubscribe, "a", ""},
 	{wire.VerbGet, "a", ""},
+	{wire.VerbExplain, "a", `{"sequence":1}`},
 	{wire.VerbList, "", ""},
 	{wire.VerbPause, "a", ""},
 	{wire.VerbResume, "a", ""},

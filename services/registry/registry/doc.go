@@ -9,6 +9,9 @@
 // write may have happened. While JetStream is away a circuit breaker refuses at
 // once and probes at growing intervals, so that nothing piles up.
 //
+// To explain an event is work that no deadline ends. A registry makes few
+// explanations at a time, and none whose cost is not bounded beforehand.
+//
 // A registry holds no state that matters. Any number may run: they share the
 // requests by a queue group, and every write is a compare-and-swap.
 package registry

@@ -58,6 +58,13 @@ func (s *Service) failed(r *request, err error) *wire.Error {
 	})
 }
 
+// wrongField is the answer where one field is wrong.
+func wrongField(field, reason string) *wire.Error {
+	e := wire.Errorf(wire.CodeBadField, "the request has wrong fields: %s", field)
+	e.Details = []wire.Fault{{Field: field, Reason: reason}}
+	return e
+}
+
 // unknown is the answer where a write may have happened.
 func unknown() *wire.Error {
 	e := wire.Errorf(wire.CodeUnavailable, "JetStream did not confirm the write; it is not known whether it happened")

@@ -60,6 +60,12 @@ func TestEveryErrorCodeOfARequestIsReached(t *testing.T) {
 		{wire.VerbResume, "nobody", "", wire.CodeNoSubscription, ""},
 		{wire.VerbSeek, "nobody", `{"to":"new"}`, wire.CodeNoSubscription, ""},
 		{wire.VerbSeek, "there", `{"to":{"time":"x"}}`, wire.CodeBadField, "to.time"},
+		{wire.VerbExplain, "there", "", wire.CodeBadJSON, ""},
+		{wire.VerbExplain, "there", "{}", wire.CodeBadField, ""},
+		{wire.VerbExplain, "there", `{"sequence":1}`, wire.CodeBadField, "sequence"},
+		{wire.VerbExplain, "there", `{"event":{"subject":"a.*"}}`, wire.CodeBadField, "event.subject"},
+		{wire.VerbExplain, "a.b", `{"event":{"subject":"a.b"}}`, wire.CodeBadField, "name"},
+		{wire.VerbExplain, "nobody", `{"event":{"subject":"a.b"}}`, wire.CodeNoSubscription, ""},
 		{wire.VerbList, "", "[]", wire.CodeBadJSON, ""},
 	} {
 		bad := e.refused(tt.verb, tt.name, tt.body, tt.code)
@@ -367,8 +373,8 @@ func TestNatsServiceToolsSeeTheRegistry(t *testing.T) {
 	var info struct {
 		Endpoints []struct{ Name, Subject string }
 	}
-	if err := json.Unmarshal(msg.Data, &info); err != nil || len(info.Endpoints) != 7 {
-		t.Errorf("info = %s, %v, want seven endpoints", msg.Data, err)
+	if err := json.Unmarshal(msg.Data, &info); err != nil || len(info.Endpoints) != 8 {
+		t.Errorf("info = %s, %v, want eight endpoints", msg.Data, err)
 	}
 	msg, err = e.nc.Request("$SRV.STATS.sluice-registry", nil, 2*time.Second)
 	if err != nil || !bytes.Contains(msg.Data, []byte(`"answered":2,"errors":1`)) {

@@ -42,12 +42,11 @@ func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.S
 		return nil, err
 	}
 	to, info, err := s.resolve(ctx, rec.Spec.Store, req.To)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !rec.StoreCreated.IsZero() && !rec.StoreCreated.Equal(info.Created):
-		return nil, wire.Errorf(wire.CodeNoStore,
-			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)
+	}
+	if err := sameStore(rec, info); err != nil {
+		return nil, err
 	}
 	m := move{rec: rec, to: to, ahead: to > info.Last+1, now: time.Now().UTC(), dry: req.DryRun}
 	from, err := s.movePool(ctx, st, m)
@@ -60,6 +59,16 @@ func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.S
 			map[string]any{"uid": rec.UID, "from_sequence": from, "to_sequence": to, "events": events})
 	}
 	return &wire.SeekResponse{Head: head(r), FromSequence: from, ToSequence: to, Events: events, DryRun: req.DryRun}, nil
+}
+
+// sameStore refuses a store that is not the one of the subscribe: its sequences
+// mean nothing to the subscription.
+func sameStore(rec *wire.Record, info subscription.StoreInfo) error {
+	if rec.StoreCreated.IsZero() || rec.StoreCreated.Equal(info.Created) {
+		return nil
+	}
+	return wire.Errorf(wire.CodeNoStore,
+		`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)
 }
 
 // move puts a pool's checkpoint at a sequence.

@@ -45,7 +45,9 @@ type Service struct {
 	view     *view
 	gate     *gate
 	jobs     *dispatcher
-	verbs    []verb
+	// explaining has a slot for each explanation that is being made.
+	explaining chan struct{}
+	verbs      []verb
 
 	natsCheck, jetstreamCheck, requestsCheck *service.Check
 
@@ -90,6 +92,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		view:         newView(d.Common.Namespace),
 		gate:         newGate(log),
 		jobs:         newDispatcher(),
+		explaining:   make(chan struct{}, maxExplaining),
 		natsCheck:    d.Health.Check("nats"),
 		answerWithin: answerWithin,
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
@@ -101,6 +104,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		{name: wire.VerbPause, named: true, ordered: true, handle: s.pause, does: "pause a subscription"},
 		{name: wire.VerbResume, named: true, ordered: true, handle: s.resume, does: "resume a subscription"},
 		{name: wire.VerbSeek, named: true, ordered: true, handle: s.seek, does: "move a subscription's checkpoint"},
+		{name: wire.VerbExplain, named: true, handle: s.explain, does: "say why an event matches a subscription, or not"},
 		{name: wire.VerbGet, named: true, handle: s.get, does: "show a subscription and its pool"},
 		{name: wire.VerbList, handle: s.list, does: "list subscriptions"},
 	}

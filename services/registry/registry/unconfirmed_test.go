@@ -120,7 +120,7 @@ func TestAWriteThatIsNotConfirmedIsLookedForAndThenAnswered(t *testing.T) {
 func TestAWriteOfUnknownOutcomeIsCalledSo(t *testing.T) {
 	t.Parallel()
 	for _, v := range everyVerb {
-		if v.verb == wire.VerbGet || v.verb == wire.VerbList || v.verb == wire.VerbResume || v.name == "new" {
+		if v.verb == wire.VerbGet || v.verb == wire.VerbExplain || v.verb == wire.VerbList || v.verb == wire.VerbResume || v.name == "new" {
 			continue // they write nothing here, or what another case writes
 		}
 		t.Run(v.verb, func(t *testing.T) {

@@ -1,0 +1,204 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// To explain is work that no deadline ends, so these bound it: other requests
+// need the processor and the memory too.
+const (
+	maxExplaining = 2                      // explanations made at the same time
+	explainWait   = 300 * time.Millisecond // for one of the others to end
+	// maxExplainCost is what one may cost at most, as explainCost has it. The
+	// worst patterns and events that were found take about 0.1 s for it.
+	maxExplainCost = 1 << 27
+	// minPatterns is how many bytes patterns count for at least: the payload is
+	// parsed however short they are.
+	minPatterns = 100
+)
+
+func (s *Service) explain(ctx context.Context, r *request) (any, *wire.Error) {
+	req, bad := subscription.DecodeExplain(r.body, r.name)
+	if bad != nil {
+		return nil, bad
+	}
+	st, bad := s.stores()
+	if bad != nil {
+		return nil, bad
+	}
+	answer, err := s.explainTo(ctx, r, st, req)
+	if err != nil {
+		return nil, s.failed(r, err)
+	}
+	return answer, nil
+}
+
+func (s *Service) explainTo(ctx context.Context, r *request, st *stores, req wire.ExplainRequest) (*wire.ExplainResponse, error) {
+	rec, _, err := s.read(ctx, st, r.name)
+	if err != nil {
+		return nil, err
+	}
+	e := madeUp(rec, req.Event, r.arrived)
+	if e == nil {
+		if e, err = s.stored(ctx, rec, req.Sequence); err != nil {
+			return nil, err
+		}
+	}
+	why, err := s.reasons(ctx, rec, e)
+	if err != nil {
+		return nil, err
+	}
+	answer := &wire.ExplainResponse{Head: head(r), Name: r.name, Matches: len(why) == 0, Reasons: why, Event: wire.ExplainedEvent{
+		Store: e.Store, Sequence: e.Sequence, Subject: e.Subject, Type: e.Type, Stream: e.Stream, ID: e.ID(), Time: e.Time,
+	}}
+	if answer.Matches && req.Event == nil {
+		answer.Delivery, err = s.progress(ctx, st, rec, e)
+	}
+	return answer, err
+}
+
+// madeUp returns the event that a request describes; nil where it describes none.
+func madeUp(rec *wire.Record, given *wire.ExplainEvent, now time.Time) *selector.Event {
+	if given == nil {
+		return nil
+	}
+	h := make(nats.Header, len(given.Headers))
+	for name, values := range given.Headers {
+		h[name] = values
+	}
+	e := &selector.Event{Store: rec.Spec.Store, Time: now.UTC(), Subject: given.Subject, Header: h, Data: given.Data}
+	if given.Time != nil {
+		e.Time = *given.Time
+	}
+	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
+	return e
+}
+
+// stored reads an event of the subscription's store.
+func (s *Service) stored(ctx context.Context, rec *wire.Record, seq uint64) (*selector.Event, error) {
+	var (
+		msg  *jetstream.RawStreamMsg
+		info subscription.StoreInfo
+	)
+	err := s.gate.do(ctx, func(ctx context.Context) error {
+		var err error
+		msg, info, err = subscription.ReadEvent(ctx, s.js, rec.Spec.Store, seq)
+		return err
+	})
+	missing := errors.Is(err, jetstream.ErrMsgNotFound)
+	if err != nil && !missing {
+		return nil, err
+	}
+	if err := sameStore(rec, info); err != nil {
+		return nil, err
+	}
+	if missing {
+		return nil, notHeld(rec.Spec.Store, info, seq)
+	}
+	e := &selector.Event{
+		Store: rec.Spec.Store, Sequence: msg.Sequence, Time: msg.Time.UTC(),
+		Subject: msg.Subject, Header: msg.Header, Data: msg.Data,
+	}
+	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
+	return e, nil
+}
+
+// notHeld is the answer where the store has no event of that sequence.
+func notHeld(store string, info subscription.StoreInfo, seq uint64) *wire.Error {
+	reason := fmt.Sprintf("store %q no longer holds it: it was deleted", store)
+	switch {
+	case seq > info.Last:
+		reason = fmt.Sprintf("store %q has not come to it: its last event is %d", store, info.Last)
+	case info.First > info.Last:
+		reason = fmt.Sprintf("store %q no longer holds it: it is empty", store)
+	case seq < info.First:
+		reason = fmt.Sprintf("store %q no longer holds it: its first event is %d", store, info.First)
+	}
+	return wrongField("sequence", reason)
+}
+
+// reasons says why e does not match; nothing where it does.
+func (s *Service) reasons(ctx context.Context, rec *wire.Record, e *selector.Event) ([]wire.ExplainReason, error) {
+	sel := rec.Spec.Selector
+	m, err := selector.Compile(sel)
+	if err != nil {
+		return nil, fmt.Errorf("explain %q: %w", rec.Name, err)
+	}
+	if m.HasPatterns() && explainCost(sel, e) > maxExplainCost {
+		return nil, wire.Errorf(wire.CodeTooLarge, "the event is too large to be explained by patterns of this size: it has %d bytes", len(e.Data))
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainWait)
+	defer cancel()
+	select {
+	case s.explaining <- struct{}{}:
+		defer func() { <-s.explaining }()
+	case <-ctx.Done():
+		return nil, tooMany("too many explanations are being made", maxExplaining, 0)
+	}
+	return append([]wire.ExplainReason{}, m.Explain(e)...), nil
+}
+
+// explainCost grows like the time that an explanation takes at most: with the
+// size of the event times that of the patterns.
+func explainCost(sel wire.Selector, e *selector.Event) int {
+	size := len(e.Data)
+	for name, values := range e.Header {
+		size += len(name) + len(strings.Join(values, ""))
+	}
+	return size * max(len(sel.ByEventPattern)+len(sel.ByEventPayload), minPatterns)
+}
+
+// progress says how far the pool has come with an event that matches; "" where
+// JetStream does not say in time.
+func (s *Service) progress(ctx context.Context, st *stores, rec *wire.Record, e *selector.Event) (wire.ExplainDelivery, error) {
+	pool, _, err := s.readPool(ctx, st, rec.Name)
+	var corrupt *subscription.CorruptError
+	switch {
+	case errors.Is(err, subscription.ErrNotFound), errors.As(err, &corrupt), err == nil && pool.UID != rec.UID:
+		return delivery(rec, wire.Checkpoint{Floor: max(rec.StartSequence, 1) - 1}, 0, e), nil // not claimed yet
+	case errors.Is(err, errAway):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	var position uint64
+	if live := s.status(ctx, pool); live != nil {
+		position = live.Position
+		pool.Checkpoint.Floor = max(pool.Checkpoint.Floor, live.Floor)
+	}
+	return delivery(rec, pool.Checkpoint, position, e), nil
+}
+
+// delivery is how far a pool with a checkpoint has come with an event that
+// matches. Position is the last sequence that it has read, 0 where that is not
+// known: then it is at least the end of what it has finished.
+func delivery(rec *wire.Record, cp wire.Checkpoint, position uint64, e *selector.Event) wire.ExplainDelivery {
+	finished := e.Sequence <= cp.Floor
+	for _, r := range cp.Ranges {
+		finished = finished || r[0] <= e.Sequence && e.Sequence <= r[1]
+		position = max(position, r[1])
+	}
+	start := rec.Spec.Start
+	switch {
+	case finished && e.Sequence < rec.StartSequence,
+		start.Kind == wire.PositionTime && e.Sequence >= rec.StartSequence && e.Time.Before(start.Time):
+		return wire.DeliveryBeforeStart
+	case finished:
+		return wire.DeliveryFinished
+	case e.Sequence <= position:
+		return wire.DeliveryPending
+	default:
+		return wire.DeliveryNotYetRead
+	}
+}

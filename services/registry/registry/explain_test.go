@@ -1,0 +1,218 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// choosy is a subscription that uses all four members of a selector.
+const choosy = `{"store":"ORDERS","deliver":{"subject":"w"},"start":"all","selector":{"by_stream":"orders.eu.>","by_event_type":["placed","paid"],` +
+	`"by_event_pattern":{"headers":{"x-shop":["a","b"]}},"by_event_payload":{"total":[{"numeric":[">=",10]}]}}}`
+
+func (e *env) explain(name, body string) wire.ExplainResponse {
+	e.tb.Helper()
+	return ok[wire.ExplainResponse](e, wire.VerbExplain, name, body)
+}
+
+func TestExplainTellsEveryMemberThatDoesNotHold(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.subscribe("choosy", choosy)
+	all := []wire.ExplainReason{
+		{Member: "selector.by_stream", Path: "subject", Want: `"orders.eu.>"`, Found: `"orders.us.lost"`},
+		{Member: "selector.by_event_type", Path: "type", Want: `["paid","placed"]`, Found: `"lost"`},
+		{Member: "selector.by_event_pattern", Path: "headers.x-shop", Want: `["a","b"]`, Found: `"c"`},
+		{Member: "selector.by_event_payload", Path: "total", Want: `[{"numeric":[">=",10]}]`, Found: `9.5`},
+	}
+	for _, tt := range []struct {
+		name, event string
+		want        []wire.ExplainReason
+	}{
+		{"all of them", `{"subject":"orders.us.lost","headers":{"X-Shop":["c","a"]},"data":{"total":9.5}}`, all},
+		{"none", `{"subject":"orders.eu.7.paid","headers":{"X-Shop":"b"},"data":{"total":10}}`, []wire.ExplainReason{}},
+		{"a type from a header", `{"subject":"orders.eu.lost","headers":{"x-shop":"a","ce-type":"paid"},"data":{"total":10}}`, []wire.ExplainReason{}},
+		{"null is a payload", `{"subject":"orders.eu.paid","headers":{"x-shop":"a"},"data":null}`, []wire.ExplainReason{
+			{Member: "selector.by_event_payload", Path: "total", Want: `[{"numeric":[">=",10]}]`, Found: "nothing"},
+		}},
+	} {
+		got := e.explain("choosy", `{"event":`+tt.event+`}`)
+		if diff := cmp.Diff(got.Reasons, tt.want); diff != "" || got.Matches != (len(tt.want) == 0) {
+			t.Errorf("%s: matches %v, reasons (-got +want):\n%s", tt.name, got.Matches, diff)
+		}
+		if got.Name != "choosy" || got.Delivery != "" || got.Event.Time.IsZero() {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+	got := e.explain("choosy", `{"event":{"subject":"orders.eu.paid","headers":{"ce-id":"i"},"time":"2026-01-01T01:00:00+01:00"}}`)
+	want := wire.ExplainedEvent{
+		Store: "ORDERS", Subject: "orders.eu.paid", Type: "paid", Stream: "orders.eu", ID: "i",
+		Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	if diff := cmp.Diff(got.Event, want); diff != "" {
+		t.Errorf("event (-got +want):\n%s", diff)
+	}
+	if last := got.Reasons[len(got.Reasons)-1]; last.Path != "" || last.Want != "a JSON payload" {
+		t.Errorf("without data: %+v", last)
+	}
+}
+
+func TestExplainOfAStoredEventSaysHowFarThePoolHasCome(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.publish("orders.eu.1", 3)
+	sub := e.subscribe("s", body()).Subscription // from 4 on
+	e.publish("orders.eu.1", 17)
+	outcomes := func(want map[uint64]wire.ExplainDelivery) {
+		t.Helper()
+		for seq, delivery := range want {
+			got := e.explain("s", fmt.Sprintf(`{"sequence":%d}`, seq))
+			if !got.Matches || got.Delivery != delivery || got.Event.Sequence != seq || got.Event.Stream != "orders.eu" || got.Event.ID != fmt.Sprint("ORDERS:", seq) {
+				t.Errorf("%d: %+v, want %q", seq, got, delivery)
+			}
+		}
+	}
+	outcomes(map[uint64]wire.ExplainDelivery{3: wire.DeliveryBeforeStart, 4: wire.DeliveryNotYetRead}) // nobody has claimed it
+	pools := subscription.NewPools(e.bucket(ns.BucketPools()))
+	pool := &wire.Pool{
+		Schema: 1, Name: "s", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive,
+		Checkpoint: wire.Checkpoint{Floor: 6, Ranges: [][2]uint64{{9, 10}}},
+	}
+	if _, err := pools.Write(t.Context(), pool, 0); err != nil {
+		t.Fatal(err)
+	}
+	outcomes(map[uint64]wire.ExplainDelivery{
+		3: wire.DeliveryBeforeStart, 6: wire.DeliveryFinished, 7: wire.DeliveryPending, 9: wire.DeliveryFinished, 11: wire.DeliveryNotYetRead,
+	})
+	_, err := e.nc.Subscribe(ns.EmitterPools("emitter-1"), func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"pools":[{"name":"s","uid":"` + sub.UID + `","floor":7,"position":12}]}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "the owner's word", func() error {
+		if got := e.explain("s", `{"sequence":11}`); got.Delivery != wire.DeliveryPending {
+			return fmt.Errorf("delivery = %q", got.Delivery)
+		}
+		return nil
+	})
+	outcomes(map[uint64]wire.ExplainDelivery{7: wire.DeliveryFinished, 8: wire.DeliveryPending, 12: wire.DeliveryPending, 13: wire.DeliveryNotYetRead})
+}
+
+func TestDeliveryOfAnEventBeforeTheTimeAskedFor(t *testing.T) {
+	t.Parallel()
+	rec := &wire.Record{StartSequence: 5}
+	rec.Spec.Start = wire.Position{Kind: wire.PositionTime, Time: time.Unix(100, 0)}
+	for _, tt := range []struct {
+		seq  uint64
+		at   int64
+		want wire.ExplainDelivery
+	}{
+		{4, 90, wire.DeliveryBeforeStart},
+		{5, 99, wire.DeliveryBeforeStart}, // the time lay in the future when it was stored
+		{6, 100, wire.DeliveryNotYetRead},
+	} {
+		e := madeUp(rec, &wire.ExplainEvent{Subject: "a.b"}, time.Unix(tt.at, 0))
+		e.Sequence = tt.seq
+		if got := delivery(rec, wire.Checkpoint{Floor: 4}, 0, e); got != tt.want {
+			t.Errorf("%d at %d: %q, want %q", tt.seq, tt.at, got, tt.want)
+		}
+	}
+}
+
+func TestASequenceThatTheStoreDoesNotHoldIsRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.subscribe("s", body())
+	s, err := e.js.Stream(t.Context(), "ORDERS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(seq uint64, reason string) {
+		t.Helper()
+		bad := e.refused(wire.VerbExplain, "s", fmt.Sprintf(`{"sequence":%d}`, seq), wire.CodeBadField)
+		if len(bad.Details) != 1 || bad.Details[0].Field != "sequence" || !strings.Contains(bad.Details[0].Reason, reason) {
+			t.Errorf("%d: %+v, want %q", seq, bad.Details, reason)
+		}
+	}
+	refused(1, "its last event is 0")
+	e.publish("orders.1.placed", 5)
+	if err := s.DeleteMsg(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	refused(4, "it was deleted")
+	refused(6, "its last event is 5")
+	if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(3)); err != nil {
+		t.Fatal(err)
+	}
+	refused(2, "its first event is 3")
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	refused(5, "it is empty")
+	if err := e.js.DeleteStream(t.Context(), "ORDERS"); err != nil {
+		t.Fatal(err)
+	}
+	_ = e.refused(wire.VerbExplain, "s", `{"sequence":5}`, wire.CodeNoStore)
+	e.store("ORDERS", "orders.>")
+	e.publish("orders.1.placed", 5)
+	_ = e.refused(wire.VerbExplain, "s", `{"sequence":5}`, wire.CodeNoStore) // another store
+	if got := e.explain("s", `{"event":{"subject":"orders.1"}}`); !got.Matches {
+		t.Errorf("an event that is made up needs no store: %+v", got)
+	}
+}
+
+// TestAnExplanationIsBounded: the patterns and the event are the worst that is
+// let through, each made for the other.
+func TestAnExplanationIsBounded(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	var leaf []string
+	for i := range 600 {
+		leaf = append(leaf, fmt.Sprintf(`{"wildcard":"*a*b*%d"}`, i))
+	}
+	e.subscribe("dear", `{"store":"ORDERS","deliver":{"subject":"w"},"start":"all","selector":{"by_event_payload":{"x":[`+strings.Join(leaf, ",")+`]}}}`)
+	event := func(n int) []byte {
+		data, err := json.Marshal(map[string][]string{"x": strings.Split(strings.Repeat("ab ", n), " ")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	for _, n := range []int{1_000, 100_000} {
+		if _, err := e.js.Publish(t.Context(), "orders.1", event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := e.explain("dear", `{"sequence":1}`); got.Matches || len(got.Reasons) == 0 {
+		t.Errorf("%+v", got)
+	}
+	_ = e.refused(wire.VerbExplain, "dear", `{"sequence":2}`, wire.CodeTooLarge)
+}
+
+func TestAnExplanationWaitsForOthersOnlyAWhile(t *testing.T) {
+	t.Parallel()
+	s := &Service{explaining: make(chan struct{}, 1)}
+	s.explaining <- struct{}{}
+	rec := &wire.Record{Spec: wire.Spec{Selector: wire.Selector{ByStream: wire.StringList{"a"}}}}
+	e := madeUp(rec, &wire.ExplainEvent{Subject: "b"}, time.Now())
+	if _, err := s.reasons(context.Background(), rec, e); !errors.Is(err, &wire.Error{ErrCode: wire.CodeTooMany}) {
+		t.Errorf("err = %v, want %d", err, wire.CodeTooMany)
+	}
+	<-s.explaining
+	if why, err := s.reasons(context.Background(), rec, e); err != nil || len(why) != 1 || len(s.explaining) != 0 {
+		t.Errorf("reasons = %v, %v, slots taken: %d", why, err, len(s.explaining))
+	}
+}
