@@ -72,6 +72,9 @@ func consume(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
 	if n > 1 {
 		prefetch = 100
 	}
+	if j.Bytes > 0 { // the server drops a client that has over 64 MB to read
+		prefetch = min(prefetch, 16<<20/j.Bytes)
+	}
 	var mu sync.Mutex // each consumer has a goroutine of its own
 	for i := range n {
 		cfg := jetstream.ConsumerConfig{Durable: "native-" + strconv.Itoa(i), AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy}

@@ -82,7 +82,7 @@ func native(s stock, kind string) side {
 		if err := w.fill(ctx, n, s.size); err != nil {
 			return 0, err
 		}
-		wk, err := w.startWorker(ctx, job{Kind: kind, Events: n, Subs: 1})
+		wk, err := w.startWorker(ctx, job{Kind: kind, Events: n, Subs: 1, Bytes: s.size})
 		if err != nil {
 			return 0, err
 		}

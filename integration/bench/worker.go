@@ -28,6 +28,7 @@ type job struct {
 	Subs    int    // how many times each of them comes; native: the number of consumers
 	Filters int    // native: so many consumers, each takes the events of one key
 	From    uint64 // the first sequence that counts; 0 is 1
+	Bytes   int    // native: of an event, if it is large
 }
 
 // The kinds of jobs.
