@@ -3,11 +3,18 @@
 // A Store has one reader at the head of the stream, for all pools that keep
 // up, and temporary ones for pools that have history to read. A pool that has
 // no room for an event leaves its reader rather than hold back the others, and
-// comes back through a temporary reader from exactly where it left.
+// comes back through a temporary reader from exactly where it left. Pools that
+// are behind share the temporary readers: these begin after the largest gaps
+// between them, and a pool goes to the one that is next below it.
 //
 // The hand-over between two readers neither loses nor repeats an event: a pool
 // always knows the last sequence that it has been offered (its position), a
-// reader takes a pool on only while its own position is not beyond that, and a
-// pool ignores what lies at or below it. Positions are compared under the lock
-// of the reader that takes the pool on.
+// reader takes a pool on only while neither its own position nor the event that
+// it is offering is beyond that, and a pool ignores what lies at or below it.
+// Positions are compared under the lock of the reader that takes the pool on.
+//
+// A reader whose pools all have subject filters asks JetStream for these alone.
+// When it takes on a pool that wants more, it takes no further event until it
+// has been opened anew, with more filters, from its own position. Where nothing
+// is for it, its position follows the end of the store at every look.
 package reader

@@ -22,10 +22,6 @@ const (
 	prefetchBytes    = 8 << 20
 )
 
-// patience is how long a reader with a single pool waits for room before it
-// gives up its consumer.
-const patience = 2 * time.Second
-
 // reader reads a store from one position on, for the pools in its index.
 type reader struct {
 	store  *Store
@@ -33,9 +29,7 @@ type reader struct {
 	atHead bool // of the stream: the pools of this reader are live
 
 	consume jetstream.ConsumeContext // owned by the store's loop
-	cons    jetstream.Consumer
-	ctx     context.Context // ends when the reader is stopped; its handler waits under it
-	cancel  context.CancelFunc
+	discard func()                   // lets the server forget the consumer; so is this
 
 	busy sync.Mutex // held while a message is handled
 
@@ -43,7 +37,12 @@ type reader struct {
 	taken    atomic.Uint64 // events held against the pools; written under mu
 
 	mu      sync.Mutex
+	ctx     context.Context // ends when the reader is closed, or is to be opened anew; nil before
+	cancel  context.CancelFunc
 	stopped bool
+	filters match.Filters // what it asks for, which is all that its pools want
+	drained bool          // that may have come to its end, short of the head
+	begun   uint64        // the event that is being offered, or was last
 	index   *match.Index[*pool.Pool]
 	jumps   []jump // gaps in the sequence, not yet judged
 
@@ -55,8 +54,8 @@ type reader struct {
 	still        int
 }
 
-// jump is a range of sequences that the stream did not deliver: deleted one by
-// one (which is no fault) or gone from the front of the stream.
+// jump is a range of sequences that the stream did not deliver: not asked for,
+// deleted one by one (which is no fault) or gone from the front of the stream.
 type jump struct{ from, to uint64 }
 
 // maxJumps bounds the jumps kept between two looks; beyond it they are joined.
@@ -68,35 +67,38 @@ type leaver struct {
 	jump *jump
 }
 
-func newReader(s *Store, after uint64, atHead bool) *reader {
-	r := &reader{store: s, log: s.log, atHead: atHead, index: match.NewIndex[*pool.Pool]()}
+func newReader(s *Store, after uint64, filters match.Filters) *reader {
+	r := &reader{store: s, log: s.log, filters: filters, index: match.NewIndex[*pool.Pool]()}
 	r.position.Store(after)
 	r.lastPosition = after
 	return r
 }
 
 // open starts to read after the reader's position. The store's loop calls it.
-func (r *reader) open(ctx context.Context) error {
+func (r *reader) open(life context.Context) error {
+	r.mu.Lock()
+	ctx, cancel := context.WithCancel(life)
+	r.ctx, r.cancel = ctx, cancel
+	after, filters := r.position.Load(), r.filters
+	r.mu.Unlock()
 	cons, err := r.store.js.OrderedConsumer(ctx, r.store.name, jetstream.OrderedConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       r.position.Load() + 1,
+		OptStartSeq:       after + 1,
+		FilterSubjects:    filters,
 		InactiveThreshold: 30 * time.Second,
 	})
 	if err != nil {
-		return fmt.Errorf("read %q after sequence %d: %w", r.store.name, r.position.Load(), err)
+		return fmt.Errorf("read %q after sequence %d: %w", r.store.name, after, err)
 	}
-	r.ctx, r.cancel = context.WithCancel(ctx)
-	r.cons = cons
-	session := r.ctx
+	r.discard = func() { r.store.discard(life, cons) }
 	r.consume, err = cons.Consume(
-		func(msg jetstream.Msg) { r.handle(session, msg) },
+		func(msg jetstream.Msg) { r.handle(ctx, msg) },
 		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, prefetchBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			r.log.Debug().Err(err).Uint64("position", r.position.Load()).Msg("reader interrupted")
 		}),
 	)
 	if err != nil {
-		r.cancel()
 		return fmt.Errorf("consume %q: %w", r.store.name, err)
 	}
 	return nil
@@ -104,15 +106,18 @@ func (r *reader) open(ctx context.Context) error {
 
 // close stops reading and waits until the handler has returned.
 func (r *reader) close() {
+	if r.cancel != nil {
+		r.cancel()
+	}
 	if r.consume == nil {
 		return
 	}
-	r.cancel()
 	r.consume.Stop()
 	<-r.consume.Closed()
 	r.busy.Lock()
 	defer r.busy.Unlock()
 	r.consume = nil
+	r.discard()
 }
 
 // handle takes one message of the consumer. Calls come one after the other.
@@ -122,9 +127,6 @@ func (r *reader) handle(session context.Context, msg jetstream.Msg) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		r.log.Error().Err(err).Msg("message without metadata")
-		return
-	}
-	if session.Err() != nil {
 		return
 	}
 	e := event.New(r.store.name, meta.Sequence.Stream, meta.Timestamp, msg)
@@ -142,14 +144,18 @@ func (r *reader) handle(session context.Context, msg jetstream.Msg) {
 	}
 }
 
+// reached is the last event that the reader has offered, or is offering.
+func (r *reader) reached() uint64 { return max(r.position.Load(), r.begun) }
+
 // take offers e to the pools that it matches and moves the position past it.
 func (r *reader) take(session context.Context, e *event.Event) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	position := r.position.Load()
-	if r.stopped || e.Sequence <= position {
+	if r.stopped || session.Err() != nil || e.Sequence <= position {
 		return false
 	}
+	r.begun = e.Sequence
 	r.left, r.touched = r.left[:0], r.touched[:0]
 	if e.Sequence > position+1 {
 		r.jumped(jump{position + 1, e.Sequence - 1})
@@ -174,7 +180,7 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 // insist waits a while for a pool that has no room, where nobody else is kept
 // waiting by that.
 func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) bool {
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(r.store.tune.patience)
 	defer deadline.Stop()
 	for !r.atHead && r.index.Len() == 1 {
 		room := p.Room()
@@ -207,18 +213,25 @@ func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
 
 // jumped notes that the stream left out a range. Pools that are to pause at a
 // gap leave before they get what follows, so that the store can tell first
-// whether it is one.
+// whether it is one; one that joined ahead of the reader may have read that.
 func (r *reader) jumped(j jump) {
+	r.noteJump(j)
+	if r.filters != nil {
+		return // and no pool is to pause
+	}
+	r.index.Keys(func(p *pool.Pool) {
+		if p.Spec().OnGap == wire.GapPause && p.Position() < j.to {
+			r.leave(p, j.from-1, &j)
+		}
+	})
+}
+
+func (r *reader) noteJump(j jump) {
 	if n := len(r.jumps); n >= maxJumps {
 		r.jumps[n-1].to = j.to
 	} else {
 		r.jumps = append(r.jumps, j)
 	}
-	r.index.Keys(func(p *pool.Pool) {
-		if p.Spec().OnGap == wire.GapPause {
-			r.leave(p, j.from-1, &j)
-		}
-	})
 }
 
 // add puts a pool that has read everything up to base under this reader, if
@@ -230,12 +243,13 @@ func (r *reader) add(p *pool.Pool, base uint64) (bool, error) {
 }
 
 func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
-	if r.stopped || r.position.Load() > base {
+	if r.stopped || r.reached() > base {
 		return false, nil
 	}
 	if err := r.index.Add(p, p.Matcher()); err != nil {
 		return false, err
 	}
+	r.widen(with(r.filters, p, r.store.tune.filters))
 	p.Attach(&r.position, &r.taken, base, r.atHead)
 	return true, nil
 }

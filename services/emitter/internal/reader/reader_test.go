@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/selector"
@@ -28,9 +29,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testStore = "EVENTS"
 
+// tester is a test, or one run of a property.
+type tester interface {
+	rapid.TB
+	Cleanup(func())
+}
+
 // env is a store, and readers for it.
 type env struct {
-	t      *testing.T
+	t      tester
 	js     jetstream.JetStream
 	set    *Set
 	budget *pool.Budget
@@ -45,17 +52,19 @@ func newEnv(t *testing.T, cfg jetstream.StreamConfig) *env {
 
 func newEnvOf(t *testing.T, cfg jetstream.StreamConfig, readers int) *env {
 	t.Helper()
-	srv := natstest.Start(t)
-	js := srv.JetStream()
-	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 16)}
+	js := natstest.Start(t).JetStream()
 	cfg.Name, cfg.Subjects = testStore, []string{"e.>"}
 	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	e.set = NewSet(Config{
-		JetStream: js, Log: zerolog.Nop(), MaxReaders: readers,
-		Paused: func(_ *wire.Record, g wire.Gap) { e.paused <- g },
-	})
+	return newEnvOn(t, js, Config{JetStream: js, MaxReaders: readers})
+}
+
+// newEnvOn runs readers for a store that is there.
+func newEnvOn(t tester, js jetstream.JetStream, cfg Config) *env {
+	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 16)}
+	cfg.Log, cfg.Paused = zerolog.Nop(), func(_ *wire.Record, g wire.Gap) { e.paused <- g }
+	e.set = NewSet(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.set.Run(ctx) })
@@ -83,17 +92,16 @@ func (e *env) publish(n int) {
 // order of their coming while its gate is open.
 type subscriber struct {
 	env    *env
-	filter string
+	filter string // the first of those it asks for
 	rec    *wire.Record
 	begin  uint64
 	pool   *pool.Pool
 	queue  chan delivery
-	gate   chan struct{} // closed: open
-	open   sync.Once
 	stop   chan struct{}
 	wg     sync.WaitGroup
 
 	mu   sync.Mutex
+	gate chan struct{} // closed: open
 	seqs []uint64
 }
 
@@ -143,7 +151,7 @@ func (s *subscriber) answer() {
 		select {
 		case <-s.stop:
 			return
-		case <-s.gate:
+		case <-s.passage():
 		}
 		select {
 		case <-s.stop:
@@ -161,10 +169,35 @@ func (s *subscriber) answer() {
 	}
 }
 
-func (s *subscriber) release() { s.open.Do(func() { close(s.gate) }) }
+func (s *subscriber) passage() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gate
+}
+
+// release opens the gate, and holdUp shuts it.
+func (s *subscriber) release() { s.setGate(true) }
+func (s *subscriber) holdUp()  { s.setGate(false) }
+
+func (s *subscriber) setGate(open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isOpen := false
+	select {
+	case <-s.gate:
+		isOpen = true
+	default:
+	}
+	switch {
+	case open && !isOpen:
+		close(s.gate)
+	case !open && isOpen:
+		s.gate = make(chan struct{})
+	}
+}
 
 func (s *subscriber) end() {
-	s.env.set.Detach(testStore, s.pool)
+	s.env.set.Detach(s.rec.Spec.Store, s.pool)
 	s.pool.Close()
 	close(s.stop)
 	s.wg.Wait()

@@ -21,6 +21,8 @@ type Config struct {
 	// subscription to be paused. It must not block, nor lose the news.
 	Paused func(rec *wire.Record, gap wire.Gap)
 	Log    zerolog.Logger
+
+	tune tuning // defaults to defaultTuning
 }
 
 // Set holds the stores that an instance reads.
@@ -37,6 +39,9 @@ type Set struct {
 func NewSet(cfg Config) *Set {
 	if cfg.MaxReaders == 0 {
 		cfg.MaxReaders = DefaultMaxReaders
+	}
+	if cfg.tune == (tuning{}) {
+		cfg.tune = defaultTuning()
 	}
 	return &Set{cfg: cfg, stores: map[string]*Store{}}
 }

@@ -12,20 +12,34 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-const (
+// callTimeout bounds one call of the JetStream API.
+const callTimeout = 5 * time.Second
+
+// tuning is what tests make smaller.
+type tuning struct {
 	// look is how often a store is asked for its first and last sequence.
-	look = time.Second
+	look time.Duration
 	// stillLooks is how many looks a reader may stand still although there
 	// is more to read before it is opened anew. Watches and consumers can
 	// stall without a word, so this is the net below them.
-	stillLooks = 15
-	// groupSpan is how far apart, in sequences, pools may be that share a
+	stillLooks int
+	// patience is how long a reader with a single pool waits for room before
+	// it gives up its consumer.
+	patience time.Duration
+	// span is how far apart, in sequences, pools may be that always share a
 	// temporary reader: reading 10,000 events twice costs less than a
 	// further consumer does for its life.
-	groupSpan = 10_000
-	// callTimeout bounds one call of the JetStream API.
-	callTimeout = 5 * time.Second
-)
+	span uint64
+	// filters bounds the subject filters that a reader asks JetStream for;
+	// pools that want more together get everything. Each is one more thing
+	// to match for the server, whenever an event is stored, and one more
+	// request of skim; and what many ask for is seldom little of the store.
+	filters int
+}
+
+func defaultTuning() tuning {
+	return tuning{look: time.Second, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16}
+}
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
 const DefaultMaxReaders = 16
@@ -36,6 +50,7 @@ type Store struct {
 	js         jetstream.JetStream
 	log        zerolog.Logger
 	maxReaders int
+	tune       tuning
 	paused     func(rec *wire.Record, gap wire.Gap) // a pool waits at a gap for a pause
 
 	kick chan struct{} // cap 1: pools wait for a reader, or a reader is done
@@ -45,8 +60,10 @@ type Store struct {
 	head    *reader
 	temps   map[*reader]struct{}
 	info    info
+	front   uint64 // info.first at the last tick
+	pace    uint64 // by how much it had moved since the one before
 
-	waiters sync.WaitGroup // goroutines that wait for a full pool to have room
+	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for the server
 }
 
 // member is what a store knows of one of its pools.
@@ -68,7 +85,7 @@ type info struct {
 
 func newStore(name string, cfg Config) *Store {
 	return &Store{
-		name: name, js: cfg.JetStream, maxReaders: cfg.MaxReaders, paused: cfg.Paused,
+		name: name, js: cfg.JetStream, maxReaders: cfg.MaxReaders, tune: cfg.tune, paused: cfg.Paused,
 		log:     cfg.Log.With().Str("store", name).Logger(),
 		kick:    make(chan struct{}, 1),
 		members: map[*pool.Pool]*member{},
@@ -160,6 +177,7 @@ func (s *Store) merge(r *reader) {
 	s.head.mu.Lock()
 	defer s.head.mu.Unlock()
 	if s.head.position.Load() > r.position.Load() {
+		s.drain(r)
 		return
 	}
 	for _, p := range r.stop() {
@@ -170,6 +188,16 @@ func (s *Store) merge(r *reader) {
 		}
 	}
 	s.wake() // the loop closes the reader
+}
+
+// drain notes that a reader with filters may have nothing left to read.
+func (s *Store) drain(r *reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.filters != nil {
+		r.drained = true
+		s.wake()
+	}
 }
 
 // placed notes whether p is under r now. If it is not, it waits for another
@@ -198,7 +226,7 @@ func (s *Store) put(p *pool.Pool, m *member, r *reader) bool {
 
 // run serves the store until ctx ends.
 func (s *Store) run(ctx context.Context) {
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(s.tune.look)
 	defer ticker.Stop()
 	defer s.shutdown()
 	for {
@@ -207,10 +235,23 @@ func (s *Store) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			s.watchFront()
 			s.lookAfter(ctx)
 		case <-s.kick:
 		}
 	}
+}
+
+// discard deletes a consumer that nobody reads any more. The server does so by
+// itself only after a while, in which it costs publishers what the others do.
+func (s *Store) discard(ctx context.Context, cons jetstream.Consumer) {
+	s.waiters.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if err := s.js.DeleteConsumer(ctx, s.name, cons.CachedInfo().Name); err != nil {
+			s.log.Debug().Err(err).Msg("consumer left to the server to remove")
+		}
+	})
 }
 
 func (s *Store) shutdown() {

@@ -42,7 +42,9 @@ func (s *Store) tend(ctx context.Context) {
 		s.log.Warn().Err(err).Msg("store cannot be read")
 		return
 	}
+	s.finish(ctx, now)
 	s.place(ctx, now)
+	s.reopen(ctx)
 }
 
 func inspect(ctx context.Context, js jetstream.JetStream, name string) (info, error) {
@@ -136,13 +138,18 @@ func (s *Store) reap() {
 // ensureHead opens the reader at the head of the store.
 func (s *Store) ensureHead(ctx context.Context, now info) error {
 	s.mu.Lock()
-	have := s.head != nil
-	s.mu.Unlock()
-	if have {
+	if s.head != nil {
+		s.mu.Unlock()
 		return nil
 	}
-	r := newReader(s, now.last, true)
+	r := newReader(s, now.last, s.filtersAfter(now.last))
+	r.atHead = true
+	for p := range s.members { // they will come here sooner or later
+		r.filters = with(r.filters, p, s.tune.filters)
+	}
+	s.mu.Unlock()
 	if err := r.open(ctx); err != nil {
+		r.close()
 		return err
 	}
 	s.mu.Lock()
@@ -151,36 +158,61 @@ func (s *Store) ensureHead(ctx context.Context, now info) error {
 	return nil
 }
 
-// waiter is a pool that waits for a reader, and its position, which does not
-// change meanwhile.
-type waiter struct {
-	pool *pool.Pool
-	at   uint64
-}
-
 // place gives each pool that waits a reader, while there are any.
 func (s *Store) place(ctx context.Context, now info) {
 	s.mu.Lock()
-	var behind []waiter
+	groups, left := cluster(s.behind(now), s.running(), limits{s.tune.span, s.maxReaders - 1 - len(s.temps)})
+	for _, g := range groups {
+		if g.reader != nil {
+			s.join(g)
+		}
+	}
+	s.mu.Unlock()
+	for _, g := range groups {
+		if g.reader == nil {
+			s.catchUp(ctx, g.pools)
+		}
+	}
+	for _, w := range left {
+		w.pool.Hold(wire.PoolNoReader, fmt.Sprintf("all %d readers of the store are in use, and beyond its position", s.maxReaders))
+	}
+}
+
+// behind puts pools that wait for a reader under the one at the head, and
+// returns those that are behind that, in the order of their positions.
+func (s *Store) behind(now info) []waiter {
+	var ws []waiter
 	for p, m := range s.members {
-		if m.reader != nil || m.full || m.halted || !s.fit(p, m, now) || s.put(p, m, s.head) {
+		if m.reader != nil || m.full || m.halted || !s.fit(p, m, now) || s.put(p, m, s.head) || m.halted {
 			continue
 		}
-		behind = append(behind, waiter{p, p.Position()})
+		ws = append(ws, waiter{p, p.Position()})
 	}
-	free := s.maxReaders - 1 - len(s.temps)
-	s.mu.Unlock()
-	slices.SortFunc(behind, func(a, b waiter) int { return cmp.Compare(a.at, b.at) })
-	for ; free > 0 && len(behind) > 0; free-- {
-		n := 1
-		for n < len(behind) && behind[n].at <= behind[0].at+groupSpan {
-			n++
+	slices.SortFunc(ws, func(a, b waiter) int { return cmp.Compare(a.at, b.at) })
+	return ws
+}
+
+// running returns the temporary readers in the order of their positions.
+func (s *Store) running() []running {
+	var rs []running
+	for r := range s.temps {
+		r.mu.Lock()
+		if !r.stopped {
+			rs = append(rs, running{r, r.reached()})
 		}
-		s.catchUp(ctx, behind[:n])
-		behind = behind[n:]
+		r.mu.Unlock()
 	}
-	for _, w := range behind {
-		w.pool.Hold(wire.PoolNoReader, fmt.Sprintf("all %d readers of the store are in use", s.maxReaders))
+	slices.SortFunc(rs, func(a, b running) int { return cmp.Compare(a.at, b.at) })
+	return rs
+}
+
+// join puts pools under a reader that runs. It may have moved beyond the first
+// of them meanwhile: then there is soon another look.
+func (s *Store) join(g group) {
+	for _, w := range g.pools {
+		if !s.put(w.pool, s.members[w.pool], g.reader) {
+			s.wake()
+		}
 	}
 }
 
@@ -252,21 +284,16 @@ func (s *Store) passGap(p *pool.Pool, m *member, first uint64) bool {
 // catchUp opens a temporary reader for pools that are behind the head, which
 // come in the order of their positions.
 func (s *Store) catchUp(ctx context.Context, ws []waiter) {
-	r := newReader(s, ws[0].at, false)
 	s.mu.Lock()
+	r := newReader(s, ws[0].at, s.filtersAfter(ws[0].at))
 	for _, w := range ws {
-		m := s.members[w.pool]
-		if m == nil || m.reader != nil {
-			continue
+		if m := s.members[w.pool]; m != nil && m.reader == nil {
+			s.put(w.pool, m, r)
 		}
-		s.put(w.pool, m, r)
 	}
 	s.temps[r] = struct{}{}
 	s.mu.Unlock()
-	if err := r.open(ctx); err != nil {
-		s.log.Warn().Err(err).Msg("store cannot be read")
-		s.abandon(r)
-	}
+	s.start(ctx, r)
 }
 
 // abandon takes all pools off a reader, so that they wait for another one.
@@ -285,8 +312,8 @@ func (s *Store) abandon(r *reader) {
 	r.close()
 }
 
-// lookAfter looks after readers that do not move: a temporary one that has
-// nothing left to read has arrived; one that has more to read has stalled.
+// lookAfter looks after readers that do not move: one may have nothing left to
+// read, and a temporary one has arrived then; one that has more has stalled.
 func (s *Store) lookAfter(ctx context.Context) {
 	s.mu.Lock()
 	rs, last := s.readers(), s.info.last
@@ -294,32 +321,15 @@ func (s *Store) lookAfter(ctx context.Context) {
 	for _, r := range rs {
 		switch {
 		case r.moved(last):
-		case !r.atHead && s.arrived(ctx, r):
-			s.merge(r)
-		case r.still >= stillLooks:
+		case s.skim(ctx, r, last):
+			r.moved(last) // or the next look would take it for at work
+			if !r.atHead {
+				s.merge(r)
+			}
+		case r.still >= s.tune.stillLooks:
 			s.log.Warn().Uint64("position", r.position.Load()).Uint64("last", last).Msg("reader stalled, opening it anew")
 			s.abandon(r)
 			s.wake()
 		}
 	}
-}
-
-// arrived finds out whether a temporary reader has nothing left to read up to
-// where the head is: the last events may have been deleted, so that no message
-// says so. It moves the reader's position there if so.
-func (s *Store) arrived(ctx context.Context, r *reader) bool {
-	head := s.headPosition()
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	ci, err := r.cons.Info(call)
-	if err != nil || ci.NumPending > 0 {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped || ci.Delivered.Stream > r.position.Load() {
-		return false // still on its way to us
-	}
-	r.position.Store(max(r.position.Load(), head))
-	return true
 }

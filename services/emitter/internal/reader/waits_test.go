@@ -95,14 +95,14 @@ func TestAStoreThatIsGoneOrAnotherIsLost(t *testing.T) {
 
 // loseEnd makes the store one that has lost its end after sequence 10, while s
 // looks on.
-func (e *env) loseEnd(s *subscriber) {
-	e.t.Helper()
-	if err := e.js.DeleteStream(e.t.Context(), testStore); err != nil {
-		e.t.Fatal(err)
+func (e *env) loseEnd(t *testing.T, s *subscriber) {
+	t.Helper()
+	if err := e.js.DeleteStream(t.Context(), testStore); err != nil {
+		t.Fatal(err)
 	}
-	natstest.Await(e.t, "the loss of the store", func() error { return s.in(wire.PoolStoreLost, "does not exist") })
-	if _, err := e.js.CreateStream(e.t.Context(), jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}}); err != nil {
-		e.t.Fatal(err)
+	natstest.Await(t, "the loss of the store", func() error { return s.in(wire.PoolStoreLost, "does not exist") })
+	if _, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}}); err != nil {
+		t.Fatal(err)
 	}
 	e.publish(10)
 }
@@ -114,7 +114,7 @@ func TestAStoreThatLostItsEndStaysLostAlthoughItGrows(t *testing.T) {
 	s := e.subscribe("s", ">", 0, false, nil)
 	s.attach()
 	natstest.Await(t, "everything", func() error { return s.got(0, 100) })
-	e.loseEnd(s)
+	e.loseEnd(t, s)
 	natstest.Await(t, "its end is lost", func() error { return s.in(wire.PoolStoreLost, "ended at sequence 10") })
 	e.publish(110)
 	sought := e.subscribe("sought", ">", 100, false, nil) // as after a seek: it has lost nothing
@@ -175,10 +175,10 @@ func TestWhatWasReadBeyondTheStoreIsLostAndNotUnbegun(t *testing.T) {
 func TestAPoolThatFindsNoReaderFreeSaysSo(t *testing.T) {
 	t.Parallel()
 	e := newEnvOf(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}, 2) // the head and one more
-	const last = groupSpan + 10_000
+	const last = 10_000
 	e.publish(last)
-	first := e.subscribe("first", ">", 0, true, nil)
-	second := e.subscribe("second", ">", groupSpan+1000, false, nil)
+	first := e.subscribe("first", ">", 100, true, nil)
+	second := e.subscribe("second", ">", 0, false, nil)
 	first.attach()
 	natstest.Await(t, "the first one reads", func() error {
 		if first.pool.Status().Pending == 0 {
@@ -193,8 +193,30 @@ func TestAPoolThatFindsNoReaderFreeSaysSo(t *testing.T) {
 	}
 	first.release()
 	natstest.Await(t, "both have arrived", func() error {
-		return errors.Join(first.got(0, last), second.got(groupSpan+1000, last), first.in(wire.PoolLive, ""), second.in(wire.PoolLive, ""))
+		return errors.Join(first.got(100, last), second.got(0, last), first.in(wire.PoolLive, ""), second.in(wire.PoolLive, ""))
 	})
+}
+
+func TestAPoolThatIsAheadJoinsAReaderWhenNoneIsFree(t *testing.T) {
+	t.Parallel()
+	e := newEnvOf(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}, 2)
+	last := int(defaultTuning().span) + 10_000
+	e.publish(last)
+	first := e.subscribe("first", ">", 0, true, nil)
+	second := e.subscribe("second", ">", uint64(last-5000), false, nil)
+	first.attach()
+	natstest.Await(t, "the first one reads", func() error {
+		if first.pool.Status().Pending == 0 {
+			return errors.New("nothing came")
+		}
+		return nil
+	})
+	second.attach()
+	natstest.Await(t, "the second arrives, with no reader but that of the first", func() error {
+		return errors.Join(second.got(uint64(last-5000), uint64(last)), second.in(wire.PoolLive, ""))
+	})
+	first.release()
+	natstest.Await(t, "so does the first", func() error { return errors.Join(first.got(0, uint64(last)), first.in(wire.PoolLive, "")) })
 }
 
 func TestAGapIsPassedOnlyOnceThePauseForItIsOver(t *testing.T) {

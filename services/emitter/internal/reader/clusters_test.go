@@ -1,0 +1,308 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/match"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// What readers ask for, and whom they serve.
+
+// quiet makes a subscriber one that no event matches although it asks for all.
+func quiet(cfg *pool.Config) { cfg.Record.Spec.Selector.ByEventType = wire.StringList{"none"} }
+
+func TestTenThousandPoolsThatAreBehindAreServedAtOnce(t *testing.T) {
+	t.Parallel()
+	const last, pools = 20_000, 10_000
+	e := newEnvOf(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}, DefaultMaxReaders)
+	e.publish(last)
+	tune := defaultTuning()
+	tune.span = 10 // so that nearly each would be worth a reader
+	set := NewSet(Config{JetStream: e.js, Log: zerolog.Nop(), Paused: func(*wire.Record, wire.Gap) {}, tune: tune})
+	var all []*pool.Pool
+	for i := range pools {
+		spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}}
+		rec := &wire.Record{Name: fmt.Sprintf("s%d", i), UID: "u", Generation: 1, Spec: spec}
+		var p *pool.Pool
+		p, err := pool.New(pool.Config{
+			Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: uint64(i * 7919 % last)}, Timers: e.timers, Budget: e.budget,
+			Notify: func(string, string, map[string]any) {},
+			Moved:  func() {},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		set.Attach(p, rec, 0)
+		all = append(all, p)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = set.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	natstest.Await(t, "all are live", func() error {
+		var behind, waiting int
+		for _, p := range all {
+			switch st, _ := p.State(); st {
+			case wire.PoolLive:
+			case wire.PoolNoReader:
+				waiting++
+			default:
+				behind++
+			}
+		}
+		if waiting > 0 {
+			t.Errorf("%d pools wait for a reader", waiting)
+		}
+		if behind > 0 {
+			return fmt.Errorf("%d are behind", behind)
+		}
+		return nil
+	})
+	if n := len(e.consumers(t)); n > DefaultMaxReaders {
+		t.Errorf("%d consumers", n)
+	}
+}
+
+// consumers returns the filters of each consumer that the store has.
+func (e *env) consumers(t *testing.T) [][]string {
+	t.Helper()
+	stream, err := e.js.Stream(t.Context(), testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for ci := range stream.ListConsumers(t.Context()).Info() {
+		filters := ci.Config.FilterSubjects
+		if f := ci.Config.FilterSubject; f != "" {
+			filters = []string{f}
+		}
+		all = append(all, slices.Sorted(slices.Values(filters)))
+	}
+	return all
+}
+
+func TestReadersAskForWhatTheirPoolsWantTogether(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(100)
+	asks := func(want ...string) func() error {
+		return func() error {
+			if all := e.consumers(t); len(all) != 1 || !slices.Equal(all[0], want) {
+				return fmt.Errorf("consumers ask for %v, want %v", all, want)
+			}
+			return nil
+		}
+	}
+	one := e.subscribe("one", "e.1.made", 0, false, nil)
+	one.attach()
+	natstest.Await(t, "one filter", asks("e.1.made"))
+	natstest.Await(t, "its position gets to the end, where nothing is for it", func() error {
+		if at := one.pool.Position(); at != 100 {
+			return fmt.Errorf("it is at %d", at)
+		}
+		return one.in(wire.PoolLive, "")
+	})
+	two := e.subscribe("two", "e.2.*", 0, false, nil)
+	two.attach()
+	natstest.Await(t, "two filters", asks("e.1.made", "e.2.*"))
+	e.publish(100)
+	wide := e.subscribe("wide", "e.*.made", 100, false, nil)
+	wide.attach()
+	natstest.Await(t, "a filter with one that covers it", asks("e.*.made", "e.2.*"))
+	all := e.subscribe("all", ">", 0, false, nil)
+	all.attach()
+	natstest.Await(t, "everything", asks())
+	natstest.Await(t, "all that they asked for", func() error {
+		return errors.Join(one.got(0, 200), two.got(0, 200), wide.got(100, 200), all.got(0, 200))
+	})
+}
+
+// While events come a temporary reader with filters never stands where the head
+// does, since it does not see most of them.
+func TestAPoolWithAFilterArrivesAlthoughTheStoreGrows(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(1000)
+	head := e.subscribe("head", ">", 0, false, quiet)
+	head.attach()
+	natstest.Await(t, "the head is there", func() error { return head.in(wire.PoolLive, "") })
+	s := e.subscribe("s", "e.3.made", 0, false, nil)
+	s.attach()
+	natstest.Await(t, "it arrives", func() error {
+		for range 50 {
+			if _, err := e.js.PublishMsg(t.Context(), &nats.Msg{Subject: "e.0.made"}); err != nil {
+				return err
+			}
+		}
+		return s.in(wire.PoolLive, "")
+	})
+}
+
+// bare is a store without JetStream, whose readers are handed their events.
+func bare(e *env) *Store { return newStore(testStore, e.set.cfg) }
+
+type message struct{}
+
+func (message) Subject() string      { return "e.0.made" }
+func (message) Headers() nats.Header { return nil }
+func (message) Data() []byte         { return nil }
+
+func at(seq uint64) *event.Event { return event.New(testStore, seq, time.Now(), message{}) }
+
+func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	full := e.subscribe("full", ">", 0, true, func(cfg *pool.Config) { cfg.Budget = pool.NewBudget(1) })
+	late := e.subscribe("late", ">", 1, false, nil)
+	r := newReader(bare(e), 0, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if ok, err := r.add(full.pool, 0); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	r.take(ctx, at(1))
+	done := make(chan struct{})
+	go func() { defer close(done); r.take(ctx, at(2)) }() // waits for room
+	natstest.Await(t, "the reader offers the second event", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.begun != 2 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if ok, _ := r.add(late.pool, 1); ok {
+		t.Error("a pool joined that would not be offered the event under way")
+	}
+	cancel()
+	<-done
+}
+
+func TestAReaderThatIsToAskForMoreTakesNothingUntilItDoes(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	r := newReader(bare(e), 0, match.Filters{})
+	r.ctx, r.cancel = context.WithCancel(t.Context())
+	session := r.ctx
+	for i, filter := range []string{"e.0.made", "e.0.made", "e.1.made"} {
+		s := e.subscribe(fmt.Sprint(i), filter, 0, false, nil)
+		if i == 0 {
+			r.filters = with(r.filters, s.pool, 16) // it was opened so
+		}
+		if ok, err := r.add(s.pool, 0); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if stale := r.stale(); stale != (filter == "e.1.made") {
+			t.Errorf("with %v it is to be opened anew: %v", r.filters, stale)
+		}
+	}
+	if r.take(session, at(2)) || r.position.Load() != 0 {
+		t.Error("it passed over what it did not ask for")
+	}
+}
+
+// interrupted is JetStream where something happens before the first request.
+type interrupted struct {
+	jetstream.JetStream
+	once   sync.Once
+	happen func()
+}
+
+func (i *interrupted) Conn() *nats.Conn {
+	i.once.Do(i.happen)
+	return i.JetStream.Conn()
+}
+
+// While a reader asks whether anything is for it, it may come to ask for more,
+// or take what was on its way.
+func TestAReaderSkipsOnlyWhatItHasAskedFor(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(10)
+	want := e.subscribe("want", "e.0.made", 0, false, nil)
+	for _, tt := range []struct {
+		name   string
+		happen func(r *reader)
+		skips  bool
+	}{
+		{"nothing happens", func(*reader) {}, true},
+		{"a pool that wants more", func(r *reader) { _, _ = r.add(want.pool, 0) }, false},
+		{"an event that was deleted then", func(r *reader) { r.take(r.ctx, at(3)) }, false},
+	} {
+		s := bare(e)
+		r := newReader(s, 0, match.Filters{"e.x.made"})
+		r.ctx, r.cancel = context.WithCancel(t.Context())
+		s.js = &interrupted{JetStream: e.js, happen: func() { tt.happen(r) }}
+		if skips := s.skim(t.Context(), r, 10); skips != tt.skips || skips != (r.position.Load() == 10) {
+			t.Errorf("%s: skips %v, and is at %d", tt.name, skips, r.position.Load())
+		}
+		r.stop()
+		r.cancel()
+	}
+}
+
+func TestAPoolThatIsAheadOfItsReaderStaysWhereEventsAreMissing(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	s := e.subscribe("s", ">", 10, false, pauses)
+	r := newReader(bare(e), 0, nil)
+	if ok, err := r.add(s.pool, 10); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	r.take(t.Context(), at(9))
+	if !r.index.Has(s.pool) {
+		t.Error("it left for events that it has read")
+	}
+	r.take(t.Context(), at(15))
+	if r.index.Has(s.pool) {
+		t.Error("it stayed although events are missing that it has not read")
+	}
+}
+
+func TestAPoolThatPausesAtGapsSeesEverything(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	s := e.subscribe("s", "e.1.made", 0, false, pauses)
+	if f := with(match.Filters{}, s.pool, 16); f != nil {
+		t.Errorf("it asks for %v", f)
+	}
+}
+
+func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	s := bare(e)
+	tick := func(first uint64) { s.info.first = first; s.watchFront() }
+	s.head, s.temps = newReader(s, 1500, match.Filters{}), map[*reader]struct{}{newReader(s, 0, match.Filters{}): {}}
+	s.head.atHead = true
+	tick(1)
+	for _, r := range s.readers() {
+		if r.filters == nil {
+			t.Errorf("the front stands still, and the reader at %d sees everything", r.position.Load())
+		}
+	}
+	tick(101) // and beyond 1101 in ten looks
+	for _, r := range s.readers() {
+		if seesAll := r.filters == nil; seesAll == r.atHead || seesAll != (r.position.Load() < 1100) {
+			t.Errorf("the reader at %d sees everything: %v", r.position.Load(), seesAll)
+		}
+	}
+	if s.filtersAfter(1099) != nil || s.filtersAfter(1100) == nil {
+		t.Error("a new reader does not keep its distance")
+	}
+}

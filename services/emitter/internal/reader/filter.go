@@ -1,0 +1,186 @@
+package reader
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/match"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// nearFrontLooks is how many looks away, at its pace, the front of the store has
+// to be for a reader with filters.
+const nearFrontLooks = 10
+
+// everything is what a reader without filters asks for.
+var everything = []string{">"}
+
+// with returns filters that are also what p wants. A pool that is to pause at a
+// gap has to see every event, or it could not tell a gap in the sequence.
+func with(f match.Filters, p *pool.Pool, most int) match.Filters {
+	if p.Spec().OnGap == wire.GapPause {
+		return nil
+	}
+	return f.With(p.Matcher(), most)
+}
+
+// widen makes the reader ask for f, which has all that it asked for before.
+// What still comes of the old question is not taken, so the position stands
+// still until the store's loop opens the reader anew from there.
+func (r *reader) widen(f match.Filters) {
+	if r.filters == nil || f != nil && slices.Equal(f, r.filters) {
+		return
+	}
+	r.filters = f
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+// stale reports whether the reader is to be opened anew.
+func (r *reader) stale() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.stopped && r.ctx.Err() != nil
+}
+
+// reopen opens the readers anew that are to ask for more than they did.
+func (s *Store) reopen(ctx context.Context) {
+	s.mu.Lock()
+	rs := s.readers()
+	s.mu.Unlock()
+	for _, r := range rs {
+		if !r.stale() {
+			continue
+		}
+		r.close()
+		s.start(ctx, r)
+	}
+}
+
+// nearFront reports whether a reader is so near to the front of the store that
+// it must see every event. With filters it would take events that it did not ask
+// for, and that the store dropped right after, for a gap.
+func (s *Store) nearFront(position uint64) bool {
+	return position+1 < s.info.first+nearFrontLooks*s.pace
+}
+
+// filtersAfter is what a reader without pools asks for from a position on: nothing,
+// or everything where it may not have filters.
+func (s *Store) filtersAfter(position uint64) match.Filters {
+	if s.nearFront(position) {
+		return nil
+	}
+	return match.Filters{}
+}
+
+// watchFront notes how fast the front of the store moves, and lets readers that
+// are near to it ask for everything.
+func (s *Store) watchFront() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.info.first
+	if s.pace = 0; s.front > 0 && first > s.front {
+		s.pace = first - s.front
+	}
+	s.front = first
+	for _, r := range s.readers() {
+		r.mu.Lock()
+		if s.nearFront(r.position.Load()) {
+			r.widen(nil)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// start opens a reader. If that fails its pools wait for another one.
+func (s *Store) start(ctx context.Context, r *reader) {
+	if err := r.open(ctx); err != nil {
+		s.log.Warn().Err(err).Msg("store cannot be read")
+		s.abandon(r)
+	}
+}
+
+// finish lets temporary readers that have come to the end of what they ask for,
+// or near to it, ask for everything. No other way is it sure that they meet the
+// head, which moves on with events that they do not see.
+func (s *Store) finish(ctx context.Context, now info) {
+	s.mu.Lock()
+	rs := s.readers()
+	s.mu.Unlock()
+	for _, r := range rs {
+		r.mu.Lock()
+		drained := r.drained
+		r.drained = false
+		r.mu.Unlock()
+		if drained && (r.position.Load()+s.tune.span >= now.last || s.skim(ctx, r, now.last)) {
+			r.mu.Lock()
+			r.widen(nil)
+			r.mu.Unlock()
+		}
+	}
+}
+
+// skim moves a reader to last, the end of the store when it was looked at, if
+// nothing up to there is for it: not asked for, or deleted. No message says so.
+// It returns whether the reader is there.
+//
+// The consumer's own word that nothing is pending is not enough: it learns of an
+// event after the stream does, and it may be with a replica that lags behind.
+func (s *Store) skim(ctx context.Context, r *reader, last uint64) bool {
+	r.mu.Lock()
+	session, filters, at := r.ctx, r.filters, r.position.Load()
+	r.mu.Unlock()
+	if at >= last {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if filters == nil {
+		filters = everything
+	}
+	for _, f := range filters {
+		if there, err := s.hasAfter(ctx, at, f); err != nil || there {
+			return false
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped || session.Err() != nil || r.reached() != at {
+		return false
+	}
+	r.noteJump(jump{at + 1, last})
+	r.position.Store(last)
+	return true
+}
+
+// hasAfter asks the leader of the stream whether there is an event after seq
+// that a filter matches.
+func (s *Store) hasAfter(ctx context.Context, seq uint64, filter string) (bool, error) {
+	body, err := json.Marshal(map[string]any{"seq": seq + 1, "next_by_subj": filter})
+	if err != nil {
+		return false, fmt.Errorf("encode a request for an event after %d: %w", seq, err)
+	}
+	msg, err := s.js.Conn().RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+s.name, body)
+	if err != nil {
+		return false, fmt.Errorf("ask %q for an event after %d: %w", s.name, seq, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(msg.Data, &answer); {
+	case err != nil:
+		return false, fmt.Errorf("decode an event after %d of %q: %w", seq, s.name, err)
+	case answer.Error == nil:
+		return true, nil
+	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return false, nil
+	default:
+		return false, fmt.Errorf("ask %q for an event after %d: %w", s.name, seq, answer.Error)
+	}
+}

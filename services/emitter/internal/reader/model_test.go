@@ -1,0 +1,318 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// unruly is JetStream where the next few consumers fail: they cannot be made,
+// or deliver to nobody.
+type unruly struct {
+	jetstream.JetStream
+	refuse, deaf atomic.Int32
+}
+
+var errRefused = errors.New("no consumer today")
+
+func (u *unruly) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	if u.refuse.Add(-1) >= 0 {
+		return nil, errRefused
+	}
+	cons, err := u.JetStream.OrderedConsumer(ctx, stream, cfg)
+	if err == nil && u.deaf.Add(-1) >= 0 {
+		return deafConsumer{cons}, nil
+	}
+	return cons, err
+}
+
+// deafConsumer loses what the server delivers.
+type deafConsumer struct{ jetstream.Consumer }
+
+func (c deafConsumer) Consume(_ jetstream.MessageHandler, opts ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
+	return c.Consumer.Consume(func(jetstream.Msg) {}, opts...)
+}
+
+// world is what is known of a store and of its subscribers.
+type world struct {
+	*env
+	rt       *rapid.T
+	js       *unruly
+	stream   jetstream.Stream
+	subjects []string        // of each event; the first has sequence 1
+	deleted  map[uint64]bool // may have been delivered, or not
+	subs     []*follower
+	made     int
+}
+
+// follower is a subscriber, what it asks for, and where it began.
+type follower struct {
+	*subscriber
+	filters []string
+	floor   uint64
+}
+
+func (w *world) last() uint64 { return uint64(len(w.subjects)) }
+
+// check fails unless what came to a follower is what should, as far as it goes,
+// and says whether that is all.
+func (w *world) check(f *follower) error {
+	f.mu.Lock()
+	got := slices.Clone(f.seqs)
+	f.mu.Unlock()
+	for seq := f.floor + 1; seq <= w.last(); seq++ {
+		matches := slices.ContainsFunc(f.filters, func(filter string) bool {
+			return selector.SubjectMatches(filter, w.subjects[seq-1])
+		})
+		switch {
+		case !matches:
+		case len(got) > 0 && got[0] == seq:
+			got = got[1:]
+		case w.deleted[seq]:
+		case len(got) > 0:
+			w.rt.Fatalf("%s got event %d where %d was next", f.pool.Name(), got[0], seq)
+		default:
+			return fmt.Errorf("%s did not get event %d of %d; it is at %d", f.pool.Name(), seq, w.last(), f.pool.Position())
+		}
+	}
+	if len(got) > 0 {
+		w.rt.Fatalf("%s got event %d again, or without asking for it", f.pool.Name(), got[0])
+	}
+	return nil
+}
+
+// publish stores events of drawn subjects.
+func (w *world) publish() {
+	tokens := rapid.SliceOfN(rapid.IntRange(0, 11), 1, 40).Draw(w.rt, "events")
+	for _, n := range tokens {
+		subject := fmt.Sprintf("e.%d.%s", n%6, []string{"made", "gone"}[n/6])
+		if _, err := w.js.PublishMsgAsync(&nats.Msg{Subject: w.stream.CachedInfo().Config.Name + "." + subject}); err != nil {
+			w.rt.Fatal(err)
+		}
+		w.subjects = append(w.subjects, subject)
+	}
+	select {
+	case <-w.js.PublishAsyncComplete():
+	case <-time.After(20 * time.Second):
+		w.rt.Fatal("events not stored in 20 s")
+	}
+}
+
+// prefixed are filters as the store knows them.
+func prefixed(stream string, filters []string) wire.StringList {
+	var out wire.StringList
+	for _, f := range filters {
+		if f != everything[0] {
+			f = stream + "." + f
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func (w *world) join() {
+	if len(w.subs) == 8 {
+		return
+	}
+	filters := rapid.SampledFrom([][]string{
+		{">"}, {"e.0.made"}, {"e.1.*", "e.2.made"}, {"e.*.gone"}, {"e.3.>"}, {"e.4.made"}, {"e.0.*"}, {"e.9.none"},
+	}).Draw(w.rt, "filters")
+	floor := rapid.Uint64Range(0, w.last()).Draw(w.rt, "floor")
+	if rapid.Bool().Draw(w.rt, "beside another") {
+		if f := w.one(); f != nil {
+			floor = f.pool.Position()
+		}
+	}
+	narrow := rapid.Bool().Draw(w.rt, "narrow")
+	slow := rapid.Bool().Draw(w.rt, "slow")
+	onGap := rapid.SampledFrom([]string{wire.GapContinue, wire.GapContinue, wire.GapPause}).Draw(w.rt, "on_gap")
+	w.made++
+	s := w.subscribe(fmt.Sprintf("s%d", w.made), filters[0], floor, slow, func(cfg *pool.Config) {
+		cfg.Record.Spec.Selector.ByStream = prefixed(w.stream.CachedInfo().Config.Name, filters)
+		cfg.Record.Spec.Store = w.stream.CachedInfo().Config.Name
+		cfg.Record.Spec.OnGap = onGap
+		if narrow {
+			cfg.Budget = pool.NewBudget(200) // a few events, and it is full
+		}
+	})
+	s.attach()
+	w.subs = append(w.subs, &follower{s, filters, floor})
+}
+
+func (w *world) one() *follower {
+	if len(w.subs) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(w.subs).Draw(w.rt, "who")
+}
+
+func (w *world) leave() {
+	f := w.one()
+	if f == nil {
+		return
+	}
+	w.set.Detach(f.rec.Spec.Store, f.pool)
+	_ = w.check(f) // it may have more to come
+	w.subs = slices.DeleteFunc(w.subs, func(o *follower) bool { return o == f })
+}
+
+// deleteEvents deletes some single events, often the last ones.
+func (w *world) deleteEvents() {
+	n := rapid.Uint64Range(0, 3).Draw(w.rt, "deleted")
+	from := w.last()
+	if rapid.Bool().Draw(w.rt, "anywhere") {
+		from = rapid.Uint64Range(0, w.last()).Draw(w.rt, "from")
+	}
+	for seq := from; seq > 1 && seq+n > from; seq-- {
+		if w.deleted[seq] {
+			continue
+		}
+		if err := w.stream.DeleteMsg(context.Background(), seq); err != nil {
+			w.rt.Fatal(err)
+		}
+		w.deleted[seq] = true
+	}
+}
+
+// killConsumers deletes the consumers on the server.
+func (w *world) killConsumers() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for name := range w.stream.ConsumerNames(ctx).Name() {
+		if err := w.stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			w.rt.Fatal(err)
+		}
+	}
+}
+
+// await waits until cond holds.
+func (w *world) await(cond func() error) {
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline.C:
+			w.rt.Fatalf("gave up after 20 s: %v", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// meanwhile lets the readers get somewhere before the next step.
+func (w *world) meanwhile() {
+	if f := w.one(); f != nil {
+		at := f.pool.Position()
+		deadline := time.Now().Add(10 * time.Millisecond)
+		w.await(func() error {
+			if f.pool.Position() == at && time.Now().Before(deadline) {
+				return errors.New("nothing moves")
+			}
+			return nil
+		})
+	}
+}
+
+// Whatever pools and readers do, each pool gets each event that it asks for
+// once, in order, and arrives at the head.
+func TestReadersLoseAndRepeatNothing(t *testing.T) {
+	t.Parallel()
+	js := natstest.Start(t).JetStream()
+	var runs int
+	rapid.Check(t, func(rt *rapid.T) {
+		runs++
+		name := fmt.Sprintf("RUN%d", runs)
+		stream, err := js.CreateStream(rt.Context(), jetstream.StreamConfig{
+			Name: name, Subjects: []string{name + ".>"}, Storage: jetstream.MemoryStorage,
+		})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		rt.Cleanup(func() { _ = js.DeleteStream(context.Background(), name) })
+		u := &unruly{JetStream: js}
+		w := &world{rt: rt, js: u, stream: stream, deleted: map[uint64]bool{}}
+		w.env = newEnvOn(rt, js, Config{
+			JetStream: u, MaxReaders: rapid.IntRange(2, 4).Draw(rt, "readers"),
+			tune: tuning{
+				look: 10 * time.Millisecond, stillLooks: 10, patience: 30 * time.Millisecond,
+				span:    rapid.Uint64Range(0, 30).Draw(rt, "span"),
+				filters: rapid.IntRange(1, 8).Draw(rt, "filters"),
+			},
+		})
+		w.publish()
+		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			w.step()
+		}
+		w.end()
+	})
+}
+
+func (w *world) step() {
+	switch rapid.SampledFrom([]string{
+		"publish", "publish", "join", "join", "join", "leave", "hold up", "release", "delete", "kill", "refuse", "deaf", "meanwhile", "meanwhile",
+	}).Draw(w.rt, "step") {
+	case "publish":
+		w.publish()
+	case "join":
+		w.join()
+	case "leave":
+		w.leave()
+	case "hold up":
+		if f := w.one(); f != nil {
+			f.holdUp()
+		}
+	case "release":
+		if f := w.one(); f != nil {
+			f.release()
+		}
+	case "delete":
+		w.deleteEvents()
+	case "kill":
+		w.killConsumers()
+	case "refuse":
+		w.js.refuse.Store(1)
+	case "deaf":
+		w.js.deaf.Store(1)
+	case "meanwhile":
+		w.meanwhile()
+	}
+}
+
+// end lets everybody go on: they arrive at the head, with all that they asked for.
+func (w *world) end() {
+	for _, f := range w.subs {
+		f.release()
+	}
+	w.js.refuse.Store(0)
+	w.js.deaf.Store(0)
+	for range 2 { // the second time all read at the head
+		for _, f := range w.subs {
+			w.await(func() error { return errors.Join(w.check(f), f.in(wire.PoolLive, "")) })
+		}
+		w.publish()
+	}
+	for _, f := range w.subs {
+		w.await(func() error { return w.check(f) })
+		if g := f.pool.Gap(); g != nil {
+			w.rt.Errorf("%s has a gap, %+v, although none was", f.pool.Name(), g)
+		}
+	}
+}
