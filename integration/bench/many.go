@@ -32,12 +32,12 @@ func fanouts() []benchmark {
 }
 
 // tenThousand is the number of subscriptions of the large benchmarks.
-func tenThousand(o options) int { return o.scale(10_000, 2_000) }
+func tenThousand(o options) int { return o.scale(10_000, 1_000) }
 
 func subsOfKeys(n int) func(options) int { return func(options) int { return n } }
 
 // published is how many events the publisher's rate is measured with.
-func published(o options) int { return o.scale(60_000, 10_000) }
+func published(o options) int { return o.scale(60_000, 4_000) }
 
 // publishBeside measures the rate at which events can be published while n
 // subscriptions are served with them. Each event goes to one subscription.
@@ -95,7 +95,7 @@ func (w *world) serve(ctx context.Context, n int, spec func(int) client.Spec, j 
 }
 
 // fanned is how many events are fanned out to 1,000 subscriptions.
-func fanned(o options) int { return o.scale(1_000, 100) }
+func fanned(o options) int { return o.scale(1_000, 40) }
 
 func fanOut(ctx context.Context, w *world, o options) (float64, error) {
 	events := fanned(o)

@@ -19,7 +19,7 @@ func neighbours() []benchmark {
 // beside is the rate of events, and how many of them, in this benchmark.
 const besideRate = 2_000
 
-func beside(o options) int { return o.scale(20_000, 4_000) }
+func beside(o options) int { return o.scale(20_000, 1_000) }
 
 // bad are the kinds of bad neighbours: one that never answers, one that answers
 // after five seconds, one that is gone, and one to whom every event is poison.

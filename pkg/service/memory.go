@@ -9,12 +9,12 @@ import (
 
 // How much garbage may lie beside what is live before Go collects it. What a
 // service allocates lives for milliseconds, so that Go's own default of 100 %
-// collects some hundred times a second beside a small heap: to wait for 64 MiB,
+// collects some hundred times a second beside a small heap: to wait for 32 MiB,
 // but at most four times what is live, took 15 % off the emitter's processor
 // time under load. Beside a heap larger than that it is Go's default: with ten
 // thousand idle subscriptions, 400 % would be a quarter of a gigabyte.
 const (
-	gcHeadroom    = 64 << 20 // bytes
+	gcHeadroom    = 32 << 20 // bytes
 	minGCPercent  = 100
 	maxGCPercent  = 400
 	gcMemoryLimit = 1 << 30 // bytes; beyond, Go collects more often again
