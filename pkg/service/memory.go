@@ -9,14 +9,14 @@ import (
 
 // How much garbage may lie beside what is live before Go collects it. What a
 // service allocates lives for milliseconds, so that Go's own default of 100 %
-// collects some hundred times a second beside a small heap: to wait for 32 MiB,
-// but at most four times what is live, took 15 % off the emitter's processor
-// time under load. Beside a heap larger than that it is Go's default: with ten
-// thousand idle subscriptions, 400 % would be a quarter of a gigabyte.
+// collects some hundred times a second beside a small heap: to wait for 400 %
+// took 20 % off the emitter's processor time under load. A heap that is not
+// small keeps Go's default: garbage four times as large would be a quarter of
+// a gigabyte beside ten thousand idle subscriptions.
 const (
-	gcHeadroom    = 32 << 20 // bytes
-	minGCPercent  = 100
-	maxGCPercent  = 400
+	smallHeap     = 32 << 20 // bytes that are live
+	smallPercent  = 400
+	largePercent  = 100
 	gcMemoryLimit = 1 << 30 // bytes; beyond, Go collects more often again
 )
 
@@ -86,8 +86,10 @@ func (m *memory) look() {
 
 // setPercent sets GOGC by what was live at the last collection.
 func (m *memory) setPercent() {
-	live := max(measure("/gc/heap/live:bytes"), 1)
-	percent := int(min(max(gcHeadroom*100/live, minGCPercent), maxGCPercent))
+	percent := smallPercent
+	if measure("/gc/heap/live:bytes") >= smallHeap {
+		percent = largePercent
+	}
 	if percent != m.percent {
 		m.percent = percent
 		debug.SetGCPercent(percent)
