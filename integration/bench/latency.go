@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/client"
@@ -35,7 +37,7 @@ func latencyOf(subs func(options) int, spec func(int) client.Spec) side {
 		if err != nil {
 			return 0, err
 		}
-		return p99(ctx, w.publisher(max(n, keys)), wk, events)
+		return p99(ctx, w.publisher(max(n, keys)), wk, events, o)
 	}
 }
 
@@ -48,13 +50,16 @@ func latencyNative(ctx context.Context, w *world, o options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return p99(ctx, w.publisher(keys), wk, events)
+	return p99(ctx, w.publisher(keys), wk, events, o)
 }
 
-func p99(ctx context.Context, p *publisher, wk *worker, events int) (float64, error) {
+func p99(ctx context.Context, p *publisher, wk *worker, events int, o options) (float64, error) {
 	if err := p.pace(ctx, events, offered); err != nil {
 		return 0, err
 	}
 	l, err := wk.done()
+	if o.verbose {
+		fmt.Fprintf(os.Stderr, "  latency: p50 %v, p99 %v, max %v\n", l.P50, l.P99, l.Max)
+	}
 	return float64(l.P99) / float64(time.Millisecond), err
 }
