@@ -1,7 +1,9 @@
 package match
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats-server/v2/server/gsl"
 
@@ -23,11 +25,11 @@ const maxCells = 256
 //
 // An Index is not safe for concurrent use.
 type Index[K comparable] struct {
-	entries  map[K]*entry[K]
-	filters  map[string]*group[K]
-	subjects *gsl.GenericSublist[*group[K]] // all of filters but everySubject
-	paths    pattern.Paths                  // of all patterns: one reading of an event serves them all
-	round    uint64                         // counts the events that were looked up
+	entries map[K]*entry[K]
+	filters map[string]*group[K]
+	wild    *gsl.GenericSublist[*group[K]] // those of filters with wildcards, but for everySubject
+	paths   pattern.Paths                  // of all patterns: one reading of an event serves them all
+	round   uint64                         // counts the events that were looked up
 
 	// Of the look-up that is going on.
 	event *selector.Event
@@ -75,9 +77,9 @@ type slot[K comparable] struct {
 // NewIndex returns an empty index.
 func NewIndex[K comparable]() *Index[K] {
 	x := &Index[K]{
-		entries:  map[K]*entry[K]{},
-		filters:  map[string]*group[K]{},
-		subjects: gsl.NewSublist[*group[K]](),
+		entries: map[K]*entry[K]{},
+		filters: map[string]*group[K]{},
+		wild:    gsl.NewSublist[*group[K]](),
 	}
 	x.visit, x.meet = x.visitGroup, x.meetEntry
 	return x
@@ -147,12 +149,14 @@ func (x *Index[K]) unfile(e *entry[K]) {
 		g := x.filters[filter]
 		if g.unfile(e); g.empty() {
 			delete(x.filters, filter)
-			if filter != everySubject {
-				_ = x.subjects.Remove(filter, g) // present, since group put it there
+			if inTrie(filter) {
+				_ = x.wild.Remove(filter, g) // present, since group put it there
 			}
 		}
 	}
 }
+
+var errEmptyToken = errors.New("it has an empty token")
 
 // group returns the group of a filter, made if it is not there.
 func (x *Index[K]) group(filter string) (*group[K], error) {
@@ -161,13 +165,23 @@ func (x *Index[K]) group(filter string) (*group[K], error) {
 		return g, nil
 	}
 	g = new(group[K])
-	if filter != everySubject {
-		if err := x.subjects.Insert(filter, g); err != nil {
+	switch {
+	case inTrie(filter):
+		if err := x.wild.Insert(filter, g); err != nil {
 			return nil, err
 		}
+	case strings.Contains("."+filter+".", ".."):
+		return nil, errEmptyToken
 	}
 	x.filters[filter] = g
 	return g, nil
+}
+
+// inTrie reports whether a filter has wildcards to be looked for. One without
+// is found by the subject itself, in less time, and the trie would take 900
+// bytes for each.
+func inTrie(filter string) bool {
+	return filter != everySubject && strings.ContainsAny(filter, "*>")
 }
 
 // file puts an entry under one of its filters.
@@ -240,8 +254,11 @@ func (x *Index[K]) Match(e *selector.Event) []K {
 	if g := x.filters[everySubject]; g != nil {
 		x.visitGroup(g)
 	}
-	if x.subjects.Count() > 0 {
-		x.subjects.Match(e.Subject, x.visit)
+	if g := x.filters[e.Subject]; g != nil {
+		x.visitGroup(g)
+	}
+	if x.wild.Count() > 0 {
+		x.wild.Match(e.Subject, x.visit)
 	}
 	x.event = nil
 	return x.found

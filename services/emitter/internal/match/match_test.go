@@ -34,12 +34,14 @@ func compile(t interface{ Fatal(...any) }, s wire.Selector) *selector.Matcher {
 
 func TestABadFilterLeavesNothingInTheIndex(t *testing.T) {
 	t.Parallel()
-	x := match.NewIndex[int]()
-	if err := x.Add(1, compile(t, wire.Selector{ByStream: wire.StringList{"a.b", "b..c"}})); err == nil {
-		t.Fatal("a filter with an empty token was taken")
-	}
-	if got := x.Match(newEvent("a.b", nil, "")); len(got) != 0 || x.Has(1) || x.Len() != 0 || !x.Bare() {
-		t.Errorf("found %v, has %v, len %d", got, x.Has(1), x.Len())
+	for _, bad := range []string{"", "b..c", "b.", ".b", "*..c", "b.>.c"} {
+		x := match.NewIndex[int]()
+		if err := x.Add(1, compile(t, wire.Selector{ByStream: wire.StringList{"a.b", bad}})); err == nil {
+			t.Errorf("the filter %q was taken", bad)
+		}
+		if got := x.Match(newEvent("a.b", nil, "")); len(got) != 0 || x.Has(1) || x.Len() != 0 || !x.Bare() {
+			t.Errorf("after %q: found %v, has %v, len %d", bad, got, x.Has(1), x.Len())
+		}
 	}
 }
 
