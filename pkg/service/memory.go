@@ -14,7 +14,7 @@ import (
 // small keeps Go's default: garbage four times as large would be a quarter of
 // a gigabyte beside ten thousand idle subscriptions.
 const (
-	smallHeap     = 32 << 20 // bytes that are live
+	smallHeap     = 16 << 20 // bytes that are live
 	smallPercent  = 400
 	largePercent  = 100
 	gcMemoryLimit = 1 << 30 // bytes; beyond, Go collects more often again
