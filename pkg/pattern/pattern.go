@@ -25,6 +25,7 @@ type Pattern struct {
 	root  *object
 	event bool // over the event document, not over the payload alone
 	text  string
+	size  int                   // leaves, as MaxLeaves counts them
 	paths atomic.Pointer[Paths] // made when it is first matched by itself
 }
 
@@ -50,12 +51,16 @@ func parse(raw []byte, event bool) (*Pattern, error) {
 	if len(c.faults) > 0 {
 		return nil, &Error{c.faults}
 	}
-	return &Pattern{root: root, event: event, text: string(tree.appendJSON(nil))}, nil
+	return &Pattern{root: root, event: event, text: string(tree.appendJSON(nil)), size: c.leaves}, nil
 }
 
 // String returns the pattern as compact JSON. Parsed again it is the same
 // pattern.
 func (p *Pattern) String() string { return p.text }
+
+// Size is how many alternatives the pattern has in all its leaves, at most
+// MaxLeaves. In an Index it takes at most twice as many places.
+func (p *Pattern) Size() int { return p.size }
 
 // NeedsPayload reports whether the pattern can ask for the payload. Matching
 // one that does not never decodes it; matching one that does decodes it only

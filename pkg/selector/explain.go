@@ -18,7 +18,7 @@ const maxText = 256
 // where Match is true.
 func (m *Matcher) Explain(e *Event) []wire.ExplainReason {
 	var why []wire.ExplainReason
-	if !m.matchSubject(e) {
+	if !m.MatchSubject(e) {
 		why = append(why, wire.ExplainReason{Member: byStream, Path: "subject", Want: oneOf(m.subjects), Found: quote(e.Subject)})
 	}
 	if !m.MatchType(e) {

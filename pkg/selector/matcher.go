@@ -66,10 +66,22 @@ func (m *Matcher) Patterns() (event, payload *pattern.Pattern) { return m.event,
 // HasPatterns reports whether the selector has a pattern of either kind.
 func (m *Matcher) HasPatterns() bool { return m.event != nil || m.payload != nil }
 
+// PatternSize is how many alternatives the patterns have in all; 0 where there
+// is no pattern.
+func (m *Matcher) PatternSize() int {
+	n := 0
+	for _, p := range []*pattern.Pattern{m.event, m.payload} {
+		if p != nil {
+			n += p.Size()
+		}
+	}
+	return n
+}
+
 // Match reports whether all members of the selector hold for e. It looks first
 // at what costs next to nothing.
 func (m *Matcher) Match(e *Event) bool {
-	return m.MatchType(e) && m.matchSubject(e) &&
+	return m.MatchType(e) && m.MatchSubject(e) &&
 		(m.event == nil || m.event.Match(e.Document())) &&
 		(m.payload == nil || m.payload.Match(e.Document()))
 }
@@ -79,7 +91,8 @@ func (m *Matcher) MatchType(e *Event) bool {
 	return m.types == nil || slices.Contains(m.types, e.Type)
 }
 
-func (m *Matcher) matchSubject(e *Event) bool {
+// MatchSubject reports whether by_stream alone holds for e.
+func (m *Matcher) MatchSubject(e *Event) bool {
 	return m.subjects == nil || slices.ContainsFunc(m.subjects, func(f string) bool {
 		return SubjectMatches(f, e.Subject)
 	})

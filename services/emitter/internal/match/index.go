@@ -11,10 +11,14 @@ import (
 	"github.com/sluicehq/sluice/pkg/selector"
 )
 
-// maxCells bounds in how many places one subscription is filed: each of its
-// filters with each of its types. One with more is filed by its filters alone,
-// and its types are checked on what is found.
-const maxCells = 256
+// Bounds of how often one subscription is filed: in each cell, which is one of
+// its filters with one of its types, by all alternatives of its patterns. One
+// beyond them is filed by its filters alone, and if that is still too much only
+// once; what it was not filed by is checked when it is found.
+const (
+	maxCells  = 256
+	maxPlaces = 1 << 14 // at most about 3 MB
+)
 
 // Index holds the subscriptions of one reader. A subscription is filed by each
 // of its subject filters, there by each of its types, and there by a leaf of
@@ -62,8 +66,9 @@ type entry[K comparable] struct {
 	filters []string
 	types   []string
 	slots   []slot[K] // never grown: the cells' plain lists point into it
-	recheck bool      // its types are still to be checked
 	round   uint64    // the last one that it was found in
+
+	anyType, anySubject bool // it was filed without its types, without its filters
 }
 
 // slot is one entry's place in one cell. It knows its position, so that taking
@@ -124,8 +129,12 @@ func newEntry[K comparable](k K, m *selector.Matcher) *entry[K] {
 	if e.filters == nil {
 		e.filters = []string{everySubject}
 	}
-	if len(e.filters)*len(e.types) > maxCells {
-		e.types, e.recheck = nil, true
+	size := max(1, m.PatternSize())
+	if cells := len(e.filters) * len(e.types); cells > maxCells || cells*size > maxPlaces {
+		e.types, e.anyType = nil, true
+	}
+	if len(e.filters)*size > maxPlaces {
+		e.filters, e.anySubject = []string{everySubject}, true
 	}
 	if !m.HasPatterns() {
 		e.slots = make([]slot[K], 0, len(e.filters)*max(1, len(e.types)))
@@ -286,7 +295,10 @@ func (x *Index[K]) visitCell(c *cell[K]) {
 // meetEntry takes an entry that was found; one that has several filters may be
 // found again.
 func (x *Index[K]) meetEntry(e *entry[K]) {
-	if e.round == x.round || e.recheck && !e.matcher.MatchType(x.event) {
+	switch {
+	case e.round == x.round,
+		e.anyType && !e.matcher.MatchType(x.event),
+		e.anySubject && !e.matcher.MatchSubject(x.event):
 		return
 	}
 	e.round = x.round

@@ -59,6 +59,9 @@ func subject(wild bool) *rapid.Generator[string] {
 	})
 }
 
+// manyNumbers is a pattern with nearly as many alternatives as there may be.
+var manyNumbers = json.RawMessage(`{"n":[2` + strings.Repeat(",7", 4000) + `]}`)
+
 func anySelector() *rapid.Generator[wire.Selector] {
 	return rapid.Custom(func(t *rapid.T) wire.Selector {
 		var s wire.Selector
@@ -80,7 +83,12 @@ func anySelector() *rapid.Generator[wire.Selector] {
 				`{"headers":{"k":[{"exists":false}]}}`, `{"data":{"n":1}}`, `{"$or":[{"type":"b"},{"data":{"n":2}}]}`,
 			}).Draw(t, "event pattern"))
 		}
-		if rapid.IntRange(0, 2).Draw(t, "by_event_payload") == 0 {
+		if rapid.IntRange(0, 9).Draw(t, "many alternatives") == 0 { // too many to be filed by each of several filters
+			for i := range 5 {
+				s.ByStream = append(s.ByStream, fmt.Sprintf("g%d.*", i))
+			}
+			s.ByEventPayload = manyNumbers
+		} else if rapid.IntRange(0, 2).Draw(t, "by_event_payload") == 0 {
 			s.ByEventPayload = json.RawMessage(rapid.SampledFrom([]string{
 				`{"n":[1,2]}`, `{"n":[{"numeric":[">",1]}]}`, `{"m":[{"exists":false}]}`, `{"n":1,"s":["x","y"]}`,
 			}).Draw(t, "payload pattern"))
@@ -161,6 +169,47 @@ func TestTheIndexAgreesWithAskingEach(t *testing.T) {
 			t.Fatal("an index that was emptied keeps something")
 		}
 	})
+}
+
+func TestALargeSelectorIsFiledInFewPlaces(t *testing.T) {
+	t.Parallel()
+	list := func(n int, text string) (all wire.StringList) {
+		for i := range n {
+			all = append(all, fmt.Sprintf(text, i))
+		}
+		return all
+	}
+	for _, tt := range []struct{ filters, types, alternatives, cells int }{
+		{16, 16, 1, 256},
+		{16, 16, 60, 256},
+		{16, 16, 100, 16},   // by filters alone
+		{16, 16, 4000, 1},   // by neither
+		{256, 256, 4000, 1}, // as large as a selector can be
+		{4, 4, 4000, 4},
+		{1, 256, 4000, 1},
+		{256, 1, 4000, 1},
+	} {
+		m := compile(t, wire.Selector{
+			ByStream: list(tt.filters, "s%d.>"), ByEventType: list(tt.types, "t%d"),
+			ByEventPattern: json.RawMessage(`{"source":["` + strings.Join(list(tt.alternatives, "a%d"), `","`) + `"]}`),
+		})
+		x := match.NewIndex[int]()
+		if err := x.Add(1, m); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Cells(); got != tt.cells {
+			t.Errorf("%+v: filed in %d cells", tt, got)
+		}
+		h := nats.Header{"ce-source": {"a0"}}
+		for subject, matches := range map[string]bool{"s0.t0": true, "s0.u": false, "u.t0": false} {
+			if got := x.Match(newEvent(subject, h, "")); (len(got) == 1) != matches {
+				t.Errorf("%+v: %s goes to %v", tt, subject, got)
+			}
+		}
+		if x.Remove(1); !x.Bare() {
+			t.Errorf("%+v: something is left", tt)
+		}
+	}
 }
 
 // crowds are many subscriptions of which an event with subject s.7, type t7 and
