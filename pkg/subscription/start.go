@@ -2,11 +2,9 @@ package subscription
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,32 +41,12 @@ type streams interface {
 
 // Inspect looks at a store. The error is ErrNoStore where there is none.
 func Inspect(ctx context.Context, js streams, store string) (StoreInfo, error) {
-	_, info, err := open(ctx, js, store)
-	return info, err
-}
-
-// ReadEvent reads the event at seq of a store, and looks at the store. The error
-// is ErrNoStore where there is none, jetstream.ErrMsgNotFound where it does not
-// hold seq.
-func ReadEvent(ctx context.Context, js streams, store string, seq uint64) (*jetstream.RawStreamMsg, StoreInfo, error) {
-	s, info, err := open(ctx, js, store)
-	if err != nil {
-		return nil, StoreInfo{}, err
-	}
-	msg, err := s.GetMsg(ctx, seq)
-	if err != nil {
-		return nil, info, fmt.Errorf("read event %d of store %q: %w", seq, store, err)
-	}
-	return msg, info, nil
-}
-
-func open(ctx context.Context, js streams, store string) (jetstream.Stream, StoreInfo, error) {
 	s, err := js.Stream(ctx, store)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return nil, StoreInfo{}, fmt.Errorf("store %q: %w", store, ErrNoStore)
+		return StoreInfo{}, fmt.Errorf("store %q: %w", store, ErrNoStore)
 	case err != nil:
-		return nil, StoreInfo{}, fmt.Errorf("inspect store %q: %w", store, err)
+		return StoreInfo{}, fmt.Errorf("inspect store %q: %w", store, err)
 	}
 	i := s.CachedInfo()
 	info := StoreInfo{
@@ -78,7 +56,7 @@ func open(ctx context.Context, js streams, store string) (jetstream.Stream, Stor
 	if i.State.Msgs == 0 {
 		info.First = info.Last + 1
 	}
-	return s, info, nil
+	return info, nil
 }
 
 // ResolveStart returns the first sequence to read for a position in a store:
@@ -108,31 +86,14 @@ func ResolveStart(ctx context.Context, js streams, store string, p wire.Position
 // firstSince asks for the first event stored at or after t. The server finds
 // it without a consumer; nats.go has no call for that request.
 func firstSince(ctx context.Context, js streams, store string, info StoreInfo, t time.Time) (uint64, error) {
-	body, err := json.Marshal(map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
-	if err != nil {
-		return 0, fmt.Errorf("encode the time to start at: %w", err)
-	}
-	msg, err := js.Conn().RequestWithContext(ctx, apiPrefix(js.Options())+"STREAM.MSG.GET."+store, body)
-	if err != nil {
+	msg, err := getMsg(ctx, js, store, map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return info.Last + 1, nil
+	case err != nil:
 		return 0, fmt.Errorf("find the first event of store %q since %s: %w", store, t, err)
 	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Sequence uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	switch err := json.Unmarshal(msg.Data, &answer); {
-	case err != nil:
-		return 0, fmt.Errorf("read the first event of store %q since %s: %w", store, t, err)
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return info.Last + 1, nil
-	case answer.Error != nil:
-		return 0, fmt.Errorf("find the first event of store %q since %s: %w", store, t, answer.Error)
-	case answer.Message == nil:
-		return 0, fmt.Errorf("find the first event of store %q since %s: empty answer", store, t)
-	}
-	return answer.Message.Sequence, nil
+	return msg.Sequence, nil
 }
 
 // countable moves a time that int64 nanoseconds since 1970 cannot express to
@@ -146,15 +107,4 @@ func countable(t time.Time) time.Time {
 		return hi.UTC()
 	}
 	return t
-}
-
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.APIPrefix != "":
-		return strings.TrimSuffix(o.APIPrefix, ".") + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	default:
-		return jetstream.DefaultAPIPrefix
-	}
 }

@@ -111,6 +111,38 @@ func TestExplainOfAStoredEventSaysHowFarThePoolHasCome(t *testing.T) {
 	outcomes(map[uint64]wire.ExplainDelivery{7: wire.DeliveryFinished, 8: wire.DeliveryPending, 12: wire.DeliveryPending, 13: wire.DeliveryNotYetRead})
 }
 
+// TestTheStoreMayAllowDirectGets: with what a replica adds to an event it would
+// be judged differently than when it is delivered.
+func TestTheStoreMayAllowDirectGets(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	stream, err := e.js.Stream(t.Context(), "ORDERS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := nats.NewMsg("orders.1")
+	msg.Header = nats.Header{"X-Shop": {"a", "b"}}
+	if _, err := e.js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	e.publish("orders.2", 1)
+	e.subscribe("own", `{"store":"ORDERS","deliver":{"subject":"w"},"start":"all","selector":{"by_event_pattern":{"headers":{"x-shop":"a","nats-stream":[{"exists":false}]}}}}`)
+	want := []wire.ExplainReason{{Member: "selector.by_event_pattern", Path: "headers.x-shop", Want: `"a"`, Found: "nothing"}}
+	for _, direct := range []bool{false, true} {
+		cfg := stream.CachedInfo().Config
+		cfg.AllowDirect = direct
+		if _, err := e.js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.explain("own", `{"sequence":1}`); !got.Matches {
+			t.Errorf("allow_direct %v: %+v", direct, got.Reasons)
+		}
+		if diff := cmp.Diff(e.explain("own", `{"sequence":2}`).Reasons, want); diff != "" {
+			t.Errorf("allow_direct %v: reasons (-got +want):\n%s", direct, diff)
+		}
+	}
+}
+
 func TestDeliveryOfAnEventBeforeTheTimeAskedFor(t *testing.T) {
 	t.Parallel()
 	rec := &wire.Record{StartSequence: 5}
