@@ -59,8 +59,8 @@ type ExplainDelivery string
 
 // What the pool's checkpoint says of an event that matches.
 const (
-	DeliveryFinished    ExplainDelivery = "finished"         // delivered, parked, or passed over by a seek
+	DeliveryFinished    ExplainDelivery = "finished"         // delivered, parked, or passed over: by a seek, or as before the start
 	DeliveryPending     ExplainDelivery = "pending"          // read, and not finished
 	DeliveryNotYetRead  ExplainDelivery = "not yet read"     // the pool has not come to it
-	DeliveryBeforeStart ExplainDelivery = "before the start" // stored before what the subscription asks for
+	DeliveryBeforeStart ExplainDelivery = "before the start" // of the subscription, which no pool has been made for, or asks for a later time
 )

@@ -160,44 +160,48 @@ func explainCost(sel wire.Selector, e *selector.Event) int {
 }
 
 // progress says how far the pool has come with an event that matches; "" where
-// JetStream does not say in time.
+// the pool's entry cannot be read, or JetStream does not say in time.
 func (s *Service) progress(ctx context.Context, st *stores, rec *wire.Record, e *selector.Event) (wire.ExplainDelivery, error) {
 	pool, _, err := s.readPool(ctx, st, rec.Name)
 	var corrupt *subscription.CorruptError
 	switch {
-	case errors.Is(err, subscription.ErrNotFound), errors.As(err, &corrupt), err == nil && pool.UID != rec.UID:
-		return delivery(rec, wire.Checkpoint{Floor: max(rec.StartSequence, 1) - 1}, 0, e), nil // not claimed yet
-	case errors.Is(err, errAway):
+	case errors.Is(err, subscription.ErrNotFound), err == nil && pool.UID != rec.UID:
+		return delivery(rec, nil, nil, e), nil
+	case errors.Is(err, errAway), errors.As(err, &corrupt):
 		return "", nil
 	case err != nil:
 		return "", err
 	}
-	var position uint64
-	if live := s.status(ctx, pool); live != nil {
-		position = live.Position
-		pool.Checkpoint.Floor = max(pool.Checkpoint.Floor, live.Floor)
-	}
-	return delivery(rec, pool.Checkpoint, position, e), nil
+	return delivery(rec, pool, s.status(ctx, pool), e), nil
 }
 
-// delivery is how far a pool with a checkpoint has come with an event that
-// matches. Position is the last sequence that it has read, 0 where that is not
-// known: then it is at least the end of what it has finished.
-func delivery(rec *wire.Record, cp wire.Checkpoint, position uint64, e *selector.Event) wire.ExplainDelivery {
-	finished := e.Sequence <= cp.Floor
-	for _, r := range cp.Ranges {
+// delivery is how far a pool has come with an event that matches, as far as its
+// entry says, nil where it was never claimed, and its owner, nil where it is
+// silent or there is none; "" where they do not say.
+func delivery(rec *wire.Record, pool *wire.Pool, live *wire.PoolStatus, e *selector.Event) wire.ExplainDelivery {
+	start, since := rec.Spec.Start, e.Sequence >= rec.StartSequence
+	switch {
+	case start.Kind == wire.PositionTime && since && e.Time.Before(start.Time), pool == nil && !since:
+		return wire.DeliveryBeforeStart
+	case pool == nil:
+		return wire.DeliveryNotYetRead
+	}
+	floor, position := pool.Checkpoint.Floor, uint64(0)
+	if live != nil {
+		floor, position = max(floor, live.Floor), live.Position
+	}
+	finished := e.Sequence <= floor
+	for _, r := range pool.Checkpoint.Ranges {
 		finished = finished || r[0] <= e.Sequence && e.Sequence <= r[1]
 		position = max(position, r[1])
 	}
-	start := rec.Spec.Start
 	switch {
-	case finished && e.Sequence < rec.StartSequence,
-		start.Kind == wire.PositionTime && e.Sequence >= rec.StartSequence && e.Time.Before(start.Time):
-		return wire.DeliveryBeforeStart
-	case finished:
+	case finished: // or before the start: a seek back may have led to it
 		return wire.DeliveryFinished
 	case e.Sequence <= position:
 		return wire.DeliveryPending
+	case live == nil && pool.Owner != "":
+		return "" // the owner may have read on since it wrote the entry
 	default:
 		return wire.DeliveryNotYetRead
 	}

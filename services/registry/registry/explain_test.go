@@ -90,13 +90,14 @@ func TestExplainOfAStoredEventSaysHowFarThePoolHasCome(t *testing.T) {
 		Schema: 1, Name: "s", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive,
 		Checkpoint: wire.Checkpoint{Floor: 6, Ranges: [][2]uint64{{9, 10}}},
 	}
-	if _, err := pools.Write(t.Context(), pool, 0); err != nil {
+	rev, err := pools.Write(t.Context(), pool, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	outcomes(map[uint64]wire.ExplainDelivery{
-		3: wire.DeliveryBeforeStart, 6: wire.DeliveryFinished, 7: wire.DeliveryPending, 9: wire.DeliveryFinished, 11: wire.DeliveryNotYetRead,
+		3: wire.DeliveryFinished, 6: wire.DeliveryFinished, 7: wire.DeliveryPending, 9: wire.DeliveryFinished, 11: "", // the owner is silent
 	})
-	_, err := e.nc.Subscribe(ns.EmitterPools("emitter-1"), func(m *nats.Msg) {
+	_, err = e.nc.Subscribe(ns.EmitterPools("emitter-1"), func(m *nats.Msg) {
 		_ = m.Respond([]byte(`{"pools":[{"name":"s","uid":"` + sub.UID + `","floor":7,"position":12}]}`))
 	})
 	if err != nil {
@@ -109,6 +110,40 @@ func TestExplainOfAStoredEventSaysHowFarThePoolHasCome(t *testing.T) {
 		return nil
 	})
 	outcomes(map[uint64]wire.ExplainDelivery{7: wire.DeliveryFinished, 8: wire.DeliveryPending, 12: wire.DeliveryPending, 13: wire.DeliveryNotYetRead})
+	if _, err := e.bucket(ns.BucketPools()).Update(t.Context(), "s", []byte("{"), rev); err != nil {
+		t.Fatal(err)
+	}
+	outcomes(map[uint64]wire.ExplainDelivery{3: "", 7: "", 13: ""})
+}
+
+func TestDeliveryAsThePoolEntryAndItsOwnerHaveIt(t *testing.T) {
+	t.Parallel()
+	rec := &wire.Record{StartSequence: 100}
+	owned := func(cp wire.Checkpoint) *wire.Pool { return &wire.Pool{Owner: "emitter-1", Checkpoint: cp} }
+	for _, tt := range []struct {
+		name string
+		pool *wire.Pool
+		live *wire.PoolStatus
+		seq  uint64
+		want wire.ExplainDelivery
+	}{
+		{"never claimed, before the start", nil, nil, 99, wire.DeliveryBeforeStart},
+		{"never claimed, at the start", nil, nil, 100, wire.DeliveryNotYetRead},
+		{"sought back", &wire.Pool{}, nil, 50, wire.DeliveryNotYetRead},
+		{"sought back and delivered", owned(wire.Checkpoint{Floor: 80}), nil, 50, wire.DeliveryFinished},
+		{"between what is finished", owned(wire.Checkpoint{Floor: 119, Ranges: [][2]uint64{{125, 126}}}), nil, 124, wire.DeliveryPending},
+		{"the owner is silent", owned(wire.Checkpoint{Floor: 119}), nil, 120, ""},
+		{"nobody owns it", &wire.Pool{Checkpoint: wire.Checkpoint{Floor: 119}}, nil, 120, wire.DeliveryNotYetRead},
+		{"the owner has read it", owned(wire.Checkpoint{Floor: 119}), &wire.PoolStatus{Floor: 119, Position: 120}, 120, wire.DeliveryPending},
+		{"the owner has finished it", owned(wire.Checkpoint{Floor: 119}), &wire.PoolStatus{Floor: 120, Position: 120}, 120, wire.DeliveryFinished},
+		{"the owner has not read it", owned(wire.Checkpoint{Floor: 119}), &wire.PoolStatus{Floor: 119, Position: 119}, 120, wire.DeliveryNotYetRead},
+	} {
+		e := madeUp(rec, &wire.ExplainEvent{Subject: "a.b"}, time.Now())
+		e.Sequence = tt.seq
+		if got := delivery(rec, tt.pool, tt.live, e); got != tt.want {
+			t.Errorf("%s: %d is %q, want %q", tt.name, tt.seq, got, tt.want)
+		}
+	}
 }
 
 // TestTheStoreMayAllowDirectGets: with what a replica adds to an event it would
@@ -147,19 +182,24 @@ func TestDeliveryOfAnEventBeforeTheTimeAskedFor(t *testing.T) {
 	t.Parallel()
 	rec := &wire.Record{StartSequence: 5}
 	rec.Spec.Start = wire.Position{Kind: wire.PositionTime, Time: time.Unix(100, 0)}
+	passed := &wire.Pool{Owner: "emitter-1", Checkpoint: wire.Checkpoint{Floor: 6}}
 	for _, tt := range []struct {
+		pool *wire.Pool
 		seq  uint64
 		at   int64
 		want wire.ExplainDelivery
 	}{
-		{4, 90, wire.DeliveryBeforeStart},
-		{5, 99, wire.DeliveryBeforeStart}, // the time lay in the future when it was stored
-		{6, 100, wire.DeliveryNotYetRead},
+		{nil, 4, 90, wire.DeliveryBeforeStart},
+		{nil, 5, 99, wire.DeliveryBeforeStart}, // the time lay in the future when it was stored
+		{nil, 6, 100, wire.DeliveryNotYetRead},
+		{passed, 4, 90, wire.DeliveryFinished},
+		{passed, 5, 99, wire.DeliveryBeforeStart},
+		{passed, 6, 100, wire.DeliveryFinished},
 	} {
 		e := madeUp(rec, &wire.ExplainEvent{Subject: "a.b"}, time.Unix(tt.at, 0))
 		e.Sequence = tt.seq
-		if got := delivery(rec, wire.Checkpoint{Floor: 4}, 0, e); got != tt.want {
-			t.Errorf("%d at %d: %q, want %q", tt.seq, tt.at, got, tt.want)
+		if got := delivery(rec, tt.pool, nil, e); got != tt.want {
+			t.Errorf("%d at %d, %+v: %q, want %q", tt.seq, tt.at, tt.pool, got, tt.want)
 		}
 	}
 }
