@@ -154,7 +154,7 @@ func (s *Store) skim(ctx context.Context, r *reader, last uint64) bool {
 	if r.stopped || session.Err() != nil || r.reached() != at {
 		return false
 	}
-	r.noteJump(jump{at + 1, last})
+	r.jumps = r.jumps.with(s.jump(at+1, last))
 	r.position.Store(last)
 	return true
 }

@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type reader struct {
 	drained bool          // that may have come to its end, short of the head
 	begun   uint64        // the event that is being offered, or was last
 	index   *match.Index[*pool.Pool]
-	jumps   []jump // gaps in the sequence, not yet judged
+	jumps   jumps // not yet judged
 
 	left    []leaver // scratch of handle
 	touched []*pool.Pool
@@ -54,17 +55,11 @@ type reader struct {
 	still        int
 }
 
-// jump is a range of sequences that the stream did not deliver: not asked for,
-// deleted one by one (which is no fault) or gone from the front of the stream.
-type jump struct{ from, to uint64 }
-
-// maxJumps bounds the jumps kept between two looks; beyond it they are joined.
-const maxJumps = 64
-
 // leaver is a pool that left its reader: it has no room, or it met a jump.
 type leaver struct {
-	pool *pool.Pool
-	jump *jump
+	pool   *pool.Pool
+	jump   *jump
+	passed jumps // those of the reader; the pool may have passed them with it
 }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
@@ -158,7 +153,7 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 	r.begun = e.Sequence
 	r.left, r.touched = r.left[:0], r.touched[:0]
 	if e.Sequence > position+1 {
-		r.jumped(jump{position + 1, e.Sequence - 1})
+		r.jumped(position+1, e.Sequence-1)
 	}
 	matched := r.index.Match(&e.Event)
 	if len(matched) > 0 {
@@ -208,30 +203,22 @@ func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) b
 func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
 	r.index.Remove(p)
 	p.Detach(position)
-	r.left = append(r.left, leaver{p, j})
+	r.left = append(r.left, leaver{p, j, slices.Clone(r.jumps)})
 }
 
 // jumped notes that the stream left out a range. Pools that are to pause at a
 // gap leave before they get what follows, so that the store can tell first
 // whether it is one; one that joined ahead of the reader may have read that.
-func (r *reader) jumped(j jump) {
-	r.noteJump(j)
-	if r.filters != nil {
-		return // and no pool is to pause
+func (r *reader) jumped(from, to uint64) {
+	j := r.store.jump(from, to)
+	if r.filters == nil { // else no pool is to pause
+		r.index.Keys(func(p *pool.Pool) {
+			if p.Spec().OnGap == wire.GapPause && p.Position() < to {
+				r.leave(p, from-1, &j)
+			}
+		})
 	}
-	r.index.Keys(func(p *pool.Pool) {
-		if p.Spec().OnGap == wire.GapPause && p.Position() < j.to {
-			r.leave(p, j.from-1, &j)
-		}
-	})
-}
-
-func (r *reader) noteJump(j jump) {
-	if n := len(r.jumps); n >= maxJumps {
-		r.jumps[n-1].to = j.to
-	} else {
-		r.jumps = append(r.jumps, j)
-	}
+	r.jumps = r.jumps.with(j)
 }
 
 // add puts a pool that has read everything up to base under this reader, if
@@ -263,18 +250,18 @@ func (r *reader) remove(p *pool.Pool) {
 	p.Detach(p.Position())
 }
 
-// stop makes the reader take nothing more, and returns the pools it had.
-func (r *reader) stop() []*pool.Pool {
+// stop makes the reader take nothing more, and returns the pools it had and the
+// jumps that they may have passed with it.
+func (r *reader) stop() (ps []*pool.Pool, passed jumps) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
-	var ps []*pool.Pool
 	r.index.Keys(func(p *pool.Pool) { ps = append(ps, p) })
 	for _, p := range ps {
 		r.index.Remove(p)
 		p.Detach(p.Position())
 	}
-	return ps
+	return ps, r.jumps
 }
 
 // moved reports whether the reader has moved since the last look, and counts

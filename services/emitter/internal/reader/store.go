@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,6 +64,8 @@ type Store struct {
 	front   uint64 // info.first at the last tick
 	pace    uint64 // by how much it had moved since the one before
 
+	looks atomic.Uint64 // how often the store has been asked what it holds
+
 	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for the server
 }
 
@@ -73,6 +76,7 @@ type member struct {
 	reader *reader // nil: waits for one
 	full   bool    // waits for room first
 	jump   *jump   // it left its reader here, to be judged
+	passed jumps   // those of readers that it has left since, not yet judged
 	halted bool    // waits at a gap for a pause, or cannot be indexed
 	ahead  bool    // what it has read went beyond the store's end at the last look
 	since  uint64  // its position when it was put under its reader
@@ -81,6 +85,7 @@ type member struct {
 type info struct {
 	first, last uint64
 	created     time.Time
+	look        uint64 // which look at the store this is of
 }
 
 func newStore(name string, cfg Config) *Store {
@@ -129,8 +134,12 @@ func (s *Store) left(r *reader, l leaver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.members[l.pool]
-	if m == nil || m.reader != r {
+	if m == nil {
 		return
+	}
+	m.keep(l.passed, l.pool.Position())
+	if m.reader != r {
+		return // which was closed meanwhile
 	}
 	m.reader = nil
 	if m.jump = l.jump; l.jump != nil {
@@ -180,9 +189,11 @@ func (s *Store) merge(r *reader) {
 		s.drain(r)
 		return
 	}
-	for _, p := range r.stop() {
+	ps, passed := r.stop()
+	for _, p := range ps {
 		if m := s.members[p]; m != nil {
 			at := p.Position()
+			m.keep(passed, at)
 			ok, err := s.head.addLocked(p, at)
 			s.placed(p, m, s.head, at, ok, err)
 		}
@@ -265,12 +276,22 @@ func (s *Store) closeAll() {
 	rs := s.readers()
 	s.head = nil
 	clear(s.temps)
-	for _, m := range s.members {
-		m.reader = nil
+	for _, r := range rs {
+		s.release(r)
 	}
 	s.mu.Unlock()
 	for _, r := range rs {
-		r.stop()
 		r.close()
+	}
+}
+
+// release takes all pools off a reader, so that they wait for another one.
+func (s *Store) release(r *reader) {
+	ps, passed := r.stop()
+	for _, p := range ps {
+		if m := s.members[p]; m != nil {
+			m.keep(passed, p.Position())
+			m.reader = nil
+		}
 	}
 }

@@ -25,7 +25,7 @@ func (s *Store) tend(ctx context.Context) {
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	now, err := inspect(call, s.js, s.name)
+	now, err := s.inspect(call)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		s.lost("the store does not exist")
@@ -47,29 +47,28 @@ func (s *Store) tend(ctx context.Context) {
 	s.reopen(ctx)
 }
 
-func inspect(ctx context.Context, js jetstream.JetStream, name string) (info, error) {
-	stream, err := js.Stream(ctx, name)
+// inspect looks at what the store holds.
+func (s *Store) inspect(ctx context.Context) (info, error) {
+	look := s.looks.Add(1) // first: what is met from now on may be younger than the answer
+	stream, err := s.js.Stream(ctx, s.name)
 	if err != nil {
 		return info{}, err
 	}
 	c := stream.CachedInfo()
-	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created}, nil
+	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look}, nil
 }
 
-// renew notes what the store holds and judges the jumps that readers met.
+// renew notes what the store holds and judges the jumps that were met before.
 func (s *Store) renew(now info) {
 	s.mu.Lock()
 	another := !s.info.created.IsZero() && !s.info.created.Equal(now.created) || now.last < s.info.last
 	s.info = now
-	readers := s.readers()
 	s.mu.Unlock()
 	if another {
 		s.lost("the store was deleted and created anew, or lost its end")
 		return
 	}
-	for _, r := range readers {
-		s.judge(r, now)
-	}
+	s.judge(now)
 }
 
 func (s *Store) readers() []*reader {
@@ -81,28 +80,6 @@ func (s *Store) readers() []*reader {
 		rs = append(rs, r)
 	}
 	return rs
-}
-
-// judge tells the pools of r which of its jumps were gaps: ranges that the
-// store has dropped from its front.
-func (s *Store) judge(r *reader, now info) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, j := range r.jumps {
-		if now.first <= j.from {
-			continue
-		}
-		gap := jump{j.from, min(j.to, now.first-1)}
-		r.index.Keys(func(p *pool.Pool) {
-			m := s.members[p]
-			if from := max(gap.from, m.since+1); m != nil && from <= gap.to && !p.Finished(from, gap.to) {
-				p.Lost(wire.Gap{From: from, To: gap.to, At: time.Now().UTC(), Generation: m.rec.Generation})
-			}
-		})
-	}
-	r.jumps = r.jumps[:0]
 }
 
 // lost takes all pools off their readers: the sequences mean nothing any more.
@@ -231,8 +208,8 @@ func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
 		return false
 	}
 	m.ahead = false
-	if !s.passGap(p, m, now.first) {
-		return false
+	if m.jump != nil && m.jump.look >= now.look || !s.passGap(p, m, now.first) {
+		return false // it left after the look at the store: there is another one soon
 	}
 	if m.jump != nil && m.jump.from == p.Position()+1 {
 		p.SkipTo(m.jump.to) // deleted one by one: nothing was there
@@ -296,14 +273,10 @@ func (s *Store) catchUp(ctx context.Context, ws []waiter) {
 	s.start(ctx, r)
 }
 
-// abandon takes all pools off a reader, so that they wait for another one.
+// abandon gives up a reader whose pools wait for another one.
 func (s *Store) abandon(r *reader) {
 	s.mu.Lock()
-	for _, p := range r.stop() {
-		if m := s.members[p]; m != nil {
-			m.reader = nil
-		}
-	}
+	s.release(r)
 	delete(s.temps, r)
 	if s.head == r {
 		s.head = nil
