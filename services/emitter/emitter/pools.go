@@ -16,9 +16,15 @@ import (
 // to deliveries made by the old one.
 const restartDrain = 2 * time.Second
 
-// act takes the action on a pool. After an error the pool is looked at again.
+// act takes the action on a pool, in at most actTimeout once it has drained.
+// After an error the pool is looked at again.
 func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.View) error {
 	h := s.holding(name)
+	if h != nil {
+		s.drainAside(ctx, h, a)
+	}
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
 	switch {
 	case a == claim.Claim:
 		return s.claim(ctx, name, v)
@@ -36,6 +42,23 @@ func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.
 		s.lose(h, "another claim was made")
 	}
 	return nil
+}
+
+// drainAside drains a pool where the action asks for it, and gives the slot of
+// the action to others meanwhile.
+func (s *Service) drainAside(ctx context.Context, h *holding, a claim.Action) {
+	var atMost time.Duration
+	switch a {
+	case claim.Restart:
+		atMost = restartDrain
+	case claim.Release:
+		atMost = s.cfg.DrainTimeout
+	default:
+		return
+	}
+	s.slots.Release(1)
+	s.drain(ctx, h, atMost)
+	_ = s.slots.Acquire(ctx, 1) // comes, since every action ends; ctx does not
 }
 
 // claim takes a pool over: first the entry, then the events.
@@ -183,9 +206,8 @@ func (s *Service) halt(h *holding) wire.Pool {
 	return last
 }
 
-// restart runs a pool by a changed record, under a new epoch.
+// restart runs a pool that has drained by a changed record, under a new epoch.
 func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
-	s.drain(ctx, h, restartDrain)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
@@ -207,9 +229,8 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 	return nil
 }
 
-// release hands a pool over: drain, last checkpoint, no owner.
+// release hands over a pool that has drained: last checkpoint, no owner.
 func (s *Service) release(ctx context.Context, h *holding) error {
-	s.drain(ctx, h, s.cfg.DrainTimeout)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
@@ -17,7 +15,8 @@ const (
 	retryAfter = 250 * time.Millisecond
 	// compareEvery is how often every pool is looked at, whatever was heard.
 	compareEvery = 10 * time.Second
-	// maxActions bounds the actions under way at once.
+	// maxActions bounds the actions under way at once, but for those that
+	// drain: waiting costs nothing, and there are no more of them than pools.
 	maxActions = 32
 	// actTimeout bounds one action beyond its drain.
 	actTimeout = 10 * time.Second
@@ -56,8 +55,8 @@ func (s *Service) reconcile(ctx context.Context) error {
 	defer compare.Stop()
 	again := time.NewTicker(retryAfter)
 	defer again.Stop()
-	slots := semaphore.NewWeighted(maxActions)
-	defer func() { _ = slots.Acquire(context.WithoutCancel(ctx), maxActions) }() // waits for the actions
+	var actions sync.WaitGroup
+	defer actions.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,13 +73,13 @@ func (s *Service) reconcile(ctx context.Context) error {
 			continue // what is dirty stays so
 		}
 		for _, name := range s.takeDirty() {
-			if err := slots.Acquire(ctx, 1); err != nil {
+			if err := s.slots.Acquire(ctx, 1); err != nil {
 				return nil
 			}
-			go func() { // owned by slots, all of which reconcile takes before it returns
-				defer slots.Release(1)
+			actions.Go(func() {
+				defer s.slots.Release(1)
 				s.look(ctx, name)
-			}()
+			})
 		}
 	}
 }
@@ -155,7 +154,7 @@ func (s *Service) takeDirty() []string {
 	return names
 }
 
-// look decides about one pool and acts.
+// look decides about one pool and acts. It has a slot.
 func (s *Service) look(ctx context.Context, name string) {
 	v := s.glance(name)
 	action := claim.None
@@ -165,9 +164,7 @@ func (s *Service) look(ctx context.Context, name string) {
 	}
 	var err error
 	if action != claim.None && ctx.Err() == nil {
-		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), actTimeout+s.cfg.DrainTimeout)
-		err = s.act(call, name, action, v)
-		cancel()
+		err = s.act(context.WithoutCancel(ctx), name, action, v)
 	}
 	s.mu.Lock()
 	delete(s.busy, name)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
@@ -57,8 +58,9 @@ type Service struct {
 	fetcher    *fetch.Fetcher
 	advisor    *bus.Advisor
 
-	kick       chan struct{} // cap 1: something is dirty
-	reconnects chan struct{} // cap 1: the connection came back
+	slots      *semaphore.Weighted // of actions; those that drain have none
+	kick       chan struct{}       // cap 1: something is dirty
+	reconnects chan struct{}       // cap 1: the connection came back
 
 	mu       sync.Mutex
 	holdings map[string]*holding
@@ -93,6 +95,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		budget:   pool.NewBudget(cfg.EventBytes),
 		dues:     newDues(),
 		notices:  make(chan notice, maxNotices),
+		slots:    semaphore.NewWeighted(maxActions),
 		kick:     make(chan struct{}, 1),
 
 		reconnects: make(chan struct{}, 1),
@@ -312,6 +315,7 @@ func (s *Service) handOver(ctx context.Context) {
 	g.SetLimit(maxDrains)
 	for _, h := range s.allHoldings() {
 		g.Go(func() error {
+			s.drain(ctx, h, s.cfg.DrainTimeout)
 			if err := s.release(ctx, h); err != nil {
 				s.log.Warn().Err(err).Str("subscription", h.name).Msg("pool not handed over; it will be taken over")
 			}

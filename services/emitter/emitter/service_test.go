@@ -235,10 +235,12 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 	}
 }
 
-// unanswered has n events of s delivered to a subscriber that never answers.
-func (b *bed) unanswered(s *Service, n int) {
+// unanswered has n events of s delivered to a subscriber that does not answer
+// before the function that is returned is called.
+func (b *bed) unanswered(s *Service, n int) (answer func()) {
 	b.t.Helper()
-	if _, err := b.js.Conn().Subscribe("to.>", func(*nats.Msg) {}); err != nil {
+	waiting := make(chan *nats.Msg, 10*n)
+	if _, err := b.js.Conn().ChanSubscribe("to.>", waiting); err != nil {
 		b.t.Fatal(err)
 	}
 	if _, err := b.js.Publish(b.t.Context(), "e.made", nil); err != nil {
@@ -250,6 +252,47 @@ func (b *bed) unanswered(s *Service, n int) {
 		}
 		return nil
 	})
+	return func() {
+		for range n {
+			if err := (<-waiting).Respond(nil); err != nil {
+				b.t.Error(err)
+			}
+		}
+	}
+}
+
+// moreThanSlots waits until s is at more pools than it has slots for actions.
+func moreThanSlots(t *testing.T, s *Service) {
+	t.Helper()
+	natstest.Await(t, "more hand-overs than slots", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.busy) <= maxActions {
+			return fmt.Errorf("%d", len(s.busy))
+		}
+		return nil
+	})
+}
+
+func TestHandOversThatDrainHoldUpNoClaim(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s, other := b.emitter(time.Minute), b.emitter(time.Minute)
+	slow := rightful(3*maxActions, other, s)
+	b.run(s, nil)
+	for _, name := range slow {
+		b.subscribe(name)
+	}
+	b.owned(slow, s.instance)
+	answer := b.unanswered(s, len(slow))
+	b.run(other, nil)
+	moreThanSlots(t, s)
+	fresh := rightful(1, s, other)
+	b.subscribe(fresh[0])
+	b.owned(fresh, s.instance)
+	b.owned(slow, s.instance) // they still drain
+	answer()
+	b.owned(slow, other.instance)
 }
 
 func TestTheLossOfTheSessionIsActedOnAlthoughHandOversDrain(t *testing.T) {
@@ -264,14 +307,7 @@ func TestTheLossOfTheSessionIsActedOnAlthoughHandOversDrain(t *testing.T) {
 	b.owned(names, s.instance)
 	b.unanswered(s, len(names))
 	b.run(other, nil)
-	natstest.Await(t, "more hand-overs than may be under way", func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if len(s.busy) <= maxActions {
-			return fmt.Errorf("%d", len(s.busy))
-		}
-		return nil
-	})
+	moreThanSlots(t, s)
 	b.srv.Stop()
 	natstest.Await(t, "the end of every pool", func() error {
 		if n := len(s.allHoldings()); n > 0 {
