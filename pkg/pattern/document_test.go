@@ -132,7 +132,8 @@ func TestDocumentIsSharedByConcurrentMatches(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	d := NewDocument(Event{Type: "a", Data: []byte(`{"a":{"b":1},"l":[{"x":1,"y":1},{"x":2,"y":1},[{"x":1,"y":2}]],"s":"` +
-		strings.Repeat("é", 100) + `","big":[` + strings.Repeat("1,", 200) + `1]}`)})
+		strings.Repeat("é", 100) + `","big":[` + strings.Repeat("1,", 200) + `1],"deep":[[],[[{"x":1}],{"x":2}],[{"x":3,"y":1},[[[]],{"y":[[{"z":1}]]}]]],` +
+		`"long":[` + strings.Repeat(`{"x":1},`, 15) + `{"x":2},{"x":3,"y":1}]}`)})
 	for _, tt := range []struct {
 		pattern string
 		want    []string
@@ -140,6 +141,11 @@ func TestExplain(t *testing.T) {
 		{`{"a":{"b":[1]}}`, nil},
 		{`{"a":{"b":[2,"x"],"c":null},"z":true}`, []string{`a.b: want [2,"x"], found 1`, `a.c: want null, found nothing`, `z: want true, found nothing`}},
 		{`{"l":{"x":2,"y":2}}`, []string{`l[1].y: want 2, found 1`}},
+		{`{"deep":{"x":3,"y":2}}`, []string{`deep[2][0].y: want 2, found 1`}},
+		{`{"deep":{"x":2,"y":2}}`, []string{`deep[1][1].y: want 2, found nothing`}},
+		{`{"deep":{"x":[{"exists":false}],"y":{"z":2}}}`, []string{`deep[2][1][1].y[0][0].z: want 2, found 1`}},
+		{`{"long":{"x":2,"y":1}}`, []string{`long[15].y: want 1, found nothing`}},
+		{`{"long":{"x":3,"y":2}}`, []string{`long[0].x: want 3, found 1`, `long[0].y: want 2, found nothing`}}, // the 17th comes closer
 		{`{"l":[{"exists":false}],"a":[{"exists":false}]}`, []string{`l: want [{"exists":false}], found [{"x":1,"y":1},{"x":2,"y":1},[{"x":1,"y":2}]]`, `a: want [{"exists":false}], found {"b":1}`}},
 		{`{"$or":[{"q":1,"r":1},{"a":{"b":3}}]}`, []string{`$or: want one of 2 patterns, found none that holds`, `a.b: want 3, found 1`}},
 		{`{"s":"x"}`, []string{`s: want "x", found "` + strings.Repeat("é", 59) + "…"}},
@@ -157,6 +163,23 @@ func TestExplain(t *testing.T) {
 	why := mustEvent(t, `{"type":"b","data":{"a":{"b":2}}}`).Explain(d)
 	if got, want := fmt.Sprint(why), `[type: want "b", found "a" data.a.b: want 2, found 1]`; got != want {
 		t.Errorf("event: %s, want %s", got, want)
+	}
+}
+
+func TestExplainSaysThatThePayloadOfAnEventIsNotJSON(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ pattern, data, want string }{
+		{`{"type":"b","data":{"a":1,"b":2}}`, `{"a":1,}`, `[type: want "b", found "a" data: want a JSON payload, found not valid JSON at byte 7: want a field name in double quotes]`},
+		{`{"data":[{"exists":true}]}`, ``, `[data: want a JSON payload, found not valid JSON at byte 0: want a value]`},
+		{`{"data":{"a":[{"exists":false}],"b":1}}`, `x`, `[data: want a JSON payload, found not valid JSON at byte 0: want a value]`},
+		{`{"$or":[{"data":1},{"data":{"a":1}}]}`, `x`, `[$or: want one of 2 patterns, found none that holds data: want a JSON payload, found not valid JSON at byte 0: want a value]`},
+		{`{"data":{"a":[{"exists":false}]}}`, `x`, `[]`},
+		{`{"data":[{"exists":false}]}`, `x`, `[]`},
+	} {
+		why := mustEvent(t, tt.pattern).Explain(NewDocument(Event{Type: "a", Data: []byte(tt.data)}))
+		if got := fmt.Sprint(why); got != tt.want {
+			t.Errorf("%s on %q: %s, want %s", tt.pattern, tt.data, got, tt.want)
+		}
 	}
 }
 

@@ -34,8 +34,9 @@ func (r Reason) String() string {
 
 // Explain returns why the pattern does not hold for the document: every field
 // that fails, and nothing if it matches. Where no element of an array matches,
-// the reasons are those of the element that comes closest; where no pattern of
-// a $or matches, those of the $or as a whole and then of its closest pattern.
+// the reasons are those of the one that comes closest among the first 16; where
+// no pattern of a $or matches, those of the $or as a whole and then of its
+// closest pattern.
 func (p *Pattern) Explain(d *Document) []Reason {
 	if p.root == nil {
 		return []Reason{{Want: "a pattern", Found: "the zero Pattern, which matches nothing"}}
@@ -46,7 +47,7 @@ func (p *Pattern) Explain(d *Document) []Reason {
 	}
 	body := v.payload()
 	if body == nil {
-		return []Reason{{Want: "a JSON payload", Found: v.payloadError().Error()}}
+		return v.noPayload("")
 	}
 	return p.root.explainMatch(v, body, "")
 }
@@ -59,20 +60,50 @@ func (o *object) explainMatch(d *view, v *node, at string) []Reason {
 	if o.match(d, v) {
 		return nil
 	}
-	var closest []Reason
-	i := 0
-	v.elements(func(e *node) bool {
-		why := o.explain(d, e, joinIndex(at, i))
-		if i == 0 || len(why) < len(closest) {
+	var (
+		closest []Reason
+		seen    int
+		where   []int
+	)
+	v.elementsAt(&where, func(e *node) bool {
+		path := at
+		for _, i := range where {
+			path = joinIndex(path, i)
+		}
+		why := o.explain(d, e, path)
+		if seen == 0 || len(why) < len(closest) {
 			closest = why
 		}
-		i++
-		return i < maxElements
+		seen++
+		return seen < maxElements
 	})
-	if i == 0 {
+	if seen == 0 {
 		return o.explain(d, nil, at)
 	}
 	return closest
+}
+
+// elementsAt is elements with the position, in each array on the way, of the
+// one that is yielded. Where is empty before and after, unless yield ends it.
+func (n *node) elementsAt(where *[]int, yield func(*node) bool) bool {
+	if n.kind != kindArray {
+		return yield(n)
+	}
+	depth := len(*where)
+	*where = append(*where, 0)
+	for i := range n.kids {
+		(*where)[depth] = i
+		if !n.kids[i].elementsAt(where, yield) {
+			return false
+		}
+	}
+	*where = (*where)[:depth]
+	return true
+}
+
+// noPayload is the reason where a payload is asked for that is not JSON.
+func (v *view) noPayload(at string) []Reason {
+	return []Reason{{at, "a JSON payload", v.payloadError().Error()}}
 }
 
 // explain is holds with reasons.
@@ -92,6 +123,9 @@ func (c *clause) explain(d *view, v *node, at string) []Reason {
 		return c.explainAny(d, v, at)
 	}
 	member, path := c.member(d, v), joinField(at, c.name)
+	if c.envelope && member == nil && !c.holds(d, v) {
+		return d.noPayload(path)
+	}
 	if c.object != nil {
 		return c.object.explainMatch(d, member, path)
 	}
