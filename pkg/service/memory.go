@@ -14,10 +14,9 @@ import (
 // small keeps Go's default: garbage four times as large would be a quarter of
 // a gigabyte beside ten thousand idle subscriptions.
 const (
-	smallHeap     = 16 << 20 // bytes that are live
-	smallPercent  = 400
-	largePercent  = 100
-	gcMemoryLimit = 1 << 30 // bytes; beyond, Go collects more often again
+	smallHeap    = 16 << 20 // bytes that are live
+	smallPercent = 400
+	largePercent = 100
 )
 
 const (
@@ -40,19 +39,16 @@ type memory struct {
 	quiet   int    // looks since there was work
 }
 
-// newMemory sets Go's limits where env does not have Go's own variables.
+// newMemory sets GOGC where env does not have it.
 func newMemory(env Env) *memory {
 	m := &memory{tune: env["GOGC"] == "", quiet: restLooks}
-	if env["GOMEMLIMIT"] == "" {
-		debug.SetMemoryLimit(gcMemoryLimit)
-	}
 	if m.tune {
 		m.setPercent()
 	}
 	return m
 }
 
-// run adapts Go's limits to what is live until ctx ends, and gives memory back
+// run adapts GOGC to what is live until ctx ends, and gives memory back
 // to the system whenever the process has come to rest after work: by itself Go
 // keeps what the last burst took for as long as it allocates too little to
 // collect again.

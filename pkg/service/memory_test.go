@@ -27,7 +27,7 @@ func TestMemoryGoesBackToTheSystemAtRest(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or Go might do it by itself
 	released := func() uint64 { return measure("/memory/classes/heap/released:bytes") }
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(Env{"GOGC": "off", "GOMEMLIMIT": "off"})
+		m := newMemory(Env{"GOGC": "off"})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- m.run(ctx) }()
@@ -52,7 +52,7 @@ func TestMemoryGoesBackToTheSystemAtRest(t *testing.T) {
 // Not parallel: memory belongs to the process.
 func TestGarbageIsAllowedByWhatIsLive(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	m := newMemory(Env{"GOMEMLIMIT": "off"})
+	m := newMemory(Env{})
 	runtime.GC()
 	m.look()
 	if m.percent != smallPercent {
@@ -68,7 +68,7 @@ func TestGarbageIsAllowedByWhatIsLive(t *testing.T) {
 	if got := debug.SetGCPercent(100); got != largePercent {
 		t.Errorf("Go was told %d %%", got)
 	}
-	if newMemory(Env{"GOGC": "50", "GOMEMLIMIT": "off"}).percent != 0 {
+	if newMemory(Env{"GOGC": "50"}).percent != 0 {
 		t.Error("GOGC was set although the environment has it")
 	}
 }
