@@ -236,8 +236,8 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 }
 
 // unanswered has n events of s delivered to a subscriber that does not answer
-// before the function that is returned is called.
-func (b *bed) unanswered(s *Service, n int) (answer func()) {
+// before the function that is returned has it answer so many deliveries.
+func (b *bed) unanswered(s *Service, n int) (answer func(n int)) {
 	b.t.Helper()
 	waiting := make(chan *nats.Msg, 10*n)
 	if _, err := b.js.Conn().ChanSubscribe("to.>", waiting); err != nil {
@@ -252,7 +252,7 @@ func (b *bed) unanswered(s *Service, n int) (answer func()) {
 		}
 		return nil
 	})
-	return func() {
+	return func(n int) {
 		for range n {
 			if err := (<-waiting).Respond(nil); err != nil {
 				b.t.Error(err)
@@ -291,7 +291,7 @@ func TestHandOversThatDrainHoldUpNoClaim(t *testing.T) {
 	b.subscribe(fresh[0])
 	b.owned(fresh, s.instance)
 	b.owned(slow, s.instance) // they still drain
-	answer()
+	answer(len(slow) + len(fresh))
 	b.owned(slow, other.instance)
 }
 
