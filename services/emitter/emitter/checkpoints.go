@@ -23,6 +23,10 @@ const (
 	skimRate  = 100
 	// maxWrites bounds the checkpoints being written at once.
 	maxWrites = 32
+	// rangesPerToken is how many finished ranges, of some 20 bytes each, make a
+	// checkpoint count for one more against the rate: what it costs JetStream,
+	// and every emitter that gets to see it, grows with its size.
+	rangesPerToken = 200
 	// writeTimeout bounds one write of a pool's entry.
 	writeTimeout = 5 * time.Second
 )
@@ -35,8 +39,9 @@ func (s *Service) moved(h *holding) {
 }
 
 // checkpoint writes what moved until ctx ends, first what has waited longest,
-// and at most cfg.CheckpointRate a second. While that is not enough for what
-// moves, checkpoints come later than promised, and each says more.
+// and at most cfg.CheckpointRate a second, where large ones count for several.
+// While that is not enough for what moves, checkpoints come later than promised,
+// and each says more.
 func (s *Service) checkpoint(ctx context.Context) error {
 	pace := rate.NewLimiter(rate.Limit(s.cfg.CheckpointRate), maxWrites)
 	slots := semaphore.NewWeighted(maxWrites)
@@ -48,7 +53,8 @@ func (s *Service) checkpoint(ctx context.Context) error {
 		}
 		go func() { // owned by slots, all of which checkpoint takes before it returns
 			defer slots.Release(1)
-			s.writeCheckpoint(ctx, h)
+			ranges := s.writeCheckpoint(ctx, h)
+			pace.ReserveN(time.Now(), min(ranges/rangesPerToken, maxWrites)) // those to come wait for it
 		}()
 	}
 }
@@ -139,18 +145,19 @@ func (d *dues) take() *holding {
 	return h
 }
 
-// writeCheckpoint stores where the pool of h stands. A pool that turns out to
-// have another owner stops at once.
-func (s *Service) writeCheckpoint(ctx context.Context, h *holding) {
+// writeCheckpoint stores where the pool of h stands, and returns how many
+// finished ranges it wrote. A pool that turns out to have another owner stops at
+// once.
+func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.moved.Store(false) // before the snapshot, so that nothing is missed
 	if h.over || h.pool == nil {
-		return
+		return 0
 	}
 	next := h.snapshot()
 	if !differs(&h.entry, &next) {
-		return
+		return 0
 	}
 	err := s.write(ctx, h, next)
 	switch {
@@ -160,6 +167,7 @@ func (s *Service) writeCheckpoint(ctx context.Context, h *holding) {
 		s.log.Warn().Err(err).Str("subscription", h.name).Msg("checkpoint not written yet")
 		s.moved(h)
 	}
+	return len(next.Checkpoint.Ranges)
 }
 
 // statuses are the live states of the pools with the given names, of all if

@@ -74,10 +74,14 @@ func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holdin
 	})
 }
 
-// owned makes the holding of a pool that can move.
-func owned(t *testing.T, s *Service, name string) *holding {
+// owned makes the holding of a pool that can move, with finished ranges far
+// ahead.
+func owned(t *testing.T, s *Service, name string, ranges ...[2]uint64) *holding {
 	t.Helper()
-	entry := wire.Pool{Schema: 1, Name: name, UID: "u", Owner: "me", Epoch: 1, State: wire.PoolCatchingUp}
+	entry := wire.Pool{
+		Schema: 1, Name: name, UID: "u", Owner: "me", Epoch: 1, State: wire.PoolCatchingUp,
+		Checkpoint: wire.Checkpoint{Ranges: ranges},
+	}
 	rev, err := s.pools.Write(t.Context(), &entry, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +94,7 @@ func owned(t *testing.T, s *Service, name string) *holding {
 			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
 			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
 		}},
-		Epoch: 1, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
 		Notify: func(string, string, map[string]any) {}, Moved: func() { s.moved(h) },
 	})
 	if err != nil {
@@ -147,6 +151,27 @@ func TestManyPoolsThatMoveAreWrittenInTurnAndNotMoreOftenThanTheRate(t *testing.
 			if n := w.of(h.name); n < seconds*rate/pools-1 {
 				t.Errorf("%s was written %d times, want its turn every %d s", h.name, n, pools/rate)
 			}
+		}
+	})
+}
+
+func TestACheckpointOfManyRangesCountsForSeveral(t *testing.T) {
+	t.Parallel()
+	const rate, seconds, more = 100, 20, 19
+	checkpointing(t, 0, rate, func(s *Service, _ []*holding, w *writes) {
+		ranges := make([][2]uint64, more*rangesPerToken)
+		for i := range ranges {
+			ranges[i] = [2]uint64{uint64(10_000 + 2*i), uint64(10_000 + 2*i)}
+		}
+		h := owned(t, s, "large", ranges...)
+		for n := uint64(1); n <= seconds*100; n++ {
+			h.pool.SkipTo(n)
+			<-time.After(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		const want = rate * seconds / (1 + more)
+		if n := w.of("large"); n < want-2 || n > want+2+maxWrites/more {
+			t.Errorf("%d writes in %d s, want about %d", n, seconds, want)
 		}
 	})
 }

@@ -23,7 +23,8 @@ type Config struct {
 	EventBytes int64 `env:"SLUICE_EVENT_BYTES" envDefault:"268435456" desc:"most bytes of events that an emitter holds"`
 
 	// CheckpointRate bounds the checkpoints that this instance writes in a
-	// second, 10 to 100,000. Defaults to 2,000.
+	// second, 10 to 100,000; one counts once more for every 200 finished ranges
+	// in it. Defaults to 2,000.
 	CheckpointRate int `env:"SLUICE_CHECKPOINT_RATE" envDefault:"2000" desc:"most checkpoints written in a second"`
 }
 

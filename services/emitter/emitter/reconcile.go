@@ -1,6 +1,7 @@
 package emitter
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -156,12 +157,8 @@ func (s *Service) takeDirty() []string {
 
 // look decides about one pool and acts. It has a slot.
 func (s *Service) look(ctx context.Context, name string) {
-	v := s.glance(name)
-	action := claim.None
-	if !v.Settled() {
-		s.decode(&v, name)
-		action = claim.Decide(v)
-	}
+	v := s.view(name)
+	action := claim.Decide(v)
 	var err error
 	if action != claim.None && ctx.Err() == nil {
 		err = s.act(context.WithoutCancel(ctx), name, action, v)
@@ -190,8 +187,19 @@ func (s *Service) retryFailed() {
 	clear(s.failed)
 }
 
+// view gathers what a decision is made from. Where the glance says that there is
+// nothing to do it lacks what record and entry say.
+func (s *Service) view(name string) claim.View {
+	v := s.glance(name)
+	if !v.Settled() {
+		s.decode(&v, name)
+	}
+	return v
+}
+
 // glance gathers what can be known about a pool without decoding anything:
-// every checkpoint makes its pool dirty, and a full comparison all of them.
+// every checkpoint, of ours and of our peers, makes its pool dirty, and a full
+// comparison all of them.
 func (s *Service) glance(name string) claim.View {
 	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.candidates())}
 	if e, ok := s.recordCopy.Get(name); ok {
@@ -199,6 +207,7 @@ func (s *Service) glance(name string) claim.View {
 	}
 	if e, ok := s.poolCopy.Get(name); ok && !e.Absent {
 		v.PoolRevision = e.Revision
+		v.Named = bytes.Contains(e.Value, []byte(s.instance)) // which JSON has no need to escape
 	}
 	v.Held = s.held(name) // last: what it has written must not look like somebody else's
 	return v

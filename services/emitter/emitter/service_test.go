@@ -377,3 +377,32 @@ func TestAWriteThatHangsKeepsAPoolNoLongerThanTheSessionIsTrusted(t *testing.T) 
 		t.Errorf("the write took %v, the session was to be trusted for %v", took, trusted)
 	}
 }
+
+func TestWhatPeersWriteIsNotDecoded(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s, peer := b.emitter(0), b.emitter(0)
+	b.run(s, nil)
+	b.run(peer, nil)
+	name := rightful(1, peer, s)[0]
+	b.subscribe(name)
+	b.owned([]string{name}, peer.instance)
+	natstest.Await(t, "the entry of the peer", func() error {
+		if e, ok := s.poolCopy.Get(name); !ok || !bytes.Contains(e.Value, []byte(peer.instance)) {
+			return fmt.Errorf("%q", e.Value)
+		}
+		return nil
+	})
+	if v := s.view(name); v.PoolRevision == 0 || v.RecordRevision == 0 || v.Pool != nil || v.Record != nil {
+		t.Errorf("the other's pool is seen as %+v", v)
+	}
+	own := rightful(1, s, peer)[0]
+	b.subscribe(own)
+	b.owned([]string{own}, s.instance)
+	natstest.Await(t, "the view of our own pool", func() error {
+		if v := s.view(own); v.Held == nil || v.Pool != nil || v.Record != nil {
+			return fmt.Errorf("%+v", v)
+		}
+		return nil
+	})
+}

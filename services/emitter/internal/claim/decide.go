@@ -50,6 +50,7 @@ type View struct {
 	Pool         *wire.Pool // nil: no entry
 	PoolRevision uint64     // of the entry, or of its tombstone
 	PoolCorrupt  bool       // there is an entry, but it cannot be read
+	Named        bool       // there is an entry that may name Me, even if not as its owner
 
 	Held *Held // nil: the instance does not hold the pool
 
@@ -57,12 +58,16 @@ type View struct {
 	OwnerAlive bool   // whether Pool.Owner lives, ourselves included
 }
 
-// Settled reports whether revisions alone tell that there is nothing to do:
-// the instance holds the pool and should, and neither the record nor the entry
-// is newer than what it holds. Record, Pool, PoolCorrupt and OwnerAlive are not
-// looked at, so that they need not be known.
+// Settled reports whether there is nothing to do whatever record and entry say:
+// the instance holds the pool and should, and neither of them is newer than what
+// it holds; or it neither holds the pool nor should, and is not the entry's
+// owner. Record, Pool, PoolCorrupt and OwnerAlive are not looked at, so that
+// they need not be known.
 func (v View) Settled() bool {
-	return v.Held != nil && !v.Deleted && v.Rightful == v.Me &&
+	if v.Held == nil {
+		return v.Rightful != v.Me && !v.Named
+	}
+	return !v.Deleted && v.Rightful == v.Me &&
 		v.RecordRevision <= v.Held.RecordRevision && v.PoolRevision <= v.Held.Revision
 }
 

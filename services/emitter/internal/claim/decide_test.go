@@ -10,9 +10,9 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-func TestWhatRevisionsAloneSettleNeedsNothing(t *testing.T) {
+func TestWhatIsSettledNeedsNoContents(t *testing.T) {
 	t.Parallel()
-	settled := 0
+	settled := map[bool]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		few := func(what string) uint64 { return rapid.Uint64Range(1, 3).Draw(t, what) }
 		who := func(what string) string { return rapid.SampledFrom([]string{"me", "other", ""}).Draw(t, what) }
@@ -31,16 +31,21 @@ func TestWhatRevisionsAloneSettleNeedsNothing(t *testing.T) {
 		if rapid.Bool().Draw(t, "has entry") {
 			v.Pool = &wire.Pool{Owner: who("owner"), UID: uid("entry uid"), Epoch: few("epoch"), ObservedRevision: few("observed")}
 		}
+		v.Named = v.Pool != nil && v.Pool.Owner == v.Me || rapid.Bool().Draw(t, "named by chance")
 		if !v.Settled() {
 			return
 		}
-		settled++
+		settled[v.Held != nil]++
 		if a := Decide(v); a != None {
 			t.Fatalf("settled, but to be decided: %s", a)
 		}
+		v.Record, v.Pool, v.PoolCorrupt, v.OwnerAlive = nil, nil, false, false
+		if a := Decide(v); a != None {
+			t.Fatalf("settled, but to be decided where nothing was decoded: %s", a)
+		}
 	})
-	if settled == 0 {
-		t.Error("no view was settled")
+	if settled[true] == 0 || settled[false] == 0 {
+		t.Errorf("%d views of pools that are held were settled, and %d of others", settled[true], settled[false])
 	}
 }
 
