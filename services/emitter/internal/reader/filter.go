@@ -149,13 +149,30 @@ func (s *Store) skim(ctx context.Context, r *reader, last uint64) bool {
 			return false
 		}
 	}
+	if !r.busy.TryLock() {
+		return false // it is at work
+	}
+	defer r.busy.Unlock()
+	if !r.skip(session, at, last) {
+		return false
+	}
+	for _, l := range r.left {
+		s.left(r, l)
+	}
+	return true
+}
+
+// skip moves a reader that is still at a position to another one, with nothing
+// for it in between.
+func (r *reader) skip(session context.Context, at, to uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped || session.Err() != nil || r.reached() != at {
 		return false
 	}
-	r.jumps = r.jumps.with(s.jump(at+1, last))
-	r.position.Store(last)
+	r.left = r.left[:0]
+	r.jumped(at+1, to)
+	r.position.Store(to)
 	return true
 }
 

@@ -196,3 +196,16 @@ func TestAGapThatAppearsRightAfterALookIsFoundByTheNext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAPoolThatPausesAtGapsDoesSoWhereNothingComesBehindOne(t *testing.T) {
+	t.Parallel()
+	e, _ := newMeddledEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}, 50,
+		func(e *env) { e.purge(101) })
+	e.publish(100)
+	s := e.subscribe("s", ">", 50, false, pauses)
+	s.attach()
+	e.waitsAt(t, 51, 100)
+	if at := s.pool.Position(); at != 50 {
+		t.Errorf("it went on to %d", at)
+	}
+}

@@ -32,7 +32,7 @@ type reader struct {
 	consume jetstream.ConsumeContext // owned by the store's loop
 	discard func()                   // lets the server forget the consumer; so is this
 
-	busy sync.Mutex // held while a message is handled
+	busy sync.Mutex // held while a message is handled, or skipped
 
 	position atomic.Uint64 // everything at or below has been offered; written under mu
 	taken    atomic.Uint64 // events held against the pools; written under mu
@@ -47,7 +47,7 @@ type reader struct {
 	index   *match.Index[*pool.Pool]
 	jumps   jumps // not yet judged
 
-	left    []leaver // scratch of handle
+	left    []leaver // scratch of who holds busy
 	touched []*pool.Pool
 
 	// Seen by the store's loop only, to notice a reader that stands still.

@@ -62,7 +62,7 @@ func newEnvOf(t *testing.T, cfg jetstream.StreamConfig, readers int) *env {
 
 // newEnvOn runs readers for a store that is there.
 func newEnvOn(t tester, js jetstream.JetStream, cfg Config) *env {
-	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 16)}
+	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 64)}
 	cfg.Log, cfg.Paused = zerolog.Nop(), func(_ *wire.Record, g wire.Gap) { e.paused <- g }
 	e.set = NewSet(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
