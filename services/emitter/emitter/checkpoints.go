@@ -149,8 +149,8 @@ func (d *dues) take() *holding {
 // finished ranges it wrote. A pool that turns out to have another owner stops at
 // once.
 func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	h.moved.Store(false) // before the snapshot, so that nothing is missed
 	if h.over || h.pool == nil {
 		return 0

@@ -23,18 +23,35 @@ type holding struct {
 	me    string      // this instance
 	moved atomic.Bool // since the last write; set by the pool
 
-	mu     sync.Mutex // one writer of the entry at a time
+	// turn is held by whoever acts on the pool or writes its entry, over the
+	// write too, which may hang.
+	turn sync.Mutex
+	over bool // released, removed or lost; for those who have the turn
+
+	// mu is held for a moment at a time. What follows changes with both locks
+	// held, and is read with either.
+	mu     sync.Mutex
 	rec    *wire.Record
 	recRev uint64
-	entry  wire.Pool // as last written
+	entry  wire.Pool // as last written, or as the pool ended
 	rev    uint64    // of entry
 	pool   *pool.Pool
 	id     uint64 // of the pool among the answers
-	over   bool   // released, removed or lost
 }
 
-// held is what decisions are made from.
-func (h *holding) held() *claim.Held {
+// held is what decisions are made from. If an entry was seen that is newer than
+// the one known, it may be what is being written: that is waited for.
+func (h *holding) held(seen uint64) *claim.Held {
+	held := h.known()
+	if seen > held.Revision {
+		h.turn.Lock()
+		defer h.turn.Unlock()
+		held = h.known()
+	}
+	return held
+}
+
+func (h *holding) known() *claim.Held {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return &claim.Held{
@@ -43,11 +60,18 @@ func (h *holding) held() *claim.Held {
 	}
 }
 
+// stored notes the entry as it is stored now. h.turn is held.
+func (h *holding) stored(entry wire.Pool, rev uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entry, h.rev = entry, rev
+}
+
 // write stores next over the entry as last known, and learns what became of it.
 // After a conflict or a timeout it reads again: if the entry is ours already,
 // by owner and epoch, the revision is taken over and next written once more,
 // since nobody else writes in our name. An entry that is somebody else's, a
-// claim that came too late included, gives errLost. h.mu is held.
+// claim that came too late included, gives errLost. h.turn is held.
 func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wire.Pool) error {
 	const tries = 3
 	var err error
@@ -55,7 +79,7 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		next.UpdatedAt = time.Now().UTC()
 		var rev uint64
 		if rev, err = pools.Write(ctx, &next, h.rev); err == nil {
-			h.entry, h.rev = next, rev
+			h.stored(next, rev)
 			return nil
 		}
 		stored, rev, readErr := pools.Get(ctx, h.name)
@@ -66,14 +90,14 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		case readErr != nil:
 			return fmt.Errorf("%w; then %w", err, readErr)
 		case same(stored, &next): // it had happened
-			h.entry, h.rev = next, rev
+			h.stored(next, rev)
 			return nil
 		case rev < h.rev:
 			return fmt.Errorf("%w; the read that followed was stale", err)
 		case stored.Owner != h.me || stored.Epoch != h.entry.Epoch:
 			return errLost
 		}
-		h.rev = rev
+		h.stored(h.entry, rev)
 	}
 	return err
 }
@@ -84,7 +108,7 @@ func same(stored, written *wire.Pool) bool {
 		stored.UpdatedAt.Equal(written.UpdatedAt)
 }
 
-// snapshot is the entry as the pool stands now. h.mu is held.
+// snapshot is the entry as the pool stands now. h.turn is held.
 func (h *holding) snapshot() wire.Pool {
 	next := h.entry
 	if h.pool != nil {

@@ -74,8 +74,8 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	if v.Pool != nil {
 		h.entry = *v.Pool
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	next := s.claimed(h, v.Record, v.RecordRevision)
 	if err := s.write(ctx, h, next); err != nil {
 		if errors.Is(err, errLost) {
@@ -145,7 +145,7 @@ func (s *Service) claimed(h *holding, rec *wire.Record, recRev uint64) wire.Pool
 	return next
 }
 
-// start makes the pool of a holding run by its entry. h.mu is held.
+// start makes the pool of a holding run by its entry. h.turn is held.
 func (s *Service) start(h *holding) error {
 	if h.rec.Paused {
 		return nil
@@ -161,7 +161,9 @@ func (s *Service) start(h *holding) error {
 	if err != nil {
 		return fmt.Errorf("start pool %q: %w", h.name, err)
 	}
+	h.mu.Lock()
 	h.pool, h.id = p, id
+	h.mu.Unlock()
 	s.answers.add(id, p)
 	s.readers.Attach(p, h.rec, begin(h))
 	return nil
@@ -191,35 +193,38 @@ func (s *Service) drain(ctx context.Context, h *holding, atMost time.Duration) {
 	p.Drain(ctx)
 }
 
-// halt ends the pool of a holding and returns the entry as it stood last. The
-// pool is closed first, so that no answer comes in behind the snapshot. h.mu is
+// halt ends the pool of a holding; the entry is then as the pool stood last. The
+// pool is closed first, so that no answer comes in behind the snapshot. h.turn is
 // held.
-func (s *Service) halt(h *holding) wire.Pool {
+func (s *Service) halt(h *holding) {
 	if h.pool == nil {
-		return h.entry
+		return
 	}
 	s.readers.Detach(h.rec.Spec.Store, h.pool)
 	h.pool.Close()
 	s.answers.remove(h.id)
 	last := h.snapshot()
-	h.pool = nil
-	return last
+	h.mu.Lock()
+	h.pool, h.entry = nil, last
+	h.mu.Unlock()
 }
 
 // restart runs a pool that has drained by a changed record, under a new epoch.
 func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	if h.over {
 		return nil
 	}
-	h.entry = s.halt(h)
+	s.halt(h)
 	next := s.claimed(h, v.Record, v.RecordRevision)
 	if err := s.write(ctx, h, next); err != nil {
 		s.forget(h, "its entry could not be written") // the place is in the entry; it is claimed anew
 		return fmt.Errorf("restart pool %q: %w", h.name, err)
 	}
+	h.mu.Lock()
 	h.rec, h.recRev = v.Record, v.RecordRevision
+	h.mu.Unlock()
 	if err := s.start(h); err != nil {
 		return err
 	}
@@ -231,12 +236,13 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 
 // release hands over a pool that has drained: last checkpoint, no owner.
 func (s *Service) release(ctx context.Context, h *holding) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	if h.over {
 		return nil
 	}
-	next := s.halt(h)
+	s.halt(h)
+	next := h.entry
 	next.Owner, next.State, next.Reason = "", wire.PoolReleased, ""
 	if h.rec.Paused {
 		next.State = wire.PoolPaused
@@ -255,8 +261,8 @@ func (s *Service) release(ctx context.Context, h *holding) error {
 func (s *Service) remove(ctx context.Context, name string, h *holding, v claim.View) error {
 	rev := v.PoolRevision
 	if h != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.turn.Lock()
+		defer h.turn.Unlock()
 		s.halt(h)
 		rev = h.rev
 		s.drop(h)
@@ -275,20 +281,20 @@ func (s *Service) lose(h *holding, why string) {
 	if h == nil {
 		return
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	s.forget(h, why)
 }
 
 // write stores next as the entry of h while the session can be trusted, and no
-// longer: a write that hangs must not keep a pool that has to stop. h.mu is held.
+// longer: a write that hangs must not keep a pool that has to stop. h.turn is held.
 func (s *Service) write(ctx context.Context, h *holding, next wire.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, min(writeTimeout, s.trust()))
 	defer cancel()
 	return h.write(ctx, s.pools, next)
 }
 
-// forget is lose with h.mu held.
+// forget is lose with h.turn held.
 func (s *Service) forget(h *holding, why string) {
 	if h.over {
 		return
@@ -299,7 +305,7 @@ func (s *Service) forget(h *holding, why string) {
 	s.log.Warn().Str("subscription", h.name).Uint64("epoch", h.entry.Epoch).Str("why", why).Msg("pool lost")
 }
 
-// drop takes a holding off the books. h.mu is held.
+// drop takes a holding off the books. h.turn is held.
 func (s *Service) drop(h *holding) {
 	h.over = true
 	s.mu.Lock()

@@ -209,22 +209,22 @@ func (s *Service) glance(name string) claim.View {
 		v.PoolRevision = e.Revision
 		v.Named = bytes.Contains(e.Value, []byte(s.instance)) // which JSON has no need to escape
 	}
-	v.Held = s.held(name) // last: what it has written must not look like somebody else's
+	v.Held = s.held(name, v.PoolRevision) // last: what it has written must not look like somebody else's
 	return v
 }
 
-func (s *Service) held(name string) *claim.Held {
+func (s *Service) held(name string, seen uint64) *claim.Held {
 	h := s.holding(name)
 	if h == nil {
 		return nil
 	}
-	return h.held()
+	return h.held(seen)
 }
 
 // decode adds what record and entry say, at revisions that may be newer than
 // those of the glance.
 func (s *Service) decode(v *claim.View, name string) {
-	defer func() { v.Held = s.held(name) }() // last, as in glance
+	defer func() { v.Held = s.held(name, v.PoolRevision) }() // last, as in glance
 	if e, ok := s.recordCopy.Get(name); ok {
 		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 		if !e.Deleted {

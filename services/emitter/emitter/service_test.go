@@ -355,19 +355,59 @@ func TestASubscriptionThatStartsBeyondItsStoreHasNotBegun(t *testing.T) {
 	})
 }
 
-// hanging is a bucket whose writes are never answered.
-type hanging struct{ jetstream.KeyValue }
+// hanging is a bucket in which writes over a revision of at least from are never
+// answered.
+type hanging struct {
+	jetstream.KeyValue
+	from uint64
+	hang chan struct{} // cap 1: one does
+}
 
-func (hanging) Update(ctx context.Context, _ string, _ []byte, _ uint64) (uint64, error) {
+func (h hanging) Update(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
+	if rev < h.from {
+		return h.KeyValue.Update(ctx, key, value, rev)
+	}
+	select {
+	case h.hang <- struct{}{}:
+	default:
+	}
 	<-ctx.Done()
 	return 0, ctx.Err()
+}
+
+func TestAWriteThatHangsHoldsUpNoLookAtItsPool(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(0)
+	hang := make(chan struct{}, 1)
+	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{kv, 1, hang} }) // not the claim
+	b.subscribe("s")
+	<-hang
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, p := range s.statuses(nil) {
+			if p.Name != "s" || p.Epoch == 0 {
+				t.Errorf("the status is %+v", p)
+			}
+		}
+		if v := s.view("s"); v.Held == nil {
+			t.Error("the pool is not held")
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(500 * time.Millisecond): // the write hangs for more than a second
+		t.Error("status and view wait for the write")
+		<-done
+	}
 }
 
 func TestAWriteThatHangsKeepsAPoolNoLongerThanTheSessionIsTrusted(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	s := b.emitter(0)
-	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{kv} })
+	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{KeyValue: kv} })
 	h := &holding{name: "s", me: s.instance}
 	began, trusted := time.Now(), s.session.ValidFor()
 	if err := s.write(t.Context(), h, wire.Pool{Name: "s", UID: "u", Epoch: 1, Owner: s.instance}); err == nil {
