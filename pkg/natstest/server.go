@@ -27,14 +27,18 @@ type Server struct {
 }
 
 // Start runs a server until the test ends. Connections made by Conn are
-// closed before it stops, and its store goes with the test's TempDir.
-func Start(tb testing.TB) *Server {
+// closed before it stops, and its store goes with the test's TempDir. Edits
+// change its options.
+func Start(tb testing.TB, edits ...func(*server.Options)) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, opts: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		JetStream: true, StoreDir: tb.TempDir(),
 		NoSigs: true, NoLog: true,
 	}}
+	for _, edit := range edits {
+		edit(&s.opts)
+	}
 	tb.Cleanup(s.Stop) // registered after TempDir, so it runs before the removal
 	s.start()
 	return s

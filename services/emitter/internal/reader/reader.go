@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -20,8 +21,13 @@ import (
 // Prefetch of a reader: what lies in the client at most, beyond what pools hold.
 const (
 	prefetchMessages = 4096
-	prefetchBytes    = 8 << 20
+	prefetchBytes    = 8 << 20  // or one message, where the server takes larger ones
+	beside           = 64 << 10 // of a message: its subjects, and what the server adds
 )
+
+// prefetch is how many bytes a consumer may ask for at once. One that asks for
+// less than a message has never gets it, nor anything behind it.
+func prefetch(nc *nats.Conn) int { return max(prefetchBytes, int(nc.MaxPayload())+beside) }
 
 // reader reads a store from one position on, for the pools in its index.
 type reader struct {
@@ -88,7 +94,7 @@ func (r *reader) open(life context.Context) error {
 	r.discard = func() { r.store.discard(life, cons) }
 	r.consume, err = cons.Consume(
 		func(msg jetstream.Msg) { r.handle(ctx, msg) },
-		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, prefetchBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, prefetch(r.store.js.Conn())),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			r.log.Debug().Err(err).Uint64("position", r.position.Load()).Msg("reader interrupted")
 		}),

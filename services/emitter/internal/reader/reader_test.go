@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -334,6 +335,28 @@ func TestAPoolCountsTheEventsThatItWasHeldAgainst(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+func TestEventsAsLargeAsTheServerTakesAreRead(t *testing.T) {
+	t.Parallel()
+	const largest = 8 << 20
+	js := natstest.Start(t, func(o *server.Options) { o.MaxPayload = largest }).JetStream()
+	cfg := jetstream.StreamConfig{Name: testStore, Subjects: []string{"e.>"}, Storage: jetstream.MemoryStorage}
+	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	e := newEnvOn(t, js, Config{JetStream: js})
+	s := e.subscribe("s", ">", 0, false, nil)
+	s.attach()
+	last := uint64(0)
+	for _, size := range []int{largest, largest - 4096, largest} {
+		e.publish(10)
+		if _, err := js.Publish(t.Context(), "e.0.made", make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		last += 11
+		natstest.Await(t, fmt.Sprintf("an event of %d bytes", size), func() error { return s.got(0, last) })
 	}
 }
 
