@@ -200,9 +200,7 @@ func (p *Pool) block(it *item, why string) {
 	}
 	it.exhausted = true
 	p.stuck++
-	for behind := it.next; behind != nil; behind = behind.next {
-		p.shed(behind)
-	}
+	p.shedBehind(it.lane)
 	p.note(wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
 		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": it.lane.key})
 }

@@ -9,7 +9,8 @@
 // so first deliveries of a key keep store order whatever happens to others.
 // An event that has used up its attempts and blocks its lane, and those behind
 // it, are let go and fetched again when it is their turn, so that they take no
-// room from other lanes.
+// room from other lanes. Where a pool has no room, so are those behind any event
+// that fails or is slow.
 // Duplicates: an event whose answer is late or lost is sent again, up to
 // retry.max_attempts; an event that was answered is never sent again by the
 // same pool.

@@ -1,6 +1,16 @@
 package pool
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
+
+// Relieve lets go of what a pool without room would.
+func (p *Pool) Relieve() {
+	p.mu.Lock()
+	defer p.unlock()
+	p.relieve(time.Now())
+}
 
 // Held says what the pool still has on its books; "" if nothing.
 func (p *Pool) Held() string {

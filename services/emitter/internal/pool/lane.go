@@ -52,13 +52,13 @@ type item struct {
 type lane struct {
 	key        string
 	head, tail *item
-	n          int
+	kept       int // items that are no stubs
 }
 
 // push appends an item and reports whether it is the first.
 func (l *lane) push(it *item) (first bool) {
 	it.lane = l
-	l.n++
+	l.kept++
 	if l.head == nil {
 		l.head, l.tail = it, it
 		return true
@@ -72,7 +72,7 @@ func (l *lane) push(it *item) (first bool) {
 func (l *lane) pop() *item {
 	old := l.head
 	l.head, old.next = old.next, nil
-	l.n--
+	l.kept--
 	if l.head == nil {
 		l.tail = nil
 	}

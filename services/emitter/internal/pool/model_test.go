@@ -375,8 +375,9 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 				"connection": w.connection, "store parked": w.parked,
 				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
 				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose,
-				"tick": func(*rapid.T) { w.Tick(time.Now()) },
-				"":     w.check,
+				"tick":    func(*rapid.T) { w.Tick(time.Now()) },
+				"no room": func(*rapid.T) { w.Relieve() },
+				"":        w.check,
 			})
 			w.heal()
 		})

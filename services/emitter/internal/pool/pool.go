@@ -98,9 +98,9 @@ type Pool struct {
 	fetching int // items whose event is on its way
 	storing  int // events being parked
 
-	refused int       // size of the event that there was no room for last
-	starved bool      // the instance's budget had nothing left for it
-	roomAt  time.Time // starved: look again then
+	refused int       // size of the event that there is no room for; 0 if none was refused since
+	starved bool      // the instance's budget has nothing left for it
+	lookAt  time.Time // refused: look for room again then
 	cramped string    // which bound of the checkpoint keeps the pool from reading on; "" if none
 
 	base        uint64         // everything at or below has been read

@@ -10,29 +10,79 @@ const windowFactor = 4
 // bytesPerPool bounds the bodies that one pool holds, whatever their number.
 const bytesPerPool = 32 << 20
 
-// starvedWait is how often a pool looks whether others have given bytes back.
-const starvedWait = time.Second
+// lookAgain is how often, at most, a pool that is full looks whether others have
+// given bytes back, and whether events have held their lanes up that long.
+const lookAgain = time.Second
 
 // full reports whether an event of the given size has no room, and takes the
 // room for it if there is some.
 func (p *Pool) full(size int) bool {
-	p.refused, p.cramped = size, ""
+	if p.takeRoom(size) {
+		p.refused = 0
+		return false
+	}
+	p.refused = size
+	now := time.Now()
+	if !now.Before(p.lookAt) {
+		p.relieve(now)
+		p.lookAt = now.Add(lookAgain)
+		if p.takeRoom(size) {
+			p.refused = 0
+			return false
+		}
+	}
+	p.arm(now)
+	return true
+}
+
+// takeRoom takes it, or notes why there is none.
+func (p *Pool) takeRoom(size int) bool {
+	p.cramped, p.starved = "", false
 	switch {
 	case p.tracker.Ranges() >= p.cfg.MaxRanges:
 		p.cramped = "the checkpoint is full"
 	case p.stubs >= maxStubs:
-		p.cramped = "no more events can be remembered that wait behind exhausted ones"
+		p.cramped = "no more events can be remembered that fail, or wait behind such or slow ones"
 	case p.tracker.Open()-p.stubs >= p.window:
 	case p.take(size):
-		p.starved = false
-		return false
-	case p.bytes+size <= bytesPerPool: // so it is others that hold the bytes
-		now := time.Now()
-		p.starved = true
-		p.roomAt = now.Add(starvedWait)
-		p.arm(now)
+		return true
+	default:
+		p.starved = p.bytes+size <= bytesPerPool // so it is others that hold the bytes
 	}
-	return true
+	return false
+}
+
+// look looks for room in a pool that is full, and makes some.
+func (p *Pool) look(now time.Time) {
+	p.signalRoom()
+	if !p.roomy() {
+		p.relieve(now)
+	}
+	p.lookAt = now.Add(lookAgain)
+}
+
+// relieve lets go of the events that rest, and of those behind an event that
+// holds its lane up: their turn is far away, and other lanes can use the room.
+// Not where events wait to be sent as it is, for others would only join them,
+// nor where it is not for want of room that the pool reads nothing.
+func (p *Pool) relieve(now time.Time) {
+	if p.ready.n > 0 || p.tripped || p.cramped != "" {
+		return
+	}
+	for _, it := range p.rest {
+		p.shed(it)
+	}
+	for _, l := range p.lanes {
+		if l.head.holdsUp(now) {
+			p.shedBehind(l)
+		}
+	}
+}
+
+// holdsUp reports whether the head of a lane keeps those behind it waiting for
+// far longer than it takes to fetch them again.
+func (it *item) holdsUp(now time.Time) bool {
+	return it.spent > 0 || it.stub || it.phase == flying && now.Sub(it.sent) >= lookAgain
 }
 
 // take takes the bytes of an event. A pool that holds none always has room for

@@ -22,6 +22,7 @@ func (p *Pool) Attach(position, taken *atomic.Uint64, base uint64, live bool) {
 	p.stats.evaluated = p.evaluated()
 	p.taken, p.takenBefore = taken, taken.Load()
 	p.live = live
+	p.refused = 0 // it will be offered again
 	p.wait = wait{}
 }
 

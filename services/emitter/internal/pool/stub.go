@@ -11,7 +11,8 @@ import (
 // A stub is an item whose event was let go: it keeps its place in its lane and
 // in the checkpoint, and its event is fetched again when its turn comes. So an
 // exhausted event that blocks its lane for days, and all that queue up behind
-// it, leave the pool's bytes and its window to other lanes.
+// it, leave the pool's bytes and its window to other lanes; and so do events
+// that fail or are slow, and those behind them, where there is no room otherwise.
 
 const (
 	// stubSize is about what a stub holds in memory, in bytes.
@@ -49,10 +50,22 @@ func (p *Pool) shed(it *item) {
 		return
 	}
 	it.stub, it.ev = true, nil
+	it.lane.kept--
 	p.stubs++
 	p.cfg.Budget.force(stubSize)
 	p.giveBack(it.size)
 	p.signalRoom()
+}
+
+// shedBehind lets go of the events behind the head of a lane.
+func (p *Pool) shedBehind(l *lane) {
+	headKept := 1
+	if l.head.stub {
+		headKept = 0
+	}
+	for it := l.head.next; l.kept > headKept; it = it.next {
+		p.shed(it)
+	}
 }
 
 // fetch sends for the event of the stub that is to go next. Where there is no
@@ -76,6 +89,7 @@ func (p *Pool) fetch(it *item, now time.Time) {
 // unstub ends the accounting of an item as a stub.
 func (p *Pool) unstub(it *item) {
 	it.stub = false
+	it.lane.kept++
 	p.stubs--
 	p.cfg.Budget.give(stubSize)
 }
@@ -137,7 +151,7 @@ func (p *Pool) vanished(it *item, now time.Time) {
 	if p.gap == nil || p.gap.From <= p.position() {
 		p.gap = &gap
 	}
-	p.note(wire.AdvEventLost, "waited behind an event that blocked its lane, and "+ErrGone.Error(),
+	p.note(wire.AdvEventLost, "was let go while its lane was held up, and "+ErrGone.Error(),
 		map[string]any{"sequence": seq, "key": it.lane.key})
 	p.finish(it, now)
 }

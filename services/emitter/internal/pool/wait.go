@@ -43,9 +43,8 @@ func (p *Pool) Tick(now time.Time) {
 	if p.absent && p.asked && !now.Before(p.nextAsk) {
 		p.present()
 	}
-	if p.starved && !now.Before(p.roomAt) {
-		p.roomAt = now.Add(starvedWait)
-		p.signalRoom()
+	if p.refused > 0 && !now.Before(p.lookAt) {
+		p.look(now)
 	}
 	p.expire(now)
 	p.rouse(now)
@@ -95,8 +94,8 @@ func (p *Pool) arm(now time.Time) {
 	if p.absent && p.asked {
 		sooner(p.nextAsk)
 	}
-	if p.starved {
-		sooner(p.roomAt)
+	if p.refused > 0 {
+		sooner(p.lookAt)
 	}
 	// What holds deliveries back without a time of its own (the limit, a probe
 	// that is out, draining) ends with an answer. A time that has passed must

@@ -116,8 +116,9 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 	spec.Store = testStore
 	spec.Selector.ByStream = wire.StringList{filter}
 	spec.Deliver = wire.Deliver{Subject: "to." + name, Mode: wire.ModeAck}
-	spec.OrderBy = wire.OrderBy{Kind: wire.OrderToken, Token: 1} // one lane: everything in order
-	spec.AckWait = wire.Duration(time.Hour)                      // a subscriber that is slow, or kept waiting, gets nothing again
+	spec.OrderBy = wire.OrderBy{Kind: wire.OrderNone}
+	spec.PoolSize = wire.PoolSize{Min: 1, Max: 1} // one at a time, so everything in order; holds 1,024 events
+	spec.AckWait = wire.Duration(time.Hour)       // a subscriber that is slow, or kept waiting, gets nothing again
 	cfg := pool.Config{
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
@@ -298,9 +299,8 @@ func TestPoolsMoveBetweenReadersWithoutGapOrRepeat(t *testing.T) {
 func TestASlowPoolLeavesTheHeadAndHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
-	small := func(cfg *pool.Config) { cfg.Record.Spec.PoolSize = wire.PoolSize{Min: 1, Max: 16} } // holds 1,024 events
 	fast := e.subscribe("fast", ">", 0, false, nil)
-	slow := e.subscribe("slow", ">", 0, true, small)
+	slow := e.subscribe("slow", ">", 0, true, nil)
 	fast.attach()
 	slow.attach()
 	e.publish(4_000)
