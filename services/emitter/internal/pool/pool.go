@@ -177,8 +177,8 @@ func New(cfg Config) (*Pool, error) {
 // Name is the subscription's name.
 func (p *Pool) Name() string { return p.cfg.Record.Name }
 
-// Spec is what the pool runs by.
-func (p *Pool) Spec() wire.Spec { return *p.spec }
+// PausesAtGap reports whether the pool is to stop where the store lost events.
+func (p *Pool) PausesAtGap() bool { return p.spec.OnGap == wire.GapPause }
 
 // Matcher is the subscription's selector.
 func (p *Pool) Matcher() *selector.Matcher { return p.matcher }

@@ -25,6 +25,23 @@ import (
 // quiet makes a subscriber one that no event matches although it asks for all.
 func quiet(cfg *pool.Config) { cfg.Record.Spec.Selector.ByEventType = wire.StringList{"none"} }
 
+// idle returns a pool that no event matches, with nobody behind it.
+func (e *env) idle(t *testing.T, name string, floor uint64) (*pool.Pool, *wire.Record) {
+	t.Helper()
+	spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}}
+	rec := &wire.Record{Name: name, UID: "u", Generation: 1, Spec: spec}
+	p, err := pool.New(pool.Config{
+		Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}, Timers: e.timers, Budget: e.budget,
+		Notify: func(string, string, map[string]any) {},
+		Moved:  func() {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p, rec
+}
+
 func TestTenThousandPoolsThatAreBehindAreServedAtOnce(t *testing.T) {
 	t.Parallel()
 	const last, pools = 20_000, 10_000
@@ -35,18 +52,7 @@ func TestTenThousandPoolsThatAreBehindAreServedAtOnce(t *testing.T) {
 	set := NewSet(Config{JetStream: e.js, Log: zerolog.Nop(), Paused: func(*wire.Record, wire.Gap) {}, tune: tune})
 	var all []*pool.Pool
 	for i := range pools {
-		spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}}
-		rec := &wire.Record{Name: fmt.Sprintf("s%d", i), UID: "u", Generation: 1, Spec: spec}
-		var p *pool.Pool
-		p, err := pool.New(pool.Config{
-			Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: uint64(i * 7919 % last)}, Timers: e.timers, Budget: e.budget,
-			Notify: func(string, string, map[string]any) {},
-			Moved:  func() {},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.Close)
+		p, rec := e.idle(t, fmt.Sprintf("s%d", i), uint64(i*7919%last))
 		set.Attach(p, rec, 0)
 		all = append(all, p)
 	}

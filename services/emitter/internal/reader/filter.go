@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -23,7 +22,7 @@ var everything = []string{">"}
 // with returns filters that are also what p wants. A pool that is to pause at a
 // gap has to see every event, or it could not tell a gap in the sequence.
 func with(f match.Filters, p *pool.Pool, most int) match.Filters {
-	if p.Spec().OnGap == wire.GapPause {
+	if p.PausesAtGap() {
 		return nil
 	}
 	return f.With(p.Matcher(), most)

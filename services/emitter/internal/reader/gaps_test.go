@@ -209,3 +209,30 @@ func TestAPoolThatPausesAtGapsDoesSoWhereNothingComesBehindOne(t *testing.T) {
 		t.Errorf("it went on to %d", at)
 	}
 }
+
+// Deleted events leave holes; a store may have one before every event.
+func TestAHoleCostsNoWalkOverAllPools(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	r := newReader(bare(e), 0, nil)
+	for i := range 10_000 {
+		p, _ := e.idle(t, fmt.Sprint("p", i), 0)
+		if ok, err := r.add(p, 0); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	took := func(step uint64) time.Duration { // the least of some rounds, so that others do not count
+		least := time.Hour
+		for range 5 {
+			began := time.Now()
+			for range 100 {
+				r.take(t.Context(), at(r.position.Load()+step))
+			}
+			least = min(least, time.Since(began))
+		}
+		return least
+	}
+	if with, without := took(2), took(1); with > 20*without {
+		t.Errorf("100 events behind a hole each took %v, without %v", with, without)
+	}
+}

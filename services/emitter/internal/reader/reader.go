@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -51,7 +50,8 @@ type reader struct {
 	drained bool          // that may have come to its end, short of the head
 	begun   uint64        // the event that is being offered, or was last
 	index   *match.Index[*pool.Pool]
-	jumps   jumps // not yet judged
+	pausing map[*pool.Pool]struct{} // of those, the ones that are to pause at a gap
+	jumps   jumps                   // not yet judged
 
 	left    []leaver // scratch of who holds busy
 	touched []*pool.Pool
@@ -69,7 +69,7 @@ type leaver struct {
 }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
-	r := &reader{store: s, log: s.log, filters: filters, index: match.NewIndex[*pool.Pool]()}
+	r := &reader{store: s, log: s.log, filters: filters, index: match.NewIndex[*pool.Pool](), pausing: map[*pool.Pool]struct{}{}}
 	r.position.Store(after)
 	r.lastPosition = after
 	return r
@@ -207,8 +207,7 @@ func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) b
 
 // leave takes a pool off the reader, which has offered it everything up to position.
 func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
-	r.index.Remove(p)
-	p.Detach(position)
+	r.drop(p, position)
 	r.left = append(r.left, leaver{p, j, slices.Clone(r.jumps)})
 }
 
@@ -217,12 +216,10 @@ func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
 // whether it is one; one that joined ahead of the reader may have read that.
 func (r *reader) jumped(from, to uint64) {
 	j := r.store.jump(from, to)
-	if r.filters == nil { // else no pool is to pause
-		r.index.Keys(func(p *pool.Pool) {
-			if p.Spec().OnGap == wire.GapPause && p.Position() < to {
-				r.leave(p, from-1, &j)
-			}
-		})
+	for p := range r.pausing {
+		if p.Position() < to {
+			r.leave(p, from-1, &j)
+		}
 	}
 	r.jumps = r.jumps.with(j)
 }
@@ -242,6 +239,9 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 	if err := r.index.Add(p, p.Matcher()); err != nil {
 		return false, err
 	}
+	if p.PausesAtGap() {
+		r.pausing[p] = struct{}{}
+	}
 	r.widen(with(r.filters, p, r.store.tune.filters))
 	p.Attach(&r.position, &r.taken, base, r.atHead)
 	return true, nil
@@ -252,8 +252,14 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 func (r *reader) remove(p *pool.Pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(p, p.Position())
+}
+
+// drop takes a pool off the reader, if it is there, and leaves it at a position.
+func (r *reader) drop(p *pool.Pool, position uint64) {
 	r.index.Remove(p)
-	p.Detach(p.Position())
+	delete(r.pausing, p)
+	p.Detach(position)
 }
 
 // stop makes the reader take nothing more, and returns the pools it had and the
@@ -264,8 +270,7 @@ func (r *reader) stop() (ps []*pool.Pool, passed jumps) {
 	r.stopped = true
 	r.index.Keys(func(p *pool.Pool) { ps = append(ps, p) })
 	for _, p := range ps {
-		r.index.Remove(p)
-		p.Detach(p.Position())
+		r.drop(p, p.Position())
 	}
 	return ps, r.jumps
 }

@@ -249,7 +249,7 @@ func (s *Store) passGap(p *pool.Pool, m *member, first uint64) bool {
 		}
 	}
 	p.Lost(gap)
-	if p.Spec().OnGap != wire.GapPause || gap.Paused {
+	if !p.PausesAtGap() || gap.Paused {
 		return true
 	}
 	m.halted = true
