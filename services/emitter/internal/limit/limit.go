@@ -2,17 +2,18 @@
 //
 // What is beyond what a subscriber works on waits at the subscriber, and shows
 // as a longer time until the answer comes. The limit grows while there is a
-// backlog and that wait stays below Target, and shrinks once it is longer. A
+// backlog and that wait stays below a target, and shrinks once it is longer. A
 // subscriber that is slow because it works on one event after the other is so
 // given few; one that takes its time but works on many at once is given many.
 //
-// The rules are those of LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus-01, after
-// RFC 6817) with deliveries for packets: the wait is the shortest answer time
-// of late less the shortest of the last minutes; slow start until it is three
-// quarters of Target; then one more in flight per round trip, and beyond Target
-// less in proportion to the excess, by half per round trip at most. Loss is
-// another matter here: an event that fails may be the event's fault. So the
-// limit is halved only when a tenth of the outcomes are failures.
+// The rules are taken from LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus-01,
+// after RFC 6817) with deliveries for packets: the wait is the shortest answer
+// time of late less the shortest since the last slowdown; slow start until it
+// is three quarters of the target; then one more in flight per round trip, and
+// beyond the target less in proportion to the excess, by half per round trip at
+// most; a slowdown after the first slow start and from time to time, in which
+// what waits is worked off and the shortest answer time is measured anew.
+// Where subscribers differ from links, the rules do; docs/adr/0017 says how.
 package limit
 
 import (
@@ -20,26 +21,38 @@ import (
 	"time"
 )
 
-// Target is the wait at the subscriber that is aimed at. RFC 6817 allows 100 ms
-// at most. It is long enough for batches (a subscriber that takes 100,000
-// events a second has worked off 1,024 in 10 ms) and short enough for whoever
-// joins a queue group beside a busy member.
+// Target is the wait at the subscriber that is aimed at, where it takes no
+// longer than that over an event. RFC 6817 allows 100 ms at most. It is long
+// enough for batches (a subscriber that takes 100,000 events a second has
+// worked off 1,024 in 10 ms) and short enough for whoever joins a queue group
+// beside a busy member.
 const Target = 100 * time.Millisecond
 
 const (
-	// slowStartUntil is the part of Target at which slow start ends.
+	// longest is the wait that is aimed at where events take that long or
+	// longer: a tenth of the usual ack_wait. In between, the target is what an
+	// event takes: its answer times vary in proportion, and no less can be
+	// told from a wait.
+	longest = 3 * time.Second
+	// slowStartUntil is the part of the target at which slow start ends.
 	slowStartUntil = 0.75
 	// blocksPerRound is how often the limit moves in one round trip: each
 	// time by its share, judged by the shortest answer time in between.
 	blocksPerRound = 4
+	// leastBlock is how many outcomes the limit moves by at least. The
+	// shortest of fewer answer times says more about the events than about
+	// the wait, and one failure among fewer would be a failureShare.
+	leastBlock = 16
 	// failureShare is the part of all outcomes from which failures count.
 	failureShare = 0.1
 	// cutEvery is the least time between two cuts because of failures.
 	cutEvery = time.Second
-	// baseWindow is how long an answer time counts as the shortest, at least;
-	// twice as long at most. A subscriber that has become slower for good is
-	// taken for congested until then. RFC 6817 remembers for ten minutes.
-	baseWindow = time.Minute
+	// slowAgain is how many times as long as a slowdown the time until the
+	// next is, at least: so slowdowns take a tenth of the time at most.
+	slowAgain = 9
+	// slowEvery is the least time between two slowdowns. A subscriber that
+	// has become slower for good is taken for congested until the next one.
+	slowEvery = time.Minute
 )
 
 // Limit is the limit of one pool. Use New.
@@ -49,21 +62,21 @@ type Limit struct {
 	threshold float64 // slow start below
 	cutAt     time.Time
 
-	base    [2]time.Duration // shortest answer times: of this window, and of the one before
-	windows time.Time        // when this window began
+	base      time.Duration // shortest answer time since the last slowdown began
+	slowFor   float64       // outcomes that a slowdown takes; zero: there is none now
+	slowSince time.Time     // when it began
+	slowNext  time.Time     // when the next is due; zero until the first block is over
 
 	// Since the last move:
-	began             time.Time
 	answers, failures int
 	shortest          time.Duration
-	pressed           bool // as many were in flight as may be
+	most              int // that were in flight
 }
 
 // New returns a limit between lo and hi, both at least 1, that begins at lo.
 func New(lo, hi int) Limit {
-	l := Limit{min: float64(lo), max: float64(hi), now: float64(lo), threshold: math.Inf(1)}
-	l.base = [2]time.Duration{math.MaxInt64, math.MaxInt64}
-	l.rest(time.Time{})
+	l := Limit{min: float64(lo), max: float64(hi), now: float64(lo), threshold: math.Inf(1), base: math.MaxInt64}
+	l.rest()
 	return l
 }
 
@@ -73,9 +86,10 @@ func (l *Limit) Value() int { return int(l.now) }
 // Answered notes a delivery that was answered after the given time, while
 // inFlight were out, this one included.
 func (l *Limit) Answered(now time.Time, after time.Duration, inFlight int) {
-	l.remember(now, after)
+	after = max(after, 1) // it is divided by
+	l.base = min(l.base, after)
 	l.shortest = min(l.shortest, after)
-	l.pressed = l.pressed || inFlight >= l.Value()
+	l.most = max(l.most, inFlight)
 	l.answers++
 	l.move(now)
 }
@@ -86,41 +100,40 @@ func (l *Limit) Failed(now time.Time) {
 	l.move(now)
 }
 
-// remember keeps the shortest answer time of this window and the last.
-func (l *Limit) remember(now time.Time, after time.Duration) {
-	if now.Sub(l.windows) >= baseWindow {
-		l.base = [2]time.Duration{math.MaxInt64, l.base[0]}
-		l.windows = now
-	}
-	l.base[0] = min(l.base[0], after)
-}
-
 // rest begins a new block of outcomes.
-func (l *Limit) rest(now time.Time) {
-	l.began = now
+func (l *Limit) rest() {
 	l.answers, l.failures = 0, 0
 	l.shortest = math.MaxInt64
-	l.pressed = false
+	l.most = 0
 }
 
-// move adapts the limit once enough outcomes have come in, or after Target
-// where they come slowly.
+// pressed reports whether as many were in flight as may be. Otherwise nothing
+// waits for a higher limit, and its effect is unknown.
+func (l *Limit) pressed() bool { return l.most >= l.Value() }
+
+// move adapts the limit once enough outcomes have come in.
 func (l *Limit) move(now time.Time) {
-	if l.began.IsZero() {
-		l.began = now
-	}
-	n := l.answers + l.failures
-	if float64(n) < l.now/blocksPerRound && now.Sub(l.began) < Target {
+	n := float64(l.answers + l.failures)
+	if n < max(l.now/blocksPerRound, leastBlock, l.slowFor) {
 		return
 	}
 	switch {
-	case float64(l.failures) >= failureShare*float64(n):
+	case l.slowNext.IsZero():
+		// The first deliveries found an idle subscriber. How long they took
+		// is what later ones are measured by, and says nothing of a wait.
+		l.slowNext = now.Add(slowEvery)
+	case l.slowFor > 0:
+		l.slowFor = 0
+		l.slowNext = now.Add(max(slowAgain*now.Sub(l.slowSince), slowEvery))
+	case float64(l.failures) >= failureShare*n:
 		l.cut(now)
-	case l.answers > 0:
-		l.adapt()
+	case l.pressed() && !now.Before(l.slowNext):
+		l.slowDown(now)
+	default:
+		l.adapt(now)
 	}
 	l.now = min(max(l.now, l.min), l.max)
-	l.rest(now)
+	l.rest()
 }
 
 // cut halves the limit because of failures.
@@ -133,19 +146,34 @@ func (l *Limit) cut(now time.Time) {
 	l.threshold = l.now
 }
 
+// slowDown lowers the limit, to half of what would be in flight if nothing
+// waited, and has the shortest answer time measured anew. It lasts until all
+// that is in flight now is answered, and as many as may be from now on. Slow
+// start leads back.
+func (l *Limit) slowDown(now time.Time) {
+	l.threshold = l.now
+	l.now = max(l.now*float64(l.base)/float64(l.shortest)/2, l.min)
+	l.base = math.MaxInt64
+	l.slowSince = now
+	l.slowFor = float64(l.most) + l.now
+}
+
 // adapt follows the wait at the subscriber.
-func (l *Limit) adapt() {
-	share := float64(l.answers) / l.now // of a round trip
-	wait := float64(l.shortest-min(l.base[0], l.base[1])) / float64(Target)
+func (l *Limit) adapt(now time.Time) {
+	share := min(float64(l.answers)/l.now, 1) // of a round trip
+	target := min(max(l.base, Target), longest)
+	wait := float64(l.shortest-l.base) / float64(target)
 	switch {
-	case wait > 1:
-		l.now += max(1-l.now*(wait-1), -l.now/2) * min(share, 1)
-		l.threshold = l.now
-	case !l.pressed:
-		// Nothing waits for a higher limit, so its effect is unknown.
 	case l.now < l.threshold && wait < slowStartUntil:
-		l.now += float64(l.answers) // double per round trip
-	default:
+		if l.pressed() {
+			l.now = min(l.now+float64(l.answers), l.threshold) // double per round trip
+		}
+	case math.IsInf(l.threshold, 1):
+		l.slowDown(now)
+	case wait > 1:
+		l.now += max(1-l.now*(wait-1), -l.now/2) * share
+		l.threshold = l.now
+	case l.pressed():
 		l.threshold = min(l.threshold, l.now)
 		l.now += share
 	}

@@ -78,21 +78,84 @@ func TestABurstOfFailuresCutsTheLimitOnce(t *testing.T) {
 	}
 }
 
-func TestAWaitBeyondTheTargetShrinksTheLimitUntilItIsForgotten(t *testing.T) {
+func TestAnswersThatStayLateWhenTheLimitIsLowerAreTakenForWork(t *testing.T) {
 	t.Parallel()
 	c := &clock{}
 	l := grown(t, c)
-	for range 1000 {
-		l.Answered(c.after(10*time.Millisecond), limit.Target*3, l.Value())
+	late := func(n int) (lowest int) {
+		lowest = l.Value()
+		for range n {
+			l.Answered(c.after(10*time.Millisecond), limit.Target*3, l.Value())
+			lowest = min(lowest, l.Value())
+		}
+		return lowest
 	}
-	if l.Value() > 8 {
-		t.Errorf("limit = %d while events wait for three times the target", l.Value())
+	if v := late(200); v > 8 {
+		t.Errorf("limit = %d when answers become late by three times the target", v)
 	}
-	for range 20_000 { // more than two minutes: this is how fast the subscriber is now
-		l.Answered(c.after(10*time.Millisecond), limit.Target*3, l.Value())
+	late(1000)
+	if l.Value() != 256 {
+		t.Errorf("limit = %d after a slowdown that made no difference, want 256", l.Value())
 	}
-	if l.Value() < 100 {
-		t.Errorf("limit = %d, want it to have grown again", l.Value())
+}
+
+func TestASlowdownComesOnceAMinuteAndOnlyWhileDeliveriesAreHeldBack(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	l := grown(t, c)
+	dips := func(inFlight int) (n int) {
+		for range 10 * 60 * 100 { // ten minutes
+			before := l.Value()
+			l.Answered(c.after(10*time.Millisecond), time.Millisecond, inFlight)
+			if l.Value() < before {
+				n++
+			}
+		}
+		return n
+	}
+	if n := dips(3); n != 0 {
+		t.Errorf("%d slowdowns in ten minutes although no more than 3 were in flight", n)
+	}
+	if n := dips(256); n != 10 {
+		t.Errorf("%d slowdowns in ten minutes, want 10", n)
+	}
+}
+
+func TestASlowdownIsOverOnceWhatWasInFlightIsAnsweredAndARoundMore(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	l := grown(t, c)
+	const inFlight = 30 // of 256: nothing is held back
+	for n := 0; l.Value() == 256 && n < 200; n++ {
+		l.Answered(c.after(time.Millisecond), limit.Target, inFlight)
+	}
+	low := l.Value()
+	if low != 4 {
+		t.Fatalf("limit = %d after late answers ended slow start, want the minimum of 4", low)
+	}
+	for range inFlight + low + 16 { // and by 16 the limit moves
+		l.Answered(c.after(time.Millisecond), time.Millisecond, low)
+	}
+	if l.Value() == low {
+		t.Error("the slowdown goes on")
+	}
+}
+
+func TestSlowdownsTakeATenthOfTheTimeAtMost(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	l := limit.New(4, 64)
+	const takes = 20 * time.Second
+	const n = 100_000
+	low := 0
+	for range n {
+		l.Answered(c.after(takes/64), takes, l.Value())
+		if l.Value() < 64 {
+			low++
+		}
+	}
+	if share := float64(low) / n; share > 0.15 { // with the way back
+		t.Errorf("the limit is lowered for %.0f %% of the time", share*100)
 	}
 }
 

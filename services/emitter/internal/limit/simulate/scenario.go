@@ -23,10 +23,12 @@ const minimum, maximum = 16, 1024
 // trip is the time on the network, there and back.
 const trip = 300 * time.Microsecond
 
+// constant is what events take that all take the same.
+func constant(d time.Duration) func(time.Duration) time.Duration {
+	return func(time.Duration) time.Duration { return d }
+}
+
 func scenarios() []scenario {
-	constant := func(d time.Duration) func(time.Duration) time.Duration {
-		return func(time.Duration) time.Duration { return d }
-	}
 	during := func(from, to time.Duration, then, otherwise time.Duration) func(time.Duration) time.Duration {
 		return func(at time.Duration) time.Duration {
 			if at > from && at < to {
@@ -37,15 +39,23 @@ func scenarios() []scenario {
 	}
 	return []scenario{
 		{
-			name: "fast: 50 µs an event, one after the other", lasts: 10 * time.Second,
+			name: "fast: 50 µs an event, one after the other", lasts: 90 * time.Second,
 			workers: 1, takes: constant(50 * time.Microsecond),
 		},
 		{
-			name: "parallel: 50 ms an event, 100 at once", lasts: 60 * time.Second,
+			name: "slow: 5 ms an event, one after the other", lasts: 90 * time.Second,
+			workers: 1, takes: constant(5 * time.Millisecond),
+		},
+		{
+			name: "parallel: 50 ms an event, 100 at once", lasts: 90 * time.Second,
 			workers: 100, takes: constant(50 * time.Millisecond),
 		},
 		{
-			name: "slow from 10 s to 30 s: 5 ms an event instead of 80 µs", lasts: 50 * time.Second,
+			name: "slow and parallel: 1 s an event, 1,000 at once", lasts: 90 * time.Second,
+			workers: 1000, takes: constant(time.Second),
+		},
+		{
+			name: "slower from 10 s to 30 s: 5 ms an event instead of 80 µs", lasts: 50 * time.Second,
 			workers: 1, takes: during(10*time.Second, 30*time.Second, 5*time.Millisecond, 80*time.Microsecond),
 		},
 		{
