@@ -312,3 +312,64 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 		t.Error("a new reader does not keep its distance")
 	}
 }
+
+// stubborn is JetStream where the first consumer that reads from the first event
+// on is of no use: it delivers to nobody, and does not end before it is let go.
+type stubborn struct {
+	jetstream.JetStream
+	once  sync.Once
+	letGo chan struct{}
+}
+
+func (s *stubborn) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	cons, err := s.JetStream.OrderedConsumer(ctx, stream, cfg)
+	if err == nil && cfg.OptStartSeq == 1 {
+		s.once.Do(func() { cons = stubbornConsumer{deafConsumer{cons}, s.letGo} })
+	}
+	return cons, err
+}
+
+type stubbornConsumer struct {
+	jetstream.Consumer
+	letGo chan struct{}
+}
+
+func (c stubbornConsumer) Consume(h jetstream.MessageHandler, opts ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
+	cc, err := c.Consumer.Consume(h, opts...)
+	return stubbornContext{cc, c.letGo}, err
+}
+
+type stubbornContext struct {
+	jetstream.ConsumeContext
+	letGo chan struct{}
+}
+
+func (c stubbornContext) Stop() {
+	<-c.letGo
+	c.ConsumeContext.Stop()
+}
+
+func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	e.publish(100)
+	js := &stubborn{JetStream: e.js, letGo: make(chan struct{})}
+	st := bare(e)
+	st.js, st.tune.look, st.tune.stillLooks, st.tune.parting = js, 10*time.Millisecond, 3, 10*time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); st.run(ctx) }()
+	t.Cleanup(func() { cancel(); close(js.letGo); <-done; st.waiters.Wait() })
+
+	s := e.subscribe("s", ">", 0, false, nil)
+	st.attach(s.pool, s.rec, 0)
+	natstest.Await(t, "the pool has another reader, and arrives", func() error {
+		return errors.Join(s.got(0, 100), s.in(wire.PoolLive, ""))
+	})
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("the store does not end")
+	}
+}

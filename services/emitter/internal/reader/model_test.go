@@ -310,7 +310,7 @@ func TestReadersLoseAndRepeatNothing(t *testing.T) {
 		w.env = newEnvOn(rt, js, Config{
 			JetStream: u, MaxReaders: rapid.IntRange(2, 4).Draw(rt, "readers"),
 			tune: tuning{
-				look: 10 * time.Millisecond, stillLooks: 10, patience: 30 * time.Millisecond,
+				look: 10 * time.Millisecond, stillLooks: 10, patience: 30 * time.Millisecond, parting: callTimeout,
 				span:    rapid.Uint64Range(0, 30).Draw(rt, "span"),
 				filters: rapid.IntRange(1, 8).Draw(rt, "filters"),
 			},

@@ -105,7 +105,9 @@ func (r *reader) open(life context.Context) error {
 	return nil
 }
 
-// close stops reading and waits until the handler has returned.
+// close stops reading and waits until the handler has returned; what still comes
+// is not taken. The consumer ends in its own time: while it is being made anew,
+// which can take as long as JetStream does, it cannot be stopped.
 func (r *reader) close() {
 	if r.cancel != nil {
 		r.cancel()
@@ -113,12 +115,15 @@ func (r *reader) close() {
 	if r.consume == nil {
 		return
 	}
-	r.consume.Stop()
-	<-r.consume.Closed()
+	consume, discard := r.consume, r.discard
+	r.store.waiters.Go(func() {
+		consume.Stop()
+		<-consume.Closed()
+		discard()
+	})
 	r.busy.Lock()
 	defer r.busy.Unlock()
 	r.consume = nil
-	r.discard()
 }
 
 // handle takes one message of the consumer. Calls come one after the other.

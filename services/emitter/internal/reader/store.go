@@ -36,10 +36,13 @@ type tuning struct {
 	// to match for the server, whenever an event is stored, and one more
 	// request of skim; and what many ask for is seldom little of the store.
 	filters int
+	// parting is how long a store that is no longer read waits for its
+	// consumers to end.
+	parting time.Duration
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16}
+	return tuning{look: time.Second, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16, parting: callTimeout}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
@@ -66,7 +69,7 @@ type Store struct {
 
 	looks atomic.Uint64 // how often the store has been asked what it holds
 
-	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for the server
+	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
 }
 
 // member is what a store knows of one of its pools.
@@ -256,18 +259,25 @@ func (s *Store) run(ctx context.Context) {
 // discard deletes a consumer that nobody reads any more. The server does so by
 // itself only after a while, in which it costs publishers what the others do.
 func (s *Store) discard(ctx context.Context, cons jetstream.Consumer) {
-	s.waiters.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		if err := s.js.DeleteConsumer(ctx, s.name, cons.CachedInfo().Name); err != nil {
-			s.log.Debug().Err(err).Msg("consumer left to the server to remove")
-		}
-	})
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := s.js.DeleteConsumer(ctx, s.name, cons.CachedInfo().Name); err != nil {
+		s.log.Debug().Err(err).Msg("consumer left to the server to remove")
+	}
 }
 
+// shutdown closes all readers and waits a while for their consumers to end.
 func (s *Store) shutdown() {
 	s.closeAll()
-	s.waiters.Wait()
+	done := make(chan struct{})
+	go func() { defer close(done); s.waiters.Wait() }()
+	late := time.NewTimer(s.tune.parting)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		s.log.Warn().Msg("consumers have not ended, and are left to the server to remove")
+	}
 }
 
 // closeAll closes all readers; their pools wait for new ones.
