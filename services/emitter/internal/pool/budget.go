@@ -18,11 +18,18 @@ func RangesWithin(maxPayload int64) int {
 	return int(min(max(maxPayload/2/bytesARange, minRanges), DefaultMaxRanges))
 }
 
-// Budget bounds the bytes of events that all pools of an instance hold.
+// Budget bounds the bytes of events that all pools of an instance hold. A pool
+// gets more only while it holds at most a quarter of what is left (a dynamic
+// threshold, after Choudhury and Hahne, 1998). So n pools that let nothing go
+// leave 4 parts in n+4 to the others if they fill up side by side, and at least
+// (4/5)^n if they do one after the other.
 type Budget struct {
 	max  int64
 	used atomic.Int64
 }
+
+// leave is how many times what it holds a pool must leave to others.
+const leave = 4
 
 // NewBudget returns a budget of max bytes.
 func NewBudget(maxBytes int64) *Budget { return &Budget{max: maxBytes} }
@@ -30,16 +37,17 @@ func NewBudget(maxBytes int64) *Budget { return &Budget{max: maxBytes} }
 // Used is how many bytes are held now.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-func (b *Budget) take(n int) bool {
-	if b.used.Add(int64(n)) > b.max {
+// take takes n bytes for a pool that holds so many already.
+func (b *Budget) take(n, held int) bool {
+	if b.used.Add(int64(n))+leave*int64(held) > b.max {
 		b.used.Add(int64(-n))
 		return false
 	}
 	return true
 }
 
-// fits reports whether n bytes are left.
-func (b *Budget) fits(n int) bool { return b.used.Load()+int64(n) <= b.max }
+// fits reports whether take would.
+func (b *Budget) fits(n, held int) bool { return b.used.Load()+int64(n)+leave*int64(held) <= b.max }
 
 // force takes what an empty pool needs for one event, whatever is left.
 func (b *Budget) force(n int) { b.used.Add(int64(n)) }

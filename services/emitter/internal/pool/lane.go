@@ -36,6 +36,7 @@ type item struct {
 	nonce    uint32
 	size     int  // of ev
 	stub     bool // ev was let go
+	waits    int8 // of a stub for room, in a row
 
 	sent        time.Time   // flying: when
 	due         time.Time   // flying: the end of ack_wait; resting: of the backoff

@@ -44,7 +44,7 @@ func (p *Pool) takeRoom(size int) bool {
 	case p.stubs >= maxStubs:
 		p.cramped = "no more events can be remembered that fail, or wait behind such or slow ones"
 	case p.tracker.Open()-p.stubs >= p.window:
-	case p.take(size):
+	case p.take(size, p.held()):
 		return true
 	default:
 		p.starved = p.bytes+size <= bytesPerPool // so it is others that hold the bytes
@@ -85,14 +85,17 @@ func (it *item) holdsUp(now time.Time) bool {
 	return it.spent > 0 || it.stub || it.phase == flying && now.Sub(it.sent) >= lookAgain
 }
 
-// take takes the bytes of an event. A pool that holds none always has room for
-// one, so that nothing starves.
-func (p *Pool) take(size int) bool {
+// held is how many bytes the pool holds as the budget sees it.
+func (p *Pool) held() int { return p.bytes + max(p.stubs-freeStubs, 0)*stubSize }
+
+// take takes the bytes of an event for a pool that holds so many. One that holds
+// none always has room for one, so that nothing starves.
+func (p *Pool) take(size, held int) bool {
 	switch {
-	case p.bytes == 0:
+	case held == 0:
 		p.takeAnyway(size)
 		return true
-	case p.bytes+size > bytesPerPool, !p.cfg.Budget.take(size):
+	case p.bytes+size > bytesPerPool, !p.cfg.Budget.take(size, held):
 		return false
 	}
 	p.bytes += size
@@ -116,12 +119,12 @@ func (p *Pool) roomy() bool {
 		p.tracker.Open()-p.stubs <= p.window/2 &&
 		p.stubs <= maxStubs/2 &&
 		p.tracker.Ranges() <= p.cfg.MaxRanges/2 &&
-		(p.bytes == 0 || !p.starved && p.bytes <= bytesPerPool/2 && p.bytes+p.refused <= bytesPerPool)
+		(p.held() == 0 || !p.starved && p.bytes <= bytesPerPool/2 && p.bytes+p.refused <= bytesPerPool)
 }
 
 // signalRoom wakes who waits for room, if there is some.
 func (p *Pool) signalRoom() {
-	if p.starved && p.cfg.Budget.fits(p.refused) {
+	if p.starved && p.cfg.Budget.fits(p.refused, p.held()) {
 		p.starved = false
 	}
 	if !p.roomy() {

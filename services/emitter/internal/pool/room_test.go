@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
 // TestAKeyThatIsSlowOrFailsDelaysNoOther: a hundred seconds in which some keys get far
@@ -84,4 +88,76 @@ func TestAKeyThatIsSlowOrFailsDelaysNoOther(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPoolsThatDeliverNothingLeaveBytesToOthers: however much is offered to
+// them, by whatever they hold it.
+func TestPoolsThatDeliverNothingLeaveBytesToOthers(t *testing.T) {
+	const size, enough = 1024, 32
+	for name, begin := range map[string]func(*bed){
+		"events": func(*bed) {},
+		"places behind a blocked event": func(b *bed) {
+			b.offer(1, "k.x")
+			b.answer(b.one("1/1"), hold)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			budget := pool.NewBudget(4 << 20)
+			withPool(t, config{spec: spec(), budget: budget}, func(t *testing.T, b *bed) {
+				for range 8 {
+					hog := newBed(t, timers.New(), config{spec: blocking(), budget: budget})
+					defer hog.Close()
+					begin(hog)
+					seq := hog.Position() + 1
+					for ; hog.Offer(makeEvent(seq, "k.x", nil, size)); seq++ {
+						hog.position.Store(seq)
+					}
+					if seq < enough {
+						t.Errorf("room for %d events", seq)
+					}
+				}
+				seq := uint64(1)
+				for ; seq <= enough; seq++ {
+					if !b.Offer(makeEvent(seq, fmt.Sprintf("k%d.x", seq), nil, size)) {
+						t.Fatalf("room for %d events beside pools that hold %d bytes", seq-1, budget.Used())
+					}
+					b.position.Store(seq)
+				}
+			})
+		})
+	}
+}
+
+// TestABlockedEventIsTriedThoughOthersHoldTheBytes: its pool always has
+// something in flight, so there is never room for what another pool leaves.
+func TestABlockedEventIsTriedThoughOthersHoldTheBytes(t *testing.T) {
+	s := blocking()
+	s.Retry.MinBackoff, s.Retry.MaxBackoff = wire.Duration(time.Second), wire.Duration(time.Second)
+	budget := pool.NewBudget(2500)
+	withPool(t, config{spec: s, budget: budget}, func(t *testing.T, b *bed) {
+		b.offer(1, "bad.x")
+		b.answer(b.one("1/1"), "-NAK")
+		hog := newBed(t, timers.New(), config{spec: s, budget: budget})
+		defer hog.Close()
+		if !hog.Offer(makeEvent(1, "k.x", nil, 3000)) {
+			t.Fatal("an empty pool has no room")
+		}
+		tried, last := 0, uint64(1)
+		for range 600 { // a minute
+			b.offer(last+1, "good.x")
+			last++
+			after(100 * time.Millisecond)
+			for _, d := range b.next() {
+				if d.seq == 1 {
+					tried++
+					b.answer(d, "-NAK")
+				} else {
+					b.answer(d, "")
+				}
+			}
+		}
+		if tried < 4 {
+			t.Errorf("tried %d times in a minute", tried)
+		}
+	})
 }

@@ -19,8 +19,13 @@ const (
 	stubSize = 256
 	// maxStubs bounds them to as much memory again as the bodies of a pool.
 	maxStubs = bytesPerPool / stubSize
+	// freeStubs is how many of them take nothing from what the pool may hold of
+	// the budget, so that some blocked events leave room for others.
+	freeStubs = 256
 	// fetchAgain is how long a stub waits that could not be fetched.
 	fetchAgain = time.Second
+	// patience is how often a stub waits for room in the budget.
+	patience = 10
 )
 
 // ErrGone says that the store does not hold an event any more.
@@ -70,15 +75,19 @@ func (p *Pool) shedBehind(l *lane) {
 
 // fetch sends for the event of the stub that is to go next. Where there is no
 // room for it, it waits, and others go on; but it is fetched all the same where
-// there are no others to wait for.
+// there are no others to wait for, and where others have had the budget for too
+// long: a pool that is never idle might never find room in it.
 func (p *Pool) fetch(it *item, now time.Time) {
-	if !p.take(it.size) {
-		if p.flight.n+p.fetching > 0 || p.ready.n > 1 {
+	if !p.take(it.size, p.bytes) {
+		alone := p.flight.n+p.fetching == 0 && p.ready.n == 1
+		if !alone && (it.waits < patience || p.bytes+it.size > bytesPerPool) {
+			it.waits++
 			p.rests(it, fetchAgain, now)
 			return
 		}
 		p.takeAnyway(it.size)
 	}
+	it.waits = 0
 	p.leavePhase(it)
 	p.unstub(it)
 	it.phase = fetching

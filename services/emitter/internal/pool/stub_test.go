@@ -35,7 +35,7 @@ func (b *bed) blocked() {
 
 func TestWhatWaitsBehindABlockedEventLeavesItsBytesToOthers(t *testing.T) {
 	const size, each = 1 << 20, 100
-	withPool(t, config{spec: blocking(), budget: pool.NewBudget(40 << 20)}, func(t *testing.T, b *bed) {
+	withPool(t, config{spec: blocking(), budget: pool.NewBudget(256 << 20)}, func(t *testing.T, b *bed) {
 		seq := uint64(0)
 		add := func(subject string) {
 			seq++
