@@ -107,6 +107,7 @@ type fetcher struct {
 	refuse bool
 	fail   error // of every fetch
 	hold   bool  // answer only when told
+	asks   func(pool.Wanted)
 	got    []pool.Wanted
 	n      int // asked for
 }
@@ -119,8 +120,11 @@ func (f *fetcher) Fetch(w pool.Wanted) bool {
 	}
 	f.n++
 	f.got = append(f.got, w)
-	hold := f.hold
+	hold, asks := f.hold, f.asks
 	f.mu.Unlock()
+	if asks != nil {
+		asks(w)
+	}
 	if !hold {
 		f.answer()
 	}

@@ -8,8 +8,37 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
+
+// TestALateAnswerMayComeWhileItsEventIsAskedFor is for the race detector.
+func TestALateAnswerMayComeWhileItsEventIsAskedFor(t *testing.T) {
+	withPool(t, config{spec: blocking()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "b.x")
+		ds := b.next()
+		for _, d := range ds {
+			b.answer(d, hold)
+		}
+		var answers sync.WaitGroup
+		var first sync.Once
+		b.fetch.set(func(f *fetcher) {
+			f.hold = true
+			f.asks = func(w pool.Wanted) {
+				first.Do(func() { // the other one is asked for next
+					answers.Go(func() { b.answer(ds[2-w.Sequence], "") })
+				})
+			}
+		})
+		after(time.Hour)
+		answers.Wait()
+		b.fetch.answer()
+		for _, d := range b.next() {
+			b.answer(d, "")
+		}
+		b.wantAllFinished()
+	})
+}
 
 // TestReaderAnswersAndQuestionsMayComeAtOnce is for the race detector, and for
 // wake-ups: no timer runs that would make up for a lost one.

@@ -134,7 +134,7 @@ type Pool struct {
 	notices []notice
 	moved   bool
 	outbox  []parcel
-	wanted  []*item
+	wanted  []want
 }
 
 type stats struct {
@@ -198,8 +198,8 @@ func (p *Pool) unlock() {
 	for _, o := range outbox {
 		p.handOver(o)
 	}
-	for _, it := range wanted {
-		p.send(it)
+	for _, w := range wanted {
+		p.send(w)
 	}
 }
 

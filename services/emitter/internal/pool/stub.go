@@ -92,7 +92,7 @@ func (p *Pool) fetch(it *item, now time.Time) {
 	p.unstub(it)
 	it.phase = fetching
 	p.fetching++
-	p.wanted = append(p.wanted, it)
+	p.wanted = append(p.wanted, want{it, it.mark.Sequence()})
 }
 
 // unstub ends the accounting of an item as a stub.
@@ -103,10 +103,17 @@ func (p *Pool) unstub(it *item) {
 	p.cfg.Budget.give(stubSize)
 }
 
+// want is an item whose event is to be fetched.
+type want struct {
+	it  *item
+	seq uint64
+}
+
 // send hands what is wanted to the fetcher, with no lock held.
-func (p *Pool) send(it *item) {
+func (p *Pool) send(w want) {
+	it := w.it
 	if p.cfg.Fetcher.Fetch(Wanted{
-		Store: p.spec.Store, Sequence: it.mark.Sequence(), Open: p.open,
+		Store: p.spec.Store, Sequence: w.seq, Open: p.open,
 		Got: func(e *event.Event, err error) { p.fetched(it, e, err) },
 	}) {
 		return
