@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -15,44 +16,90 @@ import (
 // one subscription. Its subjects are <prefix>.<pool>.<token>.
 type answers struct {
 	prefix string
+	seats  atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
 
-	mu    sync.RWMutex
-	next  uint64
-	pools map[uint64]*pool.Pool
+	mu   sync.Mutex // taken to change seats, not to read them
+	free []uint64   // ids to be given out, one for each free slot
 }
 
+// seat is where an answer finds its pool.
+type seat struct {
+	id   uint64
+	pool *pool.Pool
+}
+
+// An id is a slot, plus a generation for each pool that had the slot before.
+const (
+	generation = 1 << 32
+	minSeats   = 64
+)
+
 func newAnswers(prefix string) *answers {
-	return &answers{prefix: prefix + ".", pools: map[uint64]*pool.Pool{}}
+	a := &answers{prefix: prefix + "."}
+	a.seats.Store(&[]atomic.Pointer[seat]{})
+	return a
 }
 
 // reserve returns an id for a pool and the prefix of its reply subjects. Ids
 // are never used again, so that an answer to a pool that has ended finds nobody.
+// The id lasts until remove.
 func (a *answers) reserve() (id uint64, prefix string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.next++
-	return a.next, a.prefix + strconv.FormatUint(a.next, 36) + "."
+	if len(a.free) == 0 {
+		a.grow()
+	}
+	last := len(a.free) - 1
+	id, a.free = a.free[last], a.free[:last]
+	return id, a.prefix + strconv.FormatUint(id, 36) + "."
+}
+
+// grow doubles the seats. a.mu is held.
+func (a *answers) grow() {
+	old := *a.seats.Load()
+	seats := make([]atomic.Pointer[seat], max(minSeats, 2*len(old)))
+	for slot := range old {
+		seats[slot].Store(old[slot].Load())
+	}
+	for slot := len(seats) - 1; slot >= len(old); slot-- {
+		a.free = append(a.free, uint64(slot))
+	}
+	a.seats.Store(&seats)
 }
 
 func (a *answers) add(id uint64, p *pool.Pool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pools[id] = p
+	(*a.seats.Load())[id%generation].Store(&seat{id, p})
 }
 
+// remove ends an id, whether or not it was added.
 func (a *answers) remove(id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.pools, id)
+	(*a.seats.Load())[id%generation].Store(nil)
+	a.free = append(a.free, id+generation)
+}
+
+// find returns the pool of an id, nil if there is none.
+func (a *answers) find(id uint64) *pool.Pool {
+	seats := *a.seats.Load()
+	if slot := id % generation; slot < uint64(len(seats)) {
+		if s := seats[slot].Load(); s != nil && s.id == id {
+			return s.pool
+		}
+	}
+	return nil
 }
 
 // inFlight counts the deliveries that wait for an answer.
 func (a *answers) inFlight() int {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
 	n := 0
-	for _, p := range a.pools {
-		n += p.InFlight()
+	seats := *a.seats.Load()
+	for i := range seats {
+		if s := seats[i].Load(); s != nil {
+			n += s.pool.InFlight()
+		}
 	}
 	return n
 }
@@ -81,9 +128,7 @@ func (a *answers) handle(m *nats.Msg) {
 	if !ok || err != nil {
 		return
 	}
-	a.mu.RLock()
-	p := a.pools[id]
-	a.mu.RUnlock()
+	p := a.find(id)
 	if p == nil {
 		return
 	}

@@ -159,6 +159,7 @@ func (s *Service) start(h *holding) error {
 		Moved:  func() { s.moved(h) },
 	})
 	if err != nil {
+		s.answers.remove(id)
 		return fmt.Errorf("start pool %q: %w", h.name, err)
 	}
 	h.mu.Lock()

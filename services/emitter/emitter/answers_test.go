@@ -1,0 +1,130 @@
+package emitter
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+)
+
+// quietPool returns a pool that expects no answer.
+func quietPool(tb testing.TB) *pool.Pool {
+	tb.Helper()
+	p, err := pool.New(pool.Config{
+		Record: &wire.Record{Name: "s", Spec: wire.Spec{
+			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
+			Breaker: wire.Breaker{Failures: 1},
+		}},
+		Epoch: 1, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Notify: func(string, string, map[string]any) {}, Moved: func() {},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+func TestAnAnswerFindsItsOwnPoolOnlyHoweverManyComeAndGo(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a := newAnswers("answers")
+		live, ended, most := map[uint64]*pool.Pool{}, []uint64{}, 0
+		check := func() {
+			for id, p := range live {
+				if a.find(id) != p {
+					t.Fatalf("pool %d is not found", id)
+				}
+			}
+			for _, id := range ended {
+				if a.find(id) != nil {
+					t.Fatalf("pool %d has ended and is found", id)
+				}
+			}
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			if len(live) > 0 && rapid.Bool().Draw(t, "end one") {
+				id := rapid.SampledFrom(slices.Sorted(maps.Keys(live))).Draw(t, "id")
+				a.remove(id)
+				delete(live, id)
+				ended = append(ended, id)
+			} else {
+				id, prefix := a.reserve()
+				if _, twice := live[id]; twice || slices.Contains(ended, id) || prefix != "answers."+strconv.FormatUint(id, 36)+"." {
+					t.Fatalf("id %d, prefix %s", id, prefix)
+				}
+				live[id] = new(pool.Pool)
+				a.add(id, live[id])
+				most = max(most, len(live))
+			}
+			check()
+		}
+		if n := len(*a.seats.Load()); n > max(minSeats, 2*most) {
+			t.Errorf("%d seats for at most %d pools at once", n, most)
+		}
+	})
+}
+
+func TestAnswersAreLookedForWhilePoolsComeAndGo(t *testing.T) {
+	t.Parallel()
+	a, p, stays := newAnswers("answers"), quietPool(t), quietPool(t)
+	id, _ := a.reserve()
+	a.add(id, stays)
+	var looking sync.WaitGroup
+	stop := make(chan struct{})
+	looking.Go(func() {
+		for other := uint64(0); ; other = (other + 1) % (4 * minSeats) {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			a.find(other)
+			a.inFlight()
+			if a.find(id) != stays {
+				t.Error("a pool that stays is not found")
+				return
+			}
+		}
+	})
+	for range 10 {
+		var ids []uint64
+		for range 2 * minSeats {
+			id, _ := a.reserve()
+			a.add(id, p)
+			ids = append(ids, id)
+		}
+		for _, id := range ids {
+			a.remove(id)
+		}
+	}
+	close(stop)
+	looking.Wait()
+}
+
+// BenchmarkAnAnswerFindsItsPool is the way of an answer to its pool, which takes
+// no notice of it: the search is all there is.
+func BenchmarkAnAnswerFindsItsPool(b *testing.B) {
+	for _, pools := range []int{10, 10_000} {
+		b.Run(strconv.Itoa(pools), func(b *testing.B) {
+			a, p := newAnswers("_SLUICE.answers.e"), quietPool(b)
+			msgs := make([]*nats.Msg, pools)
+			for i := range msgs {
+				id, prefix := a.reserve()
+				a.add(id, p)
+				msgs[i] = &nats.Msg{Subject: prefix + "no token", Data: []byte("+ACK")}
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				a.handle(msgs[i*7919%pools])
+			}
+		})
+	}
+}
