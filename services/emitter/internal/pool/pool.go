@@ -291,7 +291,11 @@ func (p *Pool) finish(it *item, now time.Time) {
 	p.tracker.Done(&it.mark)
 	p.stats.lastFinished = now
 	if next := it.lane.pop(); next != nil {
-		p.makeReady(next)
+		if next.coming() {
+			p.awaits(next)
+		} else {
+			p.makeReady(next)
+		}
 	} else if p.lanes[it.lane.key] == it.lane {
 		delete(p.lanes, it.lane.key)
 	}

@@ -26,6 +26,10 @@ const (
 	fetchAgain = time.Second
 	// patience is how often a stub waits for room in the budget.
 	patience = 10
+	// aheadEvents and aheadBytes bound what is fetched together with the head of
+	// a lane that empties.
+	aheadEvents = 15
+	aheadBytes  = 1 << 20
 )
 
 // ErrGone says that the store does not hold an event any more.
@@ -43,6 +47,7 @@ type Fetcher interface {
 type Wanted struct {
 	Store    string
 	Sequence uint64
+	Ahead    bool        // its turn has not come: others go first
 	Open     func() bool // whether the pool still is
 	// Got takes the event; or ErrGone, but only where the store is known to
 	// have lost it; or any other error, after which it is asked for again.
@@ -89,11 +94,46 @@ func (p *Pool) fetch(it *item, now time.Time) {
 	}
 	it.waits = 0
 	p.leavePhase(it)
+	p.order(it, false)
+	p.awaits(it)
+	if it.spent == 0 { // so the one before it is settled, and the lane moves
+		p.fetchAhead(it)
+	}
+}
+
+// fetchAhead sends for the events behind the head of a lane too, while there is
+// plenty of room: one after the other they would go no faster than the store
+// answers, and a lane into which more comes would never be rid of its stubs.
+func (p *Pool) fetchAhead(head *item) {
+	it, size := head.next, 0
+	for n := 0; n < aheadEvents && it != nil; n, it = n+1, it.next {
+		if size += it.size; size > aheadBytes || p.tracker.Open()-p.stubs >= p.window/2 {
+			return
+		}
+		if it.stub {
+			if p.bytes > bytesPerPool/2 || !p.take(it.size, p.bytes) {
+				return
+			}
+			p.order(it, true)
+		}
+	}
+}
+
+// order sends for the event of a stub, which has its bytes already.
+func (p *Pool) order(it *item, ahead bool) {
 	p.unstub(it)
+	p.wanted = append(p.wanted, want{it, it.mark.Sequence(), ahead})
+}
+
+// awaits makes the head of a lane wait for its event, which is on its way.
+func (p *Pool) awaits(it *item) {
 	it.phase = fetching
 	p.fetching++
-	p.wanted = append(p.wanted, want{it, it.mark.Sequence()})
 }
+
+// coming reports whether the event of an item is on its way. Behind the head of
+// its lane it stays queued meanwhile.
+func (it *item) coming() bool { return it.ev == nil && !it.stub && it.phase != settled }
 
 // unstub ends the accounting of an item as a stub.
 func (p *Pool) unstub(it *item) {
@@ -105,22 +145,23 @@ func (p *Pool) unstub(it *item) {
 
 // want is an item whose event is to be fetched.
 type want struct {
-	it  *item
-	seq uint64
+	it    *item
+	seq   uint64
+	ahead bool
 }
 
 // send hands what is wanted to the fetcher, with no lock held.
 func (p *Pool) send(w want) {
 	it := w.it
 	if p.cfg.Fetcher.Fetch(Wanted{
-		Store: p.spec.Store, Sequence: w.seq, Open: p.open,
+		Store: p.spec.Store, Sequence: w.seq, Ahead: w.ahead, Open: p.open,
 		Got: func(e *event.Event, err error) { p.fetched(it, e, err) },
 	}) {
 		return
 	}
 	p.mu.Lock()
 	defer p.unlock()
-	if !p.closed && it.phase == fetching {
+	if !p.closed && it.coming() {
 		p.missed(it, time.Now())
 	}
 }
@@ -128,16 +169,18 @@ func (p *Pool) send(w want) {
 // fetched takes the event of an item, or why there is none.
 func (p *Pool) fetched(it *item, e *event.Event, err error) {
 	p.mu.Lock()
-	if p.closed || it.phase != fetching { // it may have been answered meanwhile
+	if p.closed || !it.coming() { // it may have been answered, or let go again, meanwhile
 		p.unlock()
 		return
 	}
 	now := time.Now()
 	switch {
-	case errors.Is(err, ErrGone) && !p.storeLost():
+	case errors.Is(err, ErrGone) && it.phase == fetching && !p.storeLost():
 		p.vanished(it, now)
 	case err != nil, !e.Time.Equal(it.at): // another time: of another store, under the same name
 		p.missed(it, now)
+	case it.phase == queued:
+		it.ev = e
 	default:
 		p.leavePhase(it)
 		it.ev = e
@@ -149,10 +192,13 @@ func (p *Pool) fetched(it *item, e *event.Event, err error) {
 	p.flush(now)
 }
 
-// missed makes an item that could not be fetched a stub again, for a while.
+// missed makes an item that could not be fetched a stub again, for a while if it
+// was its turn.
 func (p *Pool) missed(it *item, now time.Time) {
 	p.shed(it)
-	p.rests(it, fetchAgain, now)
+	if it.phase == fetching {
+		p.rests(it, fetchAgain, now)
+	}
 }
 
 // vanished settles an event that was deleted from the store before it could be

@@ -312,12 +312,15 @@ func TestALaneThatEmptiesDoesNotFillTheWindow(t *testing.T) {
 	s := blocking()
 	s.PoolSize = wire.PoolSize{Min: 1, Max: 1}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.offer(1, "a.x", "a.x", "a.x")
+		b.offer(1, "a.x")
 		first := b.one("1/1")
 		b.answer(first, hold)
+		for seq := uint64(2); seq <= 40; seq++ { // more than are fetched together
+			b.offer(seq, "a.x")
+		}
 		b.answer(first, "")
 		ds := b.wantSent("2/1")
-		for seq := uint64(4); seq <= 3000; seq++ { // three times the window
+		for seq := uint64(41); seq <= 3000; seq++ { // three times the window
 			b.offer(seq, "a.x")
 		}
 		for seq := uint64(3); seq <= 3000; seq++ {
@@ -325,6 +328,43 @@ func TestALaneThatEmptiesDoesNotFillTheWindow(t *testing.T) {
 			ds = b.wantSent(fmt.Sprintf("%d/1", seq))
 		}
 		b.answer(ds[0], "")
+		b.wantAllFinished()
+	})
+}
+
+// TestALaneOfEventsThatWereLetGoEmptiesWhileMoreComeIn from a store that takes
+// ten milliseconds for each: as long as its last one was let go, so is what comes.
+func TestALaneOfEventsThatWereLetGoEmptiesWhileMoreComeIn(t *testing.T) {
+	const behind = 5000
+	withPool(t, config{spec: blocking()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x")
+		b.answer(b.one("1/1"), hold)
+		last := uint64(1)
+		more := func() {
+			last++
+			b.offer(last, "a.x")
+		}
+		for range behind {
+			more()
+		}
+		b.fetch.set(func(f *fetcher) {
+			f.hold = true
+			f.asks = func(pool.Wanted) { time.AfterFunc(10*time.Millisecond, b.fetch.answer) }
+		})
+		b.pub.saw = func(d sent) { time.AfterFunc(0, func() { b.answer(d, "") }) }
+		after(time.Hour)
+		for range 1000 { // ten seconds, with a hundred more in each
+			more()
+			after(10 * time.Millisecond)
+		}
+		asked := b.fetch.asked()
+		for range 100 {
+			more()
+			after(10 * time.Millisecond)
+		}
+		if n := b.fetch.asked(); n != asked || b.Status().Finished != last {
+			t.Errorf("%d of %d finished; %d of the last 100 were asked for", b.Status().Finished, last, n-asked)
+		}
 		b.wantAllFinished()
 	})
 }
