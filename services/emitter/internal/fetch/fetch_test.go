@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -120,6 +121,23 @@ func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 	}
 }
 
+// silent is a source of which one store never answers.
+type silent string
+
+func (s silent) GetMsg(name string, seq uint64, opts ...nats.JSOpt) (*nats.RawStreamMsg, error) {
+	return source(func(ctx context.Context) error {
+		if name == string(s) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	}).GetMsg(name, seq, opts...)
+}
+
+func (s silent) StreamInfo(string, ...nats.JSOpt) (*nats.StreamInfo, error) {
+	return nil, errors.New("not expected")
+}
+
 // source answers when the test says so.
 type source func(ctx context.Context) error
 
@@ -146,6 +164,55 @@ func TestASilentStoreIsGivenUpForNow(t *testing.T) {
 	}))
 	if r := get("ORDERS", 1); !errors.Is(r.err, context.DeadlineExceeded) {
 		t.Errorf("a store that does not answer: %v", r.err)
+	}
+}
+
+// TestAStoreThatDoesNotAnswerHoldsUpNoOther: its orders would hold all workers,
+// and fill a queue that is for all.
+func TestAStoreThatDoesNotAnswerHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(silent("DEAD"), zerolog.Nop())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		open := func() bool { return true }
+		for range queueSize {
+			if !f.Fetch(pool.Wanted{Store: "DEAD", Open: open, Got: func(*event.Event, error) {}}) {
+				t.Fatal("refused before it was full")
+			}
+		}
+		began, got := time.Now(), make(chan error, 100)
+		for seq := range uint64(100) {
+			if !f.Fetch(pool.Wanted{Store: "ORDERS", Sequence: seq, Open: open, Got: func(_ *event.Event, err error) { got <- err }}) {
+				t.Fatal("another store has no room")
+			}
+		}
+		for range 100 {
+			if err := <-got; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("waited %v", waited)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWhatIsForLaterLeavesRoomForOthers(t *testing.T) {
+	t.Parallel()
+	f := New(silent(""), zerolog.Nop())
+	n := 0
+	for ; f.Fetch(pool.Wanted{Store: "ORDERS", Ahead: true}); n++ {
+		if n > queueSize {
+			t.Fatal("the queue has no bound")
+		}
+	}
+	if n != queueSize/2 || !f.Fetch(pool.Wanted{Store: "ORDERS"}) {
+		t.Errorf("%d events that are for later, and then no room", n)
 	}
 }
 
