@@ -180,7 +180,8 @@ func begin(h *holding) uint64 {
 }
 
 // drain takes the pool of a holding off its reader and waits, for at most the
-// given time, for the answers that are out. Checkpoints go on meanwhile.
+// given time, for the answers that are out, and until the pool knows whether it
+// has just passed a gap. Checkpoints go on meanwhile.
 func (s *Service) drain(ctx context.Context, h *holding, atMost time.Duration) {
 	h.mu.Lock()
 	p, store := h.pool, h.rec.Spec.Store
@@ -188,10 +189,14 @@ func (s *Service) drain(ctx context.Context, h *holding, atMost time.Duration) {
 	if p == nil {
 		return
 	}
-	s.readers.Detach(store, p)
+	told := s.readers.Retire(store, p)
 	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
 	p.Drain(ctx)
+	select {
+	case <-told:
+	case <-ctx.Done():
+	}
 }
 
 // halt ends the pool of a holding; the entry is then as the pool stood last. The

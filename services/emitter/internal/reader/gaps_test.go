@@ -236,3 +236,49 @@ func TestAHoleCostsNoWalkOverAllPools(t *testing.T) {
 		t.Errorf("100 events behind a hole each took %v, without %v", with, without)
 	}
 }
+
+func TestAPoolThatIsHandedOverIsToldOfItsGapFirst(t *testing.T) {
+	t.Parallel()
+	e, m := newMeddledEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}, ^uint64(0), nil)
+	e.publish(100)
+	s := e.subscribe("s", ">", 0, false, nil)
+	other := e.subscribe("other", ">", 0, false, nil)
+	for _, s := range []*subscriber{s, other} {
+		s.attach()
+		natstest.Await(t, "live", func() error { return errors.Join(s.got(0, 100), s.in(wire.PoolLive, "")) })
+	}
+	select {
+	case <-e.set.Retire(testStore, other.pool):
+	default:
+		t.Error("there is nothing to be told of, and yet it waits")
+	}
+	held, release := m.holdNextLook(t)
+	<-held
+	e.purge(151)
+	e.publish(10)
+	natstest.Await(t, "the gap is passed", func() error {
+		if at := s.pool.Position(); at != 160 {
+			return fmt.Errorf("it is at %d", at)
+		}
+		return nil
+	})
+	told := e.set.Retire(testStore, s.pool)
+	e.publish(10)
+	select {
+	case <-told:
+		t.Error("nothing has looked at the store since the gap was met")
+	default:
+	}
+	release()
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is not told in 10 s")
+	}
+	if err := s.missed(101, 150); err != nil {
+		t.Error(err)
+	}
+	if at := s.pool.Position(); at != 160 {
+		t.Errorf("it went on to %d", at)
+	}
+}

@@ -64,6 +64,10 @@ func (s *Store) judge(now info) {
 	defer s.mu.Unlock()
 	for p, m := range s.members { // first: it passed these before those of its present reader
 		m.passed = m.passed.judge(now, func(from, to uint64) { m.missed(p, from, to) })
+		if m.told != nil && len(m.passed) == 0 {
+			delete(s.members, p)
+			close(m.told)
+		}
 	}
 	for _, r := range s.readers() {
 		r.mu.Lock()

@@ -253,11 +253,12 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 }
 
 // remove takes a pool off the reader, if it is there, and leaves it at the
-// position that it has reached.
-func (r *reader) remove(p *pool.Pool) {
+// position that it has reached. It returns the jumps that it may have passed.
+func (r *reader) remove(p *pool.Pool) jumps {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(p, p.Position())
+	return slices.Clone(r.jumps)
 }
 
 // drop takes a pool off the reader, if it is there, and leaves it at a position.

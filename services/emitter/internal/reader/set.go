@@ -87,6 +87,21 @@ func (s *Set) Detach(store string, p *pool.Pool) {
 	}
 }
 
+// Retire ends reading for p as Detach does, but p is still told of the gaps that
+// it passed since its store was last looked at: told is closed when it has been.
+// That can take for ever, while JetStream is away; Detach gives it up.
+func (s *Set) Retire(store string, p *pool.Pool) (told <-chan struct{}) {
+	s.mu.Lock()
+	st := s.stores[store]
+	s.mu.Unlock()
+	if st == nil {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return st.retire(p)
+}
+
 // Last is the last sequence of a store when it was last looked at.
 func (s *Set) Last(store string) uint64 {
 	s.mu.Lock()

@@ -80,9 +80,11 @@ type member struct {
 	full   bool    // waits for room first
 	jump   *jump   // it left its reader here, to be judged
 	passed jumps   // those of readers that it has left since, not yet judged
-	halted bool    // waits at a gap for a pause, or cannot be indexed
+	halted bool    // waits at a gap for a pause, cannot be indexed, or retires
 	ahead  bool    // what it has read went beyond the store's end at the last look
 	since  uint64  // its position when it was put under its reader
+
+	told chan struct{} // it retires, and this is closed once passed has been judged
 }
 
 type info struct {
@@ -129,6 +131,27 @@ func (s *Store) detach(p *pool.Pool) {
 		m.reader.remove(p)
 	}
 	s.wake()
+}
+
+// retire takes p off its reader as detach does. It stays a member until it has
+// been told of the gaps that it has passed; then told is closed.
+func (s *Store) retire(p *pool.Pool) (told <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := make(chan struct{})
+	m := s.members[p]
+	if m != nil && m.reader != nil {
+		m.keep(m.reader.remove(p), p.Position())
+		m.reader = nil
+	}
+	if m == nil || len(m.passed) == 0 {
+		delete(s.members, p)
+		close(done)
+	} else {
+		m.told, m.halted = done, true
+	}
+	s.wake()
+	return done
 }
 
 // left is called by a reader that a pool has left. A pool without room comes
