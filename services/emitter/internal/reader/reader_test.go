@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -383,5 +384,36 @@ func TestAPoolArrivesAtTheHeadAlthoughTheLastEventsWereDeleted(t *testing.T) {
 	})
 	if s.pool.Gap() != nil {
 		t.Errorf("deleted events were taken for a gap: %+v", s.pool.Gap())
+	}
+}
+
+// counting counts the looks at stores.
+type counting struct {
+	jetstream.JetStream
+	looks atomic.Int64
+}
+
+func (c *counting) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	c.looks.Add(1)
+	return c.JetStream.Stream(ctx, name)
+}
+
+func TestPoolsThatComeOneAfterTheOtherShareLooks(t *testing.T) {
+	t.Parallel()
+	js := &counting{JetStream: natstest.Start(t).JetStream()}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStore, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	tune := defaultTuning()
+	tune.look, tune.pause = time.Hour, 100*time.Millisecond
+	e := newEnvOn(t, js, Config{JetStream: js, tune: tune})
+	begun := time.Now()
+	for i := range 10 {
+		s := e.subscribe(fmt.Sprintf("s%d", i), ">", 0, false, nil)
+		s.attach()
+		natstest.Await(t, "live", func() error { return s.in(wire.PoolLive, "") })
+	}
+	if looks, most := js.looks.Load(), int64(time.Since(begun)/tune.pause)+2; looks > most {
+		t.Errorf("%d looks at the store, want at most %d", looks, most)
 	}
 }

@@ -20,6 +20,9 @@ const callTimeout = 5 * time.Second
 type tuning struct {
 	// look is how often a store is asked for its first and last sequence.
 	look time.Duration
+	// pause is the least time between two looks that pools ask for, so that
+	// thousands that come or go one after the other share them.
+	pause time.Duration
 	// stillLooks is how many looks a reader may stand still although there
 	// is more to read before it is opened anew. Watches and consumers can
 	// stall without a word, so this is the net below them.
@@ -42,7 +45,7 @@ type tuning struct {
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16, parting: callTimeout}
+	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16, parting: callTimeout}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
@@ -267,6 +270,7 @@ func (s *Store) run(ctx context.Context) {
 	defer ticker.Stop()
 	defer s.shutdown()
 	for {
+		begun := time.Now()
 		s.tend(ctx)
 		select {
 		case <-ctx.Done():
@@ -275,6 +279,11 @@ func (s *Store) run(ctx context.Context) {
 			s.watchFront()
 			s.lookAfter(ctx)
 		case <-s.kick:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Until(begun.Add(s.tune.pause))):
+			}
 		}
 	}
 }
