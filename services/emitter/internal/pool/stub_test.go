@@ -298,7 +298,7 @@ func TestWhatWaitsBehindAnEventDoesNotTakeTheRoomThatItNeeds(t *testing.T) {
 		b.answer(first, "") // 2 is being fetched, so what follows keeps its body
 		b.offer(3, "a.x")
 		b.fetch.answer() // 2 cannot be fetched, and what follows takes its room
-		for seq := uint64(4); b.Offer(makeEvent(seq, "a.x", nil, 1<<20)); seq++ {
+		for seq := uint64(4); seq < 100 && b.Offer(makeEvent(seq, "a.x", nil, 1<<20)); seq++ {
 			b.position.Store(seq)
 		}
 		b.fetch.set(func(f *fetcher) { f.hold, f.fail = false, nil })
