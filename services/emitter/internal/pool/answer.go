@@ -240,7 +240,8 @@ func (p *Pool) park(it *item, reason string) {
 	}
 	it.phase = parking
 	p.storing++
-	p.outbox = append(p.outbox, parcel{it, Parked{
+	e := p.effects()
+	e.outbox = append(e.outbox, parcel{it, Parked{
 		Event: it.ev, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,
 		Attempts: it.attempts, Reason: reason, Open: p.open,
 	}})

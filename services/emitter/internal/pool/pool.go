@@ -107,10 +107,10 @@ type Pool struct {
 	source      *atomic.Uint64 // the reader's position, nil while no reader serves the pool
 	taken       *atomic.Uint64 // what the reader has taken, nil likewise
 	takenBefore uint64         // of that, before it served the pool
-	live        bool           // that reader is at the head of the store
 	room        chan struct{}  // closed when the window has room again; nil if nobody waits
 	idle        chan struct{}  // closed when nothing is in flight any more; nil if nobody waits
 
+	live      bool // the reader is at the head of the store
 	absent    bool // nobody listens on the delivery subject
 	asked     bool // one event is out to find out
 	nextAsk   time.Time
@@ -131,8 +131,13 @@ type Pool struct {
 	cramWas  string
 
 	// What the end of the critical section is to tell others.
+	moved bool
+	rare  *effects // nil if there are none
+}
+
+// effects are what only few critical sections tell others.
+type effects struct {
 	notices []notice
-	moved   bool
 	outbox  []parcel
 	wanted  []want
 }
@@ -186,25 +191,38 @@ func (p *Pool) Matcher() *selector.Matcher { return p.matcher }
 // unlock ends a critical section and then tells others what happened in it.
 func (p *Pool) unlock() {
 	p.noteState()
-	notices, moved, outbox, wanted := p.notices, p.moved, p.outbox, p.wanted
-	p.notices, p.moved, p.outbox, p.wanted = nil, false, nil, nil
+	moved, rare := p.moved, p.rare
+	p.moved, p.rare = false, nil
 	p.mu.Unlock()
-	for _, n := range notices {
-		p.cfg.Notify(n.what, n.detail, n.data)
+	if rare != nil {
+		for _, n := range rare.notices {
+			p.cfg.Notify(n.what, n.detail, n.data)
+		}
 	}
 	if moved {
 		p.cfg.Moved()
 	}
-	for _, o := range outbox {
-		p.handOver(o)
-	}
-	for _, w := range wanted {
-		p.send(w)
+	if rare != nil {
+		for _, o := range rare.outbox {
+			p.handOver(o)
+		}
+		for _, w := range rare.wanted {
+			p.send(w)
+		}
 	}
 }
 
+// effects are those of this critical section, to be added to.
+func (p *Pool) effects() *effects {
+	if p.rare == nil {
+		p.rare = &effects{}
+	}
+	return p.rare
+}
+
 func (p *Pool) note(what, detail string, data map[string]any) {
-	p.notices = append(p.notices, notice{what, detail, data})
+	e := p.effects()
+	e.notices = append(e.notices, notice{what, detail, data})
 }
 
 // Offer hands the pool an event that matches; all that match below it must

@@ -122,7 +122,8 @@ func (p *Pool) fetchAhead(head *item) {
 // order sends for the event of a stub, which has its bytes already.
 func (p *Pool) order(it *item, ahead bool) {
 	p.unstub(it)
-	p.wanted = append(p.wanted, want{it, it.mark.Sequence(), ahead})
+	e := p.effects()
+	e.wanted = append(e.wanted, want{it, it.mark.Sequence(), ahead})
 }
 
 // awaits makes the head of a lane wait for its event, which is on its way.
