@@ -347,20 +347,22 @@ func TestALaneOfEventsThatWereLetGoEmptiesWhileMoreComeIn(t *testing.T) {
 		for range behind {
 			more()
 		}
-		b.fetch.set(func(f *fetcher) {
-			f.hold = true
-			f.asks = func(pool.Wanted) { time.AfterFunc(10*time.Millisecond, b.fetch.answer) }
-		})
-		b.pub.saw = func(d sent) { time.AfterFunc(0, func() { b.answer(d, "") }) }
+		b.fetch.set(func(f *fetcher) { f.hold = true })
 		after(time.Hour)
-		for range 1000 { // ten seconds, with a hundred more in each
+		step := func() {
 			more()
 			after(10 * time.Millisecond)
+			b.fetch.answer()
+			for ds := b.next(); len(ds) > 0; ds = b.next() {
+				b.answer(ds[0], "")
+			}
+		}
+		for range 1000 { // ten seconds, with a hundred more in each
+			step()
 		}
 		asked := b.fetch.asked()
 		for range 100 {
-			more()
-			after(10 * time.Millisecond)
+			step()
 		}
 		if n := b.fetch.asked(); n != asked || b.Status().Finished != last {
 			t.Errorf("%d of %d finished; %d of the last 100 were asked for", b.Status().Finished, last, n-asked)
