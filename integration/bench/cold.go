@@ -78,7 +78,7 @@ func memoryIdle(ctx context.Context, w *world, o options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	before, err := residentAtRest(ctx, o, emitter.Process.Pid)
+	before, err := residentAtRest(ctx, settle(o, 1), emitter.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
@@ -88,17 +88,20 @@ func memoryIdle(ctx context.Context, w *world, o options) (float64, error) {
 	if _, err := w.live(ctx, n, ""); err != nil {
 		return 0, err
 	}
-	after, err := residentAtRest(ctx, o, emitter.Process.Pid)
+	after, err := residentAtRest(ctx, settle(o, 7), emitter.Process.Pid)
 	return float64(after-before) / float64(n-1), err
 }
 
-// settle is how long the resident memory must not have shrunk to count, in
-// seconds: a process gives back what it does not need some five after its work.
-func settle(o options) time.Duration { return time.Duration(o.scale(12, 7)) * time.Second }
+// settle is how long the resident memory must not have shrunk to count: a
+// process gives back what it does not need some five seconds after its work. A
+// short run waits for so many seconds only.
+func settle(o options, short int) time.Duration {
+	return time.Duration(o.scale(12, short)) * time.Second
+}
 
-// residentAtRest is the resident memory of a process in KiB, once it does not
-// shrink any more.
-func residentAtRest(ctx context.Context, o options, pid int) (int, error) {
+// residentAtRest is the resident memory of a process in KiB, once it has not
+// shrunk for a while.
+func residentAtRest(ctx context.Context, settled time.Duration, pid int) (int, error) {
 	least, since := 0, time.Now()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -110,7 +113,7 @@ func residentAtRest(ctx context.Context, o options, pid int) (int, error) {
 		if least == 0 || now < least {
 			least, since = now, time.Now()
 		}
-		if time.Since(since) > settle(o) {
+		if time.Since(since) > settled {
 			return least, nil
 		}
 		select {

@@ -40,7 +40,7 @@ func sweeps() []sweep {
 			about: "publish rate beside n subscriptions of which each event matches one",
 			lines: []line{
 				{name: "Sluice", side: func(x int) side { return publishOver(x, x, ofKey) }},
-				{name: "native consumers", most: keys, side: publishNative},
+				{name: "native consumers", most: keys, side: func(x int) side { return publishNative(exactly(x)) }},
 			},
 		},
 		{
@@ -67,10 +67,10 @@ func exactly(n int) func(options) int { return func(options) int { return n } }
 // ofSize is a store with events of a size, 400 MB of them or 100,000.
 func ofSize(bytes int) stock { return stock{exactly(min(100_000, 400_000_000/bytes)), bytes} }
 
-// publishNative is publishOver with a consumer for each of n keys.
-func publishNative(n int) side {
+// publishNative is publishOver with a consumer for each key.
+func publishNative(keys func(options) int) side {
 	return func(ctx context.Context, w *world, o options) (float64, error) {
-		events := published(o)
+		events, n := published(o), keys(o)
 		if err := w.makeStore(ctx); err != nil {
 			return 0, err
 		}
