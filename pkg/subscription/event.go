@@ -19,18 +19,19 @@ func ReadEvent(ctx context.Context, js streams, store string, seq uint64) (*jets
 	if err != nil {
 		return nil, StoreInfo{}, err
 	}
-	msg, err := getMsg(ctx, js, store, map[string]any{"seq": seq})
+	msg, err := GetMsg(ctx, js, store, map[string]any{"seq": seq})
 	if err != nil {
 		return nil, info, fmt.Errorf("read event %d of store %q: %w", seq, store, err)
 	}
 	return msg, info, nil
 }
 
-// getMsg asks the leader of a stream for a message. What jetstream.Stream does
+// GetMsg asks the leader of a stream for the message that which describes, in
+// the words of the STREAM.MSG.GET request. What jetstream.Stream does
 // where the stream allows it, a direct get, may be answered by a replica: that
 // may lag behind and not find the message, and it adds headers that the message
 // does not have. The error is jetstream.ErrMsgNotFound where there is none.
-func getMsg(ctx context.Context, js streams, stream string, which map[string]any) (*jetstream.RawStreamMsg, error) {
+func GetMsg(ctx context.Context, js streams, stream string, which map[string]any) (*jetstream.RawStreamMsg, error) {
 	body, err := json.Marshal(which)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)

@@ -86,7 +86,7 @@ func ResolveStart(ctx context.Context, js streams, store string, p wire.Position
 // firstSince asks for the first event stored at or after t. The server finds
 // it without a consumer; nats.go has no call for that request.
 func firstSince(ctx context.Context, js streams, store string, info StoreInfo, t time.Time) (uint64, error) {
-	msg, err := getMsg(ctx, js, store, map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
+	msg, err := GetMsg(ctx, js, store, map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return info.Last + 1, nil

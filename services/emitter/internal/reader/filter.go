@@ -2,12 +2,13 @@ package reader
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -178,25 +179,13 @@ func (r *reader) skip(session context.Context, at, to uint64) bool {
 // hasAfter asks the leader of the stream whether there is an event after seq
 // that a filter matches.
 func (s *Store) hasAfter(ctx context.Context, seq uint64, filter string) (bool, error) {
-	body, err := json.Marshal(map[string]any{"seq": seq + 1, "next_by_subj": filter})
-	if err != nil {
-		return false, fmt.Errorf("encode a request for an event after %d: %w", seq, err)
-	}
-	msg, err := s.js.Conn().RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+s.name, body)
-	if err != nil {
-		return false, fmt.Errorf("ask %q for an event after %d: %w", s.name, seq, err)
-	}
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	switch err := json.Unmarshal(msg.Data, &answer); {
-	case err != nil:
-		return false, fmt.Errorf("decode an event after %d of %q: %w", seq, s.name, err)
-	case answer.Error == nil:
-		return true, nil
-	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+	_, err := subscription.GetMsg(ctx, s.js, s.name, map[string]any{"seq": seq + 1, "next_by_subj": filter})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("ask %q for an event after %d: %w", s.name, seq, err)
 	default:
-		return false, fmt.Errorf("ask %q for an event after %d: %w", s.name, seq, answer.Error)
+		return true, nil
 	}
 }
