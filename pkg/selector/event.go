@@ -11,8 +11,8 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// Event is one event of a store. It must not change once it is looked at, and
-// only one goroutine may look at it.
+// Event is one event of a store; use NewEvent. It must not change once it is
+// looked at, and only one goroutine may look at it.
 type Event struct {
 	Store    string
 	Sequence uint64
@@ -24,6 +24,15 @@ type Event struct {
 	Data     []byte
 
 	doc *pattern.Document
+}
+
+// NewEvent returns the event that lies at seq of store; seq is 0 where it lies in
+// none.
+func NewEvent(store string, seq uint64, at time.Time, subject string, header nats.Header, data []byte) Event {
+	typ, stream := TypeAndStream(subject, header)
+	return Event{
+		Store: store, Sequence: seq, Time: at, Subject: subject, Type: typ, Stream: stream, Header: header, Data: data,
+	}
 }
 
 // TypeAndStream returns the type and the stream of an event. The ce-type header

@@ -15,9 +15,8 @@ import (
 )
 
 func newEvent(subject string, header nats.Header, data string) *selector.Event {
-	e := &selector.Event{Store: "S", Sequence: 9, Time: stored, Subject: subject, Header: header, Data: []byte(data)}
-	e.Type, e.Stream = selector.TypeAndStream(subject, header)
-	return e
+	e := selector.NewEvent("S", 9, stored, subject, header, []byte(data))
+	return &e
 }
 
 func compile(t interface{ Fatal(...any) }, s wire.Selector) *selector.Matcher {

@@ -77,12 +77,12 @@ func madeUp(rec *wire.Record, given *wire.ExplainEvent, now time.Time) *selector
 	for name, values := range given.Headers {
 		h[name] = values
 	}
-	e := &selector.Event{Store: rec.Spec.Store, Time: now.UTC(), Subject: given.Subject, Header: h, Data: given.Data}
+	at := now.UTC()
 	if given.Time != nil {
-		e.Time = *given.Time
+		at = *given.Time
 	}
-	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
-	return e
+	e := selector.NewEvent(rec.Spec.Store, 0, at, given.Subject, h, given.Data)
+	return &e
 }
 
 // stored reads an event of the subscription's store.
@@ -106,12 +106,8 @@ func (s *Service) stored(ctx context.Context, rec *wire.Record, seq uint64) (*se
 	if missing {
 		return nil, notHeld(rec.Spec.Store, info, seq)
 	}
-	e := &selector.Event{
-		Store: rec.Spec.Store, Sequence: msg.Sequence, Time: msg.Time.UTC(),
-		Subject: msg.Subject, Header: msg.Header, Data: msg.Data,
-	}
-	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
-	return e, nil
+	e := selector.NewEvent(rec.Spec.Store, msg.Sequence, msg.Time.UTC(), msg.Subject, msg.Header, msg.Data)
+	return &e, nil
 }
 
 // notHeld is the answer where the store has no event of that sequence.

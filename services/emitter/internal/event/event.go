@@ -40,12 +40,7 @@ type Message interface {
 
 // New returns the event that lies at seq of store.
 func New(store string, seq uint64, at time.Time, msg Message) *Event {
-	e := &Event{Event: selector.Event{
-		Store: store, Sequence: seq, Time: at,
-		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
-	}}
-	e.Type, e.Stream = selector.TypeAndStream(e.Subject, e.Header)
-	return e
+	return &Event{Event: selector.NewEvent(store, seq, at, msg.Subject(), msg.Headers(), msg.Data())}
 }
 
 // Matched is called by the reader before the event is handed to pools. It does

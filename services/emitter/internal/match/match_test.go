@@ -17,11 +17,8 @@ import (
 )
 
 func newEvent(subject string, header nats.Header, data string) *selector.Event {
-	e := &selector.Event{
-		Store: "S", Sequence: 1, Time: time.Unix(0, 0), Subject: subject, Header: header, Data: []byte(data),
-	}
-	e.Type, e.Stream = selector.TypeAndStream(subject, header)
-	return e
+	e := selector.NewEvent("S", 1, time.Unix(0, 0), subject, header, []byte(data))
+	return &e
 }
 
 func compile(t interface{ Fatal(...any) }, s wire.Selector) *selector.Matcher {
