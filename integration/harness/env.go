@@ -118,21 +118,7 @@ func (e *Env) Await(what string, cond func() error) {
 // Await is Env.Await for tests without an Env.
 func Await(tb testing.TB, what string, cond func() error) {
 	tb.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			tb.Fatalf("waiting for %s: gave up after %v: %v", what, patience, err)
-		case <-tick.C:
-		}
-	}
+	natstest.AwaitWithin(tb, what, 10*time.Millisecond, patience, cond)
 }
 
 // Context ends with the test, or when its patience does.

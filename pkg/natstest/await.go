@@ -14,9 +14,21 @@ const awaitTimeout = 20 * time.Second
 // that completes "waiting for …".
 func Await(tb testing.TB, what string, cond func() error) {
 	tb.Helper()
-	deadline := time.NewTimer(awaitTimeout)
+	AwaitWithin(tb, what, 10*time.Millisecond, awaitTimeout, cond)
+}
+
+// Failer is a test, or one run of a property.
+type Failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// AwaitWithin is Await with another pace and another end.
+func AwaitWithin(tb Failer, what string, every, atMost time.Duration, cond func() error) {
+	tb.Helper()
+	deadline := time.NewTimer(atMost)
 	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := cond()
@@ -25,7 +37,7 @@ func Await(tb testing.TB, what string, cond func() error) {
 		}
 		select {
 		case <-deadline.C:
-			tb.Fatalf("waiting for %s: gave up after %v: %v", what, awaitTimeout, err)
+			tb.Fatalf("waiting for %s: gave up after %v: %v", what, atMost, err)
 		case <-tick.C:
 		}
 	}

@@ -257,21 +257,7 @@ func (w *world) killConsumers() {
 
 // await waits until cond holds.
 func (w *world) await(cond func() error) {
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			w.rt.Fatalf("gave up after 20 s: %v", err)
-		case <-tick.C:
-		}
-	}
+	natstest.AwaitWithin(w.rt, "the world to get there", 2*time.Millisecond, 20*time.Second, cond)
 }
 
 // meanwhile lets the readers get somewhere before the next step.
