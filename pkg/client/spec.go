@@ -63,8 +63,13 @@ type Selector struct {
 type Deliver struct {
 	// Subject is a literal subject. Required.
 	Subject string `json:"subject,omitempty"`
+	// Stream names the JetStream stream that captures Subject where it is the
+	// target: its publish answer is the ack.
+	Stream string `json:"stream,omitempty"`
 	// Mode is wire.ModeAck (the default) or wire.ModePublish.
 	Mode string `json:"mode,omitempty"`
+	// Ack is wire.AckAny (the default) or wire.AckExplicit.
+	Ack string `json:"ack,omitempty"`
 }
 
 // PoolSize bounds how many events may be in delivery at once, 1 to 65536.

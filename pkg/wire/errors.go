@@ -73,6 +73,8 @@ const OutcomeUnknown = "unknown"
 type Fault struct {
 	Field  string `json:"field"` // path, e.g. "retry.max_attempts"; "" is the whole body
 	Reason string `json:"reason"`
+	// ErrCode is the kind of this fault, where a request has several kinds.
+	ErrCode ErrCode `json:"err_code,omitempty"`
 }
 
 // Errorf returns an error with the given code and description.

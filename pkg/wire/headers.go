@@ -10,6 +10,10 @@ const (
 	HeaderAttempt      = "Sluice-Attempt"
 	HeaderEpoch        = "Sluice-Epoch"
 	HeaderReplay       = "Sluice-Replay"
+	// HeaderHops counts how often an event went through Sluice, from 2 on.
+	HeaderHops = "Sluice-Hops"
+	// HeaderEvent holds all of the above in one value, in the compact form.
+	HeaderEvent = "Sluice-Event"
 )
 
 // Headers that a parked event carries beside those of its delivery.

@@ -18,6 +18,15 @@ const (
 	IssueLostStore        = "lost_stores"
 	IssueUnobservedChange = "unobserved_changes"
 	IssueCorruptRecord    = "corrupt_records"
+	IssueTwoOwners        = "two_owners"
+	IssueNeverMatched     = "never_matched"
+	IssueCaptured         = "delivery_captured" // a stream captures the delivery subject and answers for subscribers
+	IssueTooCostly        = "too_costly"        // events were parked because matching exceeded its budget
+	IssueUnreadableStore  = "unreadable_stores" // a store is there and cannot be read
+	IssueMissingBucket    = "missing_buckets"
+	IssueClockSkew        = "clock_skew"
+	IssueStorageFull      = "storage_near_full"
+	IssueCredentials      = "credentials_expiring"
 )
 
 // Status words of a report.
@@ -35,6 +44,8 @@ type Issue struct {
 	Detail   string         `json:"detail"`
 	Evidence map[string]any `json:"evidence"`
 	Repair   string         `json:"repair"` // what repair does or would do; "" where a person must decide
+	// NeedsPerson is set where there is no repair, or the issue outlasted it.
+	NeedsPerson bool `json:"needs_person"`
 }
 
 // Issues groups issues by kind; every member is present, empty or not.
@@ -50,6 +61,15 @@ type Issues struct {
 	LostStores  []Issue `json:"lost_stores"`
 	Unobserved  []Issue `json:"unobserved_changes"`
 	Corrupt     []Issue `json:"corrupt_records"`
+	TwoOwners   []Issue `json:"two_owners"`
+	NeverMatch  []Issue `json:"never_matched"`
+	Captured    []Issue `json:"delivery_captured"`
+	TooCostly   []Issue `json:"too_costly"`
+	Unreadable  []Issue `json:"unreadable_stores"`
+	NoBucket    []Issue `json:"missing_buckets"`
+	ClockSkew   []Issue `json:"clock_skew"`
+	StorageFull []Issue `json:"storage_near_full"`
+	Credentials []Issue `json:"credentials_expiring"`
 }
 
 // Summary counts issues.

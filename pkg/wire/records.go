@@ -86,14 +86,25 @@ type Checkpoint struct {
 // Gap is a range of sequences that the store no longer held when the pool
 // came to read them.
 type Gap struct {
-	From       uint64    `json:"from"`
-	To         uint64    `json:"to"`
-	At         time.Time `json:"at"`
-	Generation uint64    `json:"generation"` // of the record at that time
+	From uint64    `json:"from"`
+	To   uint64    `json:"to"`
+	At   time.Time `json:"at"`
+	// Count is how many events were lost, where they are fewer than the range
+	// has sequences; 0 is all of them.
+	Count uint64 `json:"count,omitempty"`
+	// Kind is where the store lost them: GapFront or GapMiddle. "" is GapFront.
+	Kind       string `json:"kind,omitempty"`
+	Generation uint64 `json:"generation"` // of the record at that time
 	// Paused says that the subscription has been paused since: whoever
 	// resumes it wants it to go on behind the gap.
 	Paused bool `json:"paused,omitempty"`
 }
+
+// Values of Gap.Kind.
+const (
+	GapFront  = "front"  // below the store's first sequence
+	GapMiddle = "middle" // deleted or displaced above it
+)
 
 // PoolState is what a pool is doing.
 type PoolState string
@@ -143,6 +154,17 @@ type PoolStatus struct {
 	ExtendedAt *time.Time `json:"last_extended_at,omitempty"`
 	Gap        *Gap       `json:"gap,omitempty"`
 	Generation uint64     `json:"observed_generation"`
+	// Unreadable is why the store cannot be read for this pool; "" where it can.
+	Unreadable string `json:"unreadable,omitempty"`
+	// Reopened counts how often the pool's reader was opened anew without
+	// having moved in between; 0 once it moves.
+	Reopened int `json:"reopened,omitempty"`
+	// Captured counts the publish answers of streams that capture the delivery
+	// subject without being the target.
+	Captured uint64 `json:"captured,omitempty"`
+	// TooCostly counts the events that were parked because judging them
+	// exceeded the budget of matching.
+	TooCostly uint64 `json:"too_costly,omitempty"`
 }
 
 // Session is what lies in the sessions bucket while an instance lives.
@@ -215,6 +237,7 @@ const (
 	AdvRepairSkipped        = "health.repair_skipped" // asked for without a reply: there was nothing to do, or it was a dry run
 	AdvHealthRejected       = "health.rejected"       // a request without a reply, other than a repair, that was refused
 	AdvRecordQuarantined    = "record.quarantined"
+	AdvRequestRefused       = "request.refused" // a request whose reply subject is no inbox
 )
 
 // ResponseType returns the type of an answer to verb, e.g.
@@ -248,6 +271,8 @@ type SubscribeResponse struct {
 	Subscription *Subscription `json:"subscription,omitempty"`
 	Created      bool          `json:"created"`
 	Changed      bool          `json:"changed"`
+	// Warnings are what was taken although it may not be what was meant.
+	Warnings []Fault `json:"warnings,omitempty"`
 }
 
 // UnsubscribeRequest is the optional body of unsubscribe.

@@ -38,8 +38,18 @@ const AllStreams = "$all"
 // Deliver says where events go and whether they are answered.
 type Deliver struct {
 	Subject string `json:"subject"`
-	Mode    string `json:"mode"`
+	// Stream names the JetStream stream that captures Subject where it is the
+	// target: its publish answer is the ack.
+	Stream string `json:"stream,omitempty"`
+	Mode   string `json:"mode"`
+	Ack    string `json:"ack,omitempty"`
 }
+
+// Values of Deliver.Ack.
+const (
+	AckAny      = "any"      // every answer that is no failure is an ack
+	AckExplicit = "explicit" // only +ACK is
+)
 
 // Delivery modes.
 const (

@@ -236,6 +236,9 @@ func issueLists(i *wire.Issues) map[string]*[]wire.Issue {
 		wire.IssueStalledPool: &i.Stalled, wire.IssueLaggingPool: &i.Lagging, wire.IssueOpenBreaker: &i.OpenBreaker,
 		wire.IssueParkedEvents: &i.Parked, wire.IssueGap: &i.Gaps, wire.IssueLostStore: &i.LostStores,
 		wire.IssueUnobservedChange: &i.Unobserved, wire.IssueCorruptRecord: &i.Corrupt,
+		wire.IssueTwoOwners: &i.TwoOwners, wire.IssueNeverMatched: &i.NeverMatch, wire.IssueCaptured: &i.Captured,
+		wire.IssueTooCostly: &i.TooCostly, wire.IssueUnreadableStore: &i.Unreadable, wire.IssueMissingBucket: &i.NoBucket,
+		wire.IssueClockSkew: &i.ClockSkew, wire.IssueStorageFull: &i.StorageFull, wire.IssueCredentials: &i.Credentials,
 	}
 }
 

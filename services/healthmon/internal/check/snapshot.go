@@ -152,7 +152,9 @@ func Kinds() []string {
 	return []string{
 		wire.IssueStale, wire.IssueOrphanedPool, wire.IssueMissingPool, wire.IssueStalledPool,
 		wire.IssueLaggingPool, wire.IssueOpenBreaker, wire.IssueParkedEvents, wire.IssueGap,
-		wire.IssueLostStore, wire.IssueUnobservedChange, wire.IssueCorruptRecord,
+		wire.IssueLostStore, wire.IssueUnobservedChange, wire.IssueCorruptRecord, wire.IssueTwoOwners,
+		wire.IssueNeverMatched, wire.IssueCaptured, wire.IssueTooCostly, wire.IssueUnreadableStore,
+		wire.IssueMissingBucket, wire.IssueClockSkew, wire.IssueStorageFull, wire.IssueCredentials,
 	}
 }
 
