@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -86,7 +87,7 @@ func ResolveStart(ctx context.Context, js streams, store string, p wire.Position
 // firstSince asks for the first event stored at or after t. The server finds
 // it without a consumer; nats.go has no call for that request.
 func firstSince(ctx context.Context, js streams, store string, info StoreInfo, t time.Time) (uint64, error) {
-	msg, err := GetMsg(ctx, js, store, map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
+	msg, err := jsapi.GetMsg(ctx, js, store, map[string]any{"start_time": countable(t), "next_by_subj": ">", "no_hdr": true})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return info.Last + 1, nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -179,7 +179,7 @@ func (r *reader) skip(session context.Context, at, to uint64) bool {
 // hasAfter asks the leader of the stream whether there is an event after seq
 // that a filter matches.
 func (s *Store) hasAfter(ctx context.Context, seq uint64, filter string) (bool, error) {
-	_, err := subscription.GetMsg(ctx, s.js, s.name, map[string]any{"seq": seq + 1, "next_by_subj": filter})
+	_, err := jsapi.GetMsg(ctx, s.js, s.name, map[string]any{"seq": seq + 1, "next_by_subj": filter})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return false, nil

@@ -1,0 +1,235 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/jsapi"
+)
+
+const (
+	// heartbeat is how often a consumer that has nothing to send says so, and
+	// silences how many of them may be missed.
+	heartbeat = time.Second
+	silences  = 3
+	// expires is how long the server keeps a request for more.
+	expires = 30 * time.Second
+	// beside is what a message may have beyond the server's largest payload: its
+	// subjects, and what the server adds.
+	beside = 64 << 10
+	// words is room for the protocol's own messages beside the stream's.
+	words = 64
+)
+
+var errSilent = errors.New("the consumer is silent")
+
+// session is the life of one consumer. Requests for messages are for half of
+// what may lie in the client each. The next one goes out when the server has
+// little left to serve of the one before, so that it need not wait for it, and
+// half of that has been handled. So two are out at most: the server serves those
+// that are out in turns, and the older one ends first.
+type session struct {
+	feed  *Feed
+	name  string // of the consumer
+	next  string // the subject of requests
+	inbox string
+	sub   *nats.Subscription
+	msgs  chan *nats.Msg
+
+	batch, bytes int // of a request
+	expires      time.Duration
+	left         int    // messages that requests may still bring, or have brought here
+	alone        bool   // the next message is larger than a request's bytes
+	number       uint64 // of the last message, among what the consumer sent
+
+	pending uint64 // when the consumer was made
+	listed  bool
+	alive   bool // the server was heard
+	heard   bool // since the last tick
+	misses  int  // ticks without a word
+}
+
+func newSession(f *Feed, info *jetstream.ConsumerInfo) (*session, error) {
+	nc := f.js.Conn()
+	s := &session{
+		feed: f, name: info.Name, next: jsapi.Subject(f.js, "CONSUMER.MSG.NEXT."+f.cfg.Stream+"."+info.Name),
+		inbox: nc.NewInbox(), msgs: make(chan *nats.Msg, f.cfg.Messages+words),
+		batch: max(f.cfg.Messages/2, 1), bytes: max(f.cfg.Bytes/2, int(nc.MaxPayload())+beside), expires: expires,
+		pending: info.NumPending,
+	}
+	s.limit(info.Config)
+	var err error
+	if s.sub, err = nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
+		return nil, fmt.Errorf("subscribe to messages of %q: %w", f.cfg.Stream, err)
+	}
+	return s, nil
+}
+
+// limit keeps requests within what the server allows.
+func (s *session) limit(c jetstream.ConsumerConfig) {
+	if n := c.MaxRequestBatch; n > 0 {
+		s.batch = min(s.batch, n)
+	}
+	if n := c.MaxRequestMaxBytes; n > 0 {
+		s.bytes = min(s.bytes, n)
+	}
+	if d := c.MaxRequestExpires; d > 0 {
+		s.expires = min(s.expires, d)
+	}
+}
+
+func (s *session) close() { _ = s.sub.Unsubscribe() } // an error means that the connection is closed
+
+// read hands over what the consumer sends until that ends, and says why.
+func (s *session) read(ctx context.Context) error {
+	if s.pending == 0 {
+		s.list()
+	}
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		if err := s.ask(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.feed.kick:
+			return errAsked
+		case <-s.feed.up:
+			return errConnected
+		case <-tick.C:
+			if err := s.listen(); err != nil {
+				return err
+			}
+		case m := <-s.msgs:
+			if err := s.takeAll(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// takeAll takes m and what lies behind it already.
+func (s *session) takeAll(ctx context.Context, m *nats.Msg) error {
+	for n := len(s.msgs); ; n-- {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.take(m); err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := s.ask(); err != nil {
+			return err
+		}
+		m = <-s.msgs
+	}
+}
+
+// ask asks for more, if it is time to.
+func (s *session) ask() error {
+	waiting := len(s.msgs)
+	if s.left-waiting > s.batch/4 || waiting > s.batch/2 {
+		return nil
+	}
+	batch, bytes := s.batch, s.bytes
+	if s.alone {
+		batch, bytes = 1, 0
+	}
+	s.left += batch
+	body := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
+		batch, bytes, s.expires, min(heartbeat, s.expires/2))
+	if err := s.feed.js.Conn().PublishRequest(s.next, s.inbox, body); err != nil {
+		return fmt.Errorf("ask for messages of %q: %w", s.feed.cfg.Stream, err)
+	}
+	return nil
+}
+
+// take takes one message of the server.
+func (s *session) take(m *nats.Msg) error {
+	at, ok := parse(m.Reply)
+	switch {
+	case m.Reply == "":
+		return s.word(m)
+	case !ok || at.consumer != s.name || at.stream != s.feed.cfg.Stream:
+		return nil // from a stranger
+	case at.number != s.number+1:
+		return fmt.Errorf("message %d of the consumer came after %d", at.number, s.number)
+	}
+	f := s.feed
+	s.number = at.number
+	s.left = max(s.left-1, 0)
+	s.alone = false
+	s.live()
+	f.last, f.begun = at.sequence, true
+	if f.state != (State{}) {
+		f.become(State{})
+	}
+	f.handle(Msg{Subject: m.Subject, Header: m.Header, Data: m.Data, Sequence: at.sequence, Time: at.at, Pending: at.pending})
+	if at.pending == 0 {
+		s.list()
+	}
+	return nil
+}
+
+// word takes a word of the protocol. After one that ends a request the next one
+// is due; all others but heartbeats end the session.
+func (s *session) word(m *nats.Msg) error {
+	status, description := m.Header.Get("Status"), m.Header.Get("Description")
+	const tooLarge = "Message Size Exceeds MaxBytes"
+	switch {
+	case status == "100":
+		s.live()
+		if f := s.feed; f.state.Err != nil {
+			f.become(State{Reopened: f.state.Reopened})
+		}
+		s.list()
+		return nil
+	case status == "408", status == "404", status == "409" && (description == "Batch Completed" || description == tooLarge):
+		s.live()
+		unserved, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+		if err != nil || unserved < 0 {
+			unserved = s.left
+		}
+		s.left = max(s.left-unserved, 0)
+		s.alone = s.alone || description == tooLarge && unserved >= s.batch
+		return nil
+	case status == "":
+		return nil // from a stranger
+	}
+	return fmt.Errorf("the server ends the consumer: %s %s", status, description)
+}
+
+// live notes that the server was heard.
+func (s *session) live() { s.alive, s.heard = true, true }
+
+// list tells, once, that the server has nothing more for now.
+func (s *session) list() {
+	if !s.listed {
+		s.listed = true
+		s.feed.cfg.OnListed()
+	}
+}
+
+// listen counts the ticks without a word of the server. What waits here has come
+// already: only the handler is slow.
+func (s *session) listen() error {
+	switch {
+	case s.heard || len(s.msgs) > 0:
+		s.heard, s.misses = false, 0
+	case s.misses+1 >= silences:
+		return jsapi.Denied(s.feed.js.Conn(), s.name, errSilent)
+	default:
+		s.misses++
+	}
+	return nil
+}
