@@ -30,23 +30,46 @@ const (
 // Config of the embedded server.
 type Config struct {
 	// Addr is host:port to listen on. Port 0 or -1 takes a free one. An empty
-	// host is every interface: the server asks no client who it is, so think
-	// twice. Required.
+	// host is every interface. A host that other machines can reach needs a
+	// user and password, or a token. Required.
 	Addr string
-	// DataDir is where JetStream keeps its stores. It is created if missing
-	// and must belong to one server at a time. Required.
+	// DataDir is where JetStream keeps its stores. It is created if missing,
+	// and locked: a second server on it is refused. Required.
 	DataDir string
+	// User and Password, or Token, are what every client must give. Empty:
+	// clients are not asked who they are.
+	User, Password, Token string
 	// Log gets the server's warnings and errors. The zero value drops them.
 	Log zerolog.Logger
 }
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
-	_, _, err := c.split()
+	host, _, err := c.split()
+	if err == nil && !loopback(host) && !c.Authenticates() {
+		err = fmt.Errorf("%s %q: other machines can reach it, so clients must say who they are: "+
+			"set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, or listen on 127.0.0.1", EnvAddr, c.Addr)
+	}
 	if c.DataDir == "" {
-		err = errors.Join(err, errors.New("data directory: empty"))
+		err = errors.Join(err, fmt.Errorf("%s: empty: want a data directory", EnvDataDir))
+	}
+	switch {
+	case (c.User == "") != (c.Password == ""):
+		err = errors.Join(err, errors.New("NATS_USER and NATS_PASSWORD: want both or neither"))
+	case c.User != "" && c.Token != "":
+		err = errors.Join(err, errors.New("NATS_USER and NATS_TOKEN: want one of them, not both"))
 	}
 	return err
+}
+
+// Authenticates reports whether clients must say who they are.
+func (c Config) Authenticates() bool { return c.Password != "" || c.Token != "" }
+
+// loopback reports whether only this machine reaches a listener on host. A name
+// other than localhost may resolve to any address.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (c Config) split() (host string, port int, err error) {
@@ -78,11 +101,11 @@ type Server struct {
 // New returns a server that is not yet running.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("natsd config: %w", err)
+		return nil, err // each line names its variable
 	}
 	host, port, err := cfg.split()
 	if err != nil {
-		return nil, fmt.Errorf("natsd config: %w", err)
+		return nil, err
 	}
 	s := &Server{cfg: cfg, host: host, port: port, ready: make(chan struct{})}
 	if port > 0 {
@@ -119,9 +142,19 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.checkPort(ctx); err != nil {
 		return err
 	}
+	unlock, err := lock(s.cfg.DataDir, s.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.run(ctx), unlock())
+}
+
+// run is Run with the data directory locked.
+func (s *Server) run(ctx context.Context) error {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "sluice-standalone",
 		Host:       s.host, Port: s.serverPort(),
+		Username: s.cfg.User, Password: s.cfg.Password, Authorization: s.cfg.Token,
 		JetStream: true, StoreDir: s.cfg.DataDir,
 		NoSigs:           true,
 		LameDuckDuration: lameDuckDuration, LameDuckGracePeriod: lameDuckGrace,

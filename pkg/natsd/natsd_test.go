@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +118,14 @@ func TestNewReportsAllFaults(t *testing.T) {
 		{"nothing given", natsd.Config{}, []string{"SLUICE_NATS_ADDR", "data directory"}},
 		{"no port", natsd.Config{Addr: "localhost", DataDir: "d"}, []string{"SLUICE_NATS_ADDR"}},
 		{"port too high", natsd.Config{Addr: "localhost:65536", DataDir: "d"}, []string{"65536"}},
+		{"every interface, and nobody is asked", natsd.Config{Addr: ":4222", DataDir: "d"}, []string{"SLUICE_NATS_ADDR", "NATS_USER"}},
+		{"every interface by number", natsd.Config{Addr: "0.0.0.0:4222", DataDir: "d"}, []string{"NATS_TOKEN"}},
+		{"every interface of IPv6", natsd.Config{Addr: "[::]:4222", DataDir: "d"}, []string{"NATS_TOKEN"}},
+		{"another machine's network", natsd.Config{Addr: "192.0.2.1:4222", DataDir: "d"}, []string{"NATS_TOKEN"}},
+		{"a name that may be anywhere", natsd.Config{Addr: "localhost.example:4222", DataDir: "d"}, []string{"NATS_TOKEN"}},
+		{"a user without a password", natsd.Config{Addr: "0.0.0.0:4222", DataDir: "d", User: "u"}, []string{"NATS_TOKEN", "want both or neither"}},
+		{"a password without a user", natsd.Config{Addr: "127.0.0.1:4222", DataDir: "d", Password: "p"}, []string{"want both or neither"}},
+		{"a user and a token", natsd.Config{Addr: "127.0.0.1:4222", DataDir: "d", User: "u", Password: "p", Token: "t"}, []string{"not both"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := natsd.New(tt.cfg)
@@ -132,7 +142,8 @@ func TestURLIsKnownBeforeRunWherePortIsGiven(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{
 		"127.0.0.1:4333": "nats://127.0.0.1:4333",
-		":4333":          "nats://127.0.0.1:4333",
+		"127.0.0.7:4333": "nats://127.0.0.7:4333",
+		"localhost:4333": "nats://localhost:4333",
 		"[::1]:4333":     "nats://[::1]:4333",
 		"127.0.0.1:-1":   "",
 	} {
@@ -144,4 +155,65 @@ func TestURLIsKnownBeforeRunWherePortIsGiven(t *testing.T) {
 			t.Errorf("URL of %q = %q, want %q", addr, got, want)
 		}
 	}
+}
+
+func TestServer_AsksClientsForWhatItIsConfiguredWith(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		cfg  natsd.Config
+		with nats.Option
+	}{
+		{"a user", natsd.Config{User: "u", Password: "p"}, nats.UserInfo("u", "p")},
+		{"a token", natsd.Config{Token: "t"}, nats.Token("t")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.cfg.Addr, tt.cfg.DataDir = "0.0.0.0:0", t.TempDir()
+			s, _ := run(t, tt.cfg)
+			if nc, err := nats.Connect(s.URL()); !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("connecting without credentials = %v, want %v", err, nats.ErrAuthorization)
+				nc.Close()
+			}
+			nc, err := nats.Connect(s.URL(), tt.with)
+			if err != nil {
+				t.Fatalf("connecting with them: %v", err)
+			}
+			nc.Close()
+		})
+	}
+}
+
+func TestDataDirectory_BelongsToOneServerAtATime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, stop := run(t, natsd.Config{Addr: "127.0.0.1:0", DataDir: dir})
+
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, link, filepath.Join(dir, "..", filepath.Base(dir))} {
+		second, err := natsd.New(natsd.Config{Addr: "127.0.0.1:0", DataDir: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // it would run on if it were let in
+		err = second.Run(ctx)
+		cancel()
+		var inUse *natsd.InUseError
+		if !errors.As(err, &inUse) {
+			t.Fatalf("Run on %s, which is in use, = %v; want an InUseError", path, err)
+		}
+		for _, want := range []string{inUse.Dir, strconv.Itoa(os.Getpid()), "SLUICE_DATA_DIR"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("the error is %q: want it to name %s", err, want)
+			}
+		}
+	}
+
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, natsd.Config{Addr: "127.0.0.1:0", DataDir: dir})
 }
