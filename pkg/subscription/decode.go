@@ -3,7 +3,6 @@ package subscription
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -11,7 +10,8 @@ import (
 // DecodeSubscribe reads the body of a subscribe request for name and fills in
 // the defaults. Its error names every fault: CodeBadJSON where the body is not
 // JSON, CodeBadDelivery where only the delivery subject is wrong, else
-// CodeBadField. The request holds no memory of body.
+// CodeBadField. Where fields are wrong the request has those that are right.
+// The request holds no memory of body.
 func DecodeSubscribe(body []byte, name string, ns wire.Namespace) (wire.SubscribeRequest, *wire.Error) {
 	req := wire.SubscribeRequest{Spec: Default()}
 	tree, bad := requestTree(body)
@@ -29,11 +29,8 @@ func DecodeSubscribe(body []byte, name string, ns wire.Namespace) (wire.Subscrib
 	}
 	f.required(given)
 	f.validate(name, &req.Spec, ns)
-	if bad := f.error(); bad != nil {
-		return wire.SubscribeRequest{}, bad
-	}
 	compactPatterns(&req.Selector)
-	return req, nil
+	return req, f.error()
 }
 
 // required adds a fault for what has no default and was not given at all. The
@@ -47,36 +44,7 @@ func (f *fields) required(given map[string]bool) {
 }
 
 // error returns the error for the faults, nil where there are none.
-func (f *fields) error() *wire.Error {
-	faults := f.all()
-	if len(faults) == 0 {
-		return nil
-	}
-	e := wire.Errorf(wire.CodeBadField, "the request has wrong fields: %s", fieldNames(faults))
-	if len(faults) == f.delivery {
-		e = wire.Errorf(wire.CodeBadDelivery, "the delivery subject is not allowed: %s", faults[0].Reason)
-	}
-	e.Details = faults
-	return e
-}
-
-// fieldNames lists the first few fields, for descriptions that stay short
-// enough for a header.
-func fieldNames(faults []wire.Fault) string {
-	const most = 5
-	var names []string
-	for i, x := range faults {
-		if i == most {
-			names = append(names, "…")
-			break
-		}
-		if x.Field == "" {
-			x.Field = "the body"
-		}
-		names = append(names, x.Field)
-	}
-	return strings.Join(names, ", ")
-}
+func (f *fields) error() *wire.Error { return Refusal(f.all()) }
 
 // requestTree parses a request's body, which must be an object.
 func requestTree(body []byte) (*node, *wire.Error) {

@@ -284,7 +284,9 @@ func TestDeliverySubjectsThatAreNotAllowed(t *testing.T) {
 	for _, s := range []string{
 		"", "a.*", "*", ">", "a.>", "a*", "a>b", "a b", " a", "a\tb", "a\nb", "a\r\nb", "a\u00a0b", "a\u2003b",
 		".", "a.", ".a", "a..b", "$JS.API.INFO", "$SYS.x", "$x", "$", "_INBOX.x", "_INBOX", "_INBOXES", "_SLUICE.x", "_SLUICE", "_SLUICES.x",
-		"sluice", "sluice.v1.api.subscribe.x", "sluice.anything", "a\x00b", "a\x7fb", "a\u0085b", strings.Repeat("x", 257),
+		"sluice", "sluice.v1.api.subscribe.x", "sluice.anything", "_", "_x", "_R_.x", "_sluice.x",
+		"staging.v1.api.unsubscribe.x", "staging.v1.api", "x.v1.advisory.a.b.c", "x.v1.health.report", "x.v1.lifecycle.replay.y",
+		"x.v1.parked.y", "x.v1.quarantine.y", "a\x00b", "a\x7fb", "a\u0085b", strings.Repeat("x", 257),
 	} {
 		b, _ := json.Marshal(map[string]string{"subject": s})
 		_, err := DecodeSubscribe([]byte(request("deliver", string(b))), "n", ns)
@@ -292,7 +294,7 @@ func TestDeliverySubjectsThatAreNotAllowed(t *testing.T) {
 			t.Errorf("%q: %v, want %d", s, err, wire.CodeBadDelivery)
 		}
 	}
-	for _, s := range []string{"a", "a.b.c", "sluiced.x", "Sluice.x", "a.$x", "a._INBOX", "inbox", "ä.ö", strings.Repeat("x", 256), strings.Repeat("ö", 256)} {
+	for _, s := range []string{"a", "a.b.c", "sluiced.x", "Sluice.x", "orders.v1.placed", "orders.v2.api", "v1.api.x", "orders.v1.apis", "a.$x", "a._INBOX", "inbox", "ä.ö", strings.Repeat("x", 256), strings.Repeat("ö", 256)} {
 		b, _ := json.Marshal(map[string]string{"subject": s})
 		if _, err := DecodeSubscribe([]byte(request("deliver", string(b))), "n", ns); err != nil {
 			t.Errorf("%q: %v", s, err)

@@ -13,9 +13,6 @@ import (
 type fields struct {
 	faults []wire.Fault
 	more   int // faults beyond those kept
-	// delivery counts the faults that are about the delivery subject not being
-	// allowed.
-	delivery int
 	// open is set for entries read from KV: unknown members are ignored.
 	open bool
 	// null is the path of the field, if any, of which null is a value like others.
@@ -23,11 +20,16 @@ type fields struct {
 }
 
 func (f *fields) fault(path, format string, args ...any) {
+	f.refuse(wire.CodeBadField, path, fmt.Sprintf(format, args...))
+}
+
+// refuse is fault for a fault of another kind than a wrong field.
+func (f *fields) refuse(code wire.ErrCode, path, reason string) {
 	if len(f.faults) >= maxReportedFaults {
 		f.more++
 		return
 	}
-	f.faults = append(f.faults, wire.Fault{Field: path, Reason: fmt.Sprintf(format, args...)})
+	f.faults = append(f.faults, wire.Fault{Field: path, Reason: reason, ErrCode: code})
 }
 
 // all returns the faults; the last one says how many were left off.
@@ -35,7 +37,7 @@ func (f *fields) all() []wire.Fault {
 	if f.more == 0 {
 		return f.faults
 	}
-	return append(f.faults, wire.Fault{Reason: fmt.Sprintf("and %d more faults", f.more)})
+	return append(f.faults, wire.Fault{Reason: fmt.Sprintf("and %d more faults", f.more), ErrCode: wire.CodeBadField})
 }
 
 // bad reports whether path, a field around it or one inside it has a fault

@@ -27,12 +27,14 @@ func DeliveryFault(subject string, ns wire.Namespace) string {
 		return "want a literal subject, without the wildcards * and >"
 	case strings.HasPrefix(subject, "$"):
 		return "subjects that begin with $ belong to NATS"
-	case strings.HasPrefix(subject, "_INBOX"):
-		return "subjects that begin with _INBOX are for replies"
 	case strings.HasPrefix(subject, strings.TrimSuffix(wire.InternalPrefix, ".")):
 		return "subjects that begin with _SLUICE are Sluice's own"
+	case strings.HasPrefix(subject, "_"):
+		return "subjects that begin with _ are for replies"
 	case first == string(ns):
 		return fmt.Sprintf("subjects that begin with %s. are Sluice's own", ns)
+	case wire.OwnSubject(subject):
+		return fmt.Sprintf("%s is a subject of a Sluice whose namespace is %s", clip(subject), first)
 	}
 	return ""
 }
@@ -103,8 +105,8 @@ func OwnStream(stream string, ns wire.Namespace) bool {
 	return strings.HasPrefix(stream, "KV_"+string(ns)+"_")
 }
 
-// Captures returns the first of a stream's subjects that a message published
-// on the literal subject would match, "" where none does.
+// Captures returns the first of a stream's subjects that can match a message on
+// subject, which may be a filter; "" where none does.
 func Captures(streamSubjects []string, subject string) string {
 	for _, s := range streamSubjects {
 		if Overlap(s, subject) {

@@ -83,8 +83,7 @@ func (f *fields) reason(path, reason string) {
 
 func (f *fields) deliverable(path, subject string, ns wire.Namespace) {
 	if reason := DeliveryFault(subject, ns); reason != "" {
-		f.fault(path, "%s", reason)
-		f.delivery++
+		f.refuse(wire.CodeBadDelivery, path, reason)
 	}
 }
 

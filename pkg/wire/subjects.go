@@ -87,6 +87,21 @@ func (n Namespace) ReconcileReport() string { return string(n) + ".v1.lifecycle.
 // subscription to the emitters.
 func (n Namespace) Lifecycle(name string) string { return string(n) + ".v1.lifecycle.replay." + name }
 
+// OwnSubject reports whether subject belongs to an installation of Sluice,
+// whatever its namespace: a delivery there would be a request to it, or would
+// be taken for its own word.
+func OwnSubject(subject string) bool {
+	tokens := strings.SplitN(subject, ".", 4)
+	if len(tokens) < 3 || tokens[1] != "v1" {
+		return false
+	}
+	switch tokens[2] {
+	case "api", "advisory", "health", "lifecycle", "parked", "quarantine":
+		return true
+	}
+	return false
+}
+
 // internal is the root of subjects that only Sluice's services speak on.
 func (n Namespace) internal() string { return InternalPrefix + string(n) }
 

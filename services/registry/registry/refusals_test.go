@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -21,7 +22,7 @@ func TestEveryErrorCodeOfARequestIsReached(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	for name, retention := range map[string]jetstream.RetentionPolicy{"WORK": jetstream.WorkQueuePolicy, "INTEREST": jetstream.InterestPolicy} {
-		_, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name) + ".>"}, Retention: retention})
+		_, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Retention: retention})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +43,8 @@ func TestEveryErrorCodeOfARequestIsReached(t *testing.T) {
 		{wire.VerbSubscribe, "x", strings.Replace(body(), "work.orders", "work.*", 1), wire.CodeBadDelivery, "deliver.subject"},
 		{wire.VerbSubscribe, "x", strings.Replace(body(), "work.orders", "orders.copy", 1), wire.CodeBadDelivery, "deliver.subject"},
 		{wire.VerbSubscribe, "there", strings.Replace(body(), "work.orders", "orders.copy", 1), wire.CodeBadDelivery, "deliver.subject"},
-		{wire.VerbSubscribe, "x", on("NOWHERE"), wire.CodeNoStore, ""},
+		{wire.VerbSubscribe, "x", strings.Replace(body(), "work.orders", "staging.v1.api.unsubscribe.x", 1), wire.CodeBadDelivery, "deliver.subject"},
+		{wire.VerbSubscribe, "x", on("NOWHERE"), wire.CodeNoStore, "store"},
 		{wire.VerbSubscribe, "x", on("WORK"), wire.CodeStoreRetention, "store"},
 		{wire.VerbSubscribe, "x", on("INTEREST"), wire.CodeStoreRetention, "store"},
 		{wire.VerbSubscribe, "there", body(`"if_revision":0`), wire.CodeConflict, ""},
@@ -79,10 +81,92 @@ func TestEveryErrorCodeOfARequestIsReached(t *testing.T) {
 			t.Errorf("all at once: no fault of %s in %+v", field, got.Details)
 		}
 	}
-	got = e.refused(wire.VerbSubscribe, "x", strings.Replace(on("WORK"), "work.orders", "work.copy", 1), wire.CodeStoreRetention)
-	for _, field := range []string{"store", "deliver.subject"} {
-		if !slices.ContainsFunc(got.Details, func(f wire.Fault) bool { return f.Field == field }) {
-			t.Errorf("of the store: no fault of %s in %+v", field, got.Details)
+}
+
+// Faults of several kinds come in one answer, those for which JetStream is
+// asked included, each with its own code.
+func TestSubscribe_TellsAllFaultsAtOnceWithTheirCodes(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	for _, cfg := range []jetstream.StreamConfig{
+		{Name: "WORK", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy},
+		{Name: "COPY", Mirror: &jetstream.StreamSource{Name: "ORDERS"}},
+		{Name: "AGAIN", Subjects: []string{"again"}, Sources: []*jetstream.StreamSource{{Name: "COPY"}}},
+	} {
+		if _, err := e.js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.subscribe("there", body())
+	spec := func(store, subject, more string) string {
+		return fmt.Sprintf(`{"store":%q,"selector":{"by_stream":"$all"},"deliver":{"subject":%q}%s}`, store, subject, more)
+	}
+	const (
+		field, delivery  = wire.CodeBadField, wire.CodeBadDelivery
+		store, retention = wire.CodeNoStore, wire.CodeStoreRetention
+	)
+	type codes map[string]wire.ErrCode // by field
+	for _, tt := range []struct {
+		what, name, body string
+		code             wire.ErrCode
+		want             codes
+	}{
+		{"a captured subject alone", "x", spec("ORDERS", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
+		{"a subject that an origin captures", "x", spec("COPY", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
+		{"a subject that an origin further back captures", "x", spec("AGAIN", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
+		{"a field and a captured subject", "x", spec("ORDERS", "orders.a", `,"ack_wait":"1ns"`), field,
+			codes{"ack_wait": field, "deliver.subject": delivery}},
+		{"a field and no store", "x", spec("NOWHERE", "to.a", `,"ack_wait":"1ns"`), field,
+			codes{"ack_wait": field, "store": store}},
+		{"no store and a forbidden subject", "x", spec("NOWHERE", "sluice.x", ""), field,
+			codes{"store": store, "deliver.subject": delivery}},
+		{"retention and a captured subject", "x", spec("WORK", "jobs.a", ""), field,
+			codes{"store": retention, "deliver.subject": delivery}},
+		{"retention, a forbidden subject and two fields", "x", spec("WORK", "$JS.x", `,"order_by":7,"extra":1`), field,
+			codes{"store": retention, "deliver.subject": delivery, "order_by": field, "extra": field}},
+		{"a bad name and no store", "a.b", spec("NOWHERE", "to.a", ""), field, codes{"name": field, "store": store}},
+		{"a change of a field alone asks nobody", "there", body(`"ack_wait":"1ns"`), field, codes{"ack_wait": 0}},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			bad := e.refused(wire.VerbSubscribe, tt.name, tt.body, tt.code)
+			got := codes{}
+			for _, f := range bad.Details {
+				got[f.Field] = f.ErrCode
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("codes by field (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSubscribe_WarnsOfWhatIsHardlyMeant(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.store("AUDIT", "work.>")
+	e.store("OTHER", "other.>")
+	if _, err := e.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "COPY", Mirror: &jetstream.StreamSource{Name: "ORDERS"}}); err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		store, filters, subject string
+		want                    []string // fields
+	}{
+		{"ORDERS", `"$all"`, "to.a", nil},
+		{"ORDERS", `"$all"`, "work.a", []string{"deliver.subject"}},
+		{"ORDERS", `"github.>"`, "to.a", []string{"selector.by_stream"}},
+		{"ORDERS", `"orders.*.x"`, "to.a", nil},
+		{"ORDERS", `">"`, "to.a", nil},
+		{"ORDERS", `["orders.x","$all.x","github"]`, "work.a", []string{"deliver.subject", "selector.by_stream[1]", "selector.by_stream[2]"}},
+		{"COPY", `"anything"`, "to.a", nil}, // a mirror says nothing of what it holds
+	} {
+		got := e.subscribe(fmt.Sprint("w", i), fmt.Sprintf(`{"store":%q,"selector":{"by_stream":%s},"deliver":{"subject":%q}}`, tt.store, tt.filters, tt.subject))
+		var fields []string
+		for _, w := range got.Warnings {
+			fields = append(fields, w.Field)
+		}
+		if diff := cmp.Diff(tt.want, fields); diff != "" {
+			t.Errorf("%+v: warnings (-want +got):\n%s\n%+v", tt, diff, got.Warnings)
 		}
 	}
 }

@@ -2,11 +2,10 @@ package registry
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -15,12 +14,14 @@ import (
 
 func (s *Service) subscribe(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeSubscribe(r.body, r.name, s.ns)
-	if bad != nil {
+	st, away := s.stores()
+	switch {
+	case bad != nil && away == nil:
+		return nil, s.allFaults(ctx, st, r.name, &req, bad)
+	case bad != nil:
 		return nil, bad
-	}
-	st, bad := s.stores()
-	if bad != nil {
-		return nil, bad
+	case away != nil:
+		return nil, away
 	}
 	p := planner{s: s, name: r.name, req: &req, uid: nuid.Next(), now: time.Now().UTC(), release: func() {}}
 	defer func() { p.release() }()
@@ -39,7 +40,40 @@ func (s *Service) subscribe(ctx context.Context, r *request) (any, *wire.Error) 
 	}
 	s.advise(r, c.any(), what, detail, facts(c.record, c.revision))
 	sub := c.record.Subscription(c.revision)
-	return wire.SubscribeResponse{Head: head(r), Subscription: &sub, Created: c.created(), Changed: c.any()}, nil
+	return wire.SubscribeResponse{
+		Head: head(r), Subscription: &sub, Created: c.created(), Changed: c.any(), Warnings: p.warnings,
+	}, nil
+}
+
+// allFaults adds to the faults of fields, which bad has, those that only
+// JetStream can tell, so that one answer names all. What cannot be learnt now is
+// left out.
+func (s *Service) allFaults(ctx context.Context, st *stores, name string, req *wire.SubscribeRequest, bad *wire.Error) *wire.Error {
+	faulty := func(field string) bool {
+		return slices.ContainsFunc(bad.Details, func(f wire.Fault) bool { return f.Field == field })
+	}
+	if bad.ErrCode == wire.CodeBadJSON || faulty("store") {
+		return bad
+	}
+	if !faulty("name") {
+		old, _, err := s.read(ctx, st, name)
+		if err == nil && sameTarget(&old.Spec, &req.Spec) {
+			return bad // a change that does not look at the store
+		}
+	}
+	if faulty("deliver.subject") {
+		req.Deliver.Subject, req.Deliver.Stream = "", ""
+	}
+	t, err := s.lookAt(ctx, req)
+	if err != nil {
+		return bad
+	}
+	return subscription.RefusalWith(bad, t.faults(req))
+}
+
+// sameTarget reports whether two specs read and deliver at the same place.
+func sameTarget(a, b *wire.Spec) bool {
+	return a.Store == b.Store && a.Deliver.Subject == b.Deliver.Subject && a.Deliver.Stream == b.Deliver.Stream
 }
 
 // planner makes the record that a subscribe asks for.
@@ -50,6 +84,8 @@ type planner struct {
 	uid     string
 	now     time.Time
 	release func() // of the room for a new subscription
+
+	warnings []wire.Fault // of the last look at JetStream
 }
 
 func (p *planner) plan(ctx context.Context, old *wire.Record) (*wire.Record, error) {
@@ -104,12 +140,8 @@ func (p *planner) restart(ctx context.Context, old *wire.Record) (*wire.Record, 
 // change keeps uid and position. The store is looked at only where the change
 // depends on it, so that a subscription whose store is lost can be changed.
 func (p *planner) change(ctx context.Context, old *wire.Record) (*wire.Record, error) {
-	if old.Spec.Deliver.Subject != p.req.Deliver.Subject {
-		info, err := p.s.inspect(ctx, p.req.Store)
-		if err != nil {
-			return nil, err
-		}
-		if err := suits(p.req, info); err != nil {
+	if !sameTarget(&old.Spec, &p.req.Spec) {
+		if err := p.suits(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -118,22 +150,25 @@ func (p *planner) change(ctx context.Context, old *wire.Record) (*wire.Record, e
 	return &rec, nil
 }
 
-// start resolves where to begin, and refuses a store that does not suit.
+// start resolves where to begin, and refuses a target that does not suit.
 func (p *planner) start(ctx context.Context) (first uint64, info subscription.StoreInfo, err error) {
-	first, info, err = p.s.resolve(ctx, p.req.Store, p.req.Start)
-	if err == nil {
-		err = suits(p.req, info)
+	if err := p.suits(ctx); err != nil {
+		return 0, info, err
 	}
-	return first, info, err
+	return p.s.resolve(ctx, p.req.Store, p.req.Start)
 }
 
-func (s *Service) inspect(ctx context.Context, store string) (info subscription.StoreInfo, err error) {
-	err = s.gate.do(ctx, func(ctx context.Context) error {
-		var err error
-		info, err = subscription.Inspect(ctx, s.js, store)
+// suits refuses what only JetStream can tell, and keeps what it warns of.
+func (p *planner) suits(ctx context.Context) error {
+	t, err := p.s.lookAt(ctx, p.req)
+	if err != nil {
 		return err
-	})
-	return info, err
+	}
+	if bad := subscription.Refusal(t.faults(p.req)); bad != nil {
+		return bad
+	}
+	p.warnings = t.warnings(p.req)
+	return nil
 }
 
 func (s *Service) resolve(ctx context.Context, store string, at wire.Position) (first uint64, info subscription.StoreInfo, err error) {
@@ -143,40 +178,4 @@ func (s *Service) resolve(ctx context.Context, store string, at wire.Position) (
 		return err
 	})
 	return first, info, err
-}
-
-// suits refuses what only the store can tell, with every fault in the details.
-// The code and the description are those of the first.
-func suits(req *wire.SubscribeRequest, info subscription.StoreInfo) error {
-	var bad *wire.Error
-	fault := func(code wire.ErrCode, description, field, reason string) {
-		if bad == nil {
-			bad = wire.Errorf(code, "%s", description)
-		}
-		bad.Details = append(bad.Details, wire.Fault{Field: field, Reason: reason})
-	}
-	if info.Retention != jetstream.LimitsPolicy {
-		fault(wire.CodeStoreRetention,
-			fmt.Sprintf("the retention of store %q is %s: want limits", req.Store, retention(info.Retention)),
-			"store", "want a stream whose retention is limits")
-	}
-	if filter := subscription.Captures(info.Subjects, req.Deliver.Subject); filter != "" {
-		reason := fmt.Sprintf("store %q itself captures it (%s): deliveries would become events", req.Store, filter)
-		fault(wire.CodeBadDelivery, "the delivery subject is not allowed: "+reason, "deliver.subject", reason)
-	}
-	if bad == nil {
-		return nil // and not a *wire.Error that is nil
-	}
-	return bad
-}
-
-func retention(p jetstream.RetentionPolicy) string {
-	switch p {
-	case jetstream.InterestPolicy:
-		return "interest"
-	case jetstream.WorkQueuePolicy:
-		return "workqueue"
-	default:
-		return p.String()
-	}
 }
