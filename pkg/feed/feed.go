@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
@@ -186,11 +187,11 @@ func (f *Feed) part(ctx context.Context, name string) {
 // interrupted notes that a consumer ended.
 func (f *Feed) interrupted(err error) {
 	n := f.state.Reopened + 1
-	e := f.cfg.Log.Debug()
-	if n >= 4 && n&(n-1) == 0 {
-		e = f.cfg.Log.Warn()
+	level := zerolog.DebugLevel
+	if n >= 4 && n&(n-1) == 0 { // ever more seldom
+		level = zerolog.WarnLevel
 	}
-	e.Err(err).Str("stream", f.cfg.Stream).Uint64("position", f.last).Int("times", n).Msg("stream is read by a new consumer")
+	f.cfg.Log.WithLevel(level).Err(err).Str("stream", f.cfg.Stream).Uint64("position", f.last).Int("times", n).Msg("stream is read by a new consumer")
 	f.become(State{Err: err, Reopened: n})
 }
 

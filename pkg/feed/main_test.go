@@ -152,7 +152,7 @@ func (tp *tape) said(ok func(State) bool) error {
 		return errors.New("no state was told")
 	}
 	if s := tp.states[len(tp.states)-1]; !ok(s) {
-		return fmt.Errorf("state is %d times %v", s.Reopened, s.Err)
+		return fmt.Errorf("state is %d times %w", s.Reopened, s.Err)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ const (
 	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block)
 	PoolPaused      PoolState = "paused"
 	PoolNotBegun    PoolState = "not_begun"          // the store has not reached the start yet
-	PoolNoReader    PoolState = "waiting_for_reader" // behind the head, and every reader is in use
+	PoolNoReader    PoolState = "waiting_for_reader" // behind, and every reader is in use; or the store cannot be read
 	PoolStoreLost   PoolState = "store_lost"         // the store is gone or is another one
 	PoolReleased    PoolState = "released"           // handed over; the next owner takes it from here
 )

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/service"
@@ -182,6 +183,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	}
 	s.readers = reader.NewSet(reader.Config{
 		JetStream: dataJS, MaxReaders: s.cfg.MaxReaders, Log: s.log,
+		Owner:  feed.Owner{Namespace: string(s.ns), Service: wire.ServiceEmitter, Instance: s.instance},
 		Paused: s.metGap,
 	})
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)

@@ -125,6 +125,7 @@ type Pool struct {
 	gap       *wire.Gap
 	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not
 	wait      wait
+	trouble   Trouble
 
 	stats    stats
 	stateWas wire.PoolState

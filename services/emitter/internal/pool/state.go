@@ -99,6 +99,19 @@ func (p *Pool) Hold(state wire.PoolState, why string) {
 	p.wait = w
 }
 
+// Trouble is what keeps the pool's reader from reading.
+type Trouble struct {
+	Unreadable string // why the store cannot be read; "" if it can
+	Reopened   int    // how often the reader was opened anew without having moved
+}
+
+// Trouble notes what keeps the pool's reader from reading.
+func (p *Pool) Trouble(t Trouble) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.trouble = t
+}
+
 // LoseEnd notes that the store has lost what the pool has read from the given
 // sequence on. That cannot be taken back: what the store keeps there from now on
 // are other events.
@@ -257,6 +270,8 @@ func (p *Pool) state() (wire.PoolState, string) {
 			why += ", and " + p.cramped
 		}
 		return wire.PoolBlocked, why
+	case p.trouble.Unreadable != "":
+		return wire.PoolNoReader, p.trouble.Unreadable
 	case p.live:
 		return wire.PoolLive, p.cramped
 	case p.wait.state != "":
@@ -325,6 +340,7 @@ func (p *Pool) Status() wire.PoolStatus {
 		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: p.breakerState(),
 		Evaluated: p.evaluated(), Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
+		Unreadable: p.trouble.Unreadable, Reopened: p.trouble.Reopened,
 	}
 	s.State, s.Reason = p.state()
 	s.Floor = p.tracker.Snapshot(s.Position).Floor

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
@@ -162,13 +163,9 @@ func TestAPoolWithAFilterArrivesAlthoughTheStoreGrows(t *testing.T) {
 // bare is a store without JetStream, whose readers are handed their events.
 func bare(e *env) *Store { return newStore(testStore, e.set.cfg) }
 
-type message struct{}
-
-func (message) Subject() string      { return "e.0.made" }
-func (message) Headers() nats.Header { return nil }
-func (message) Data() []byte         { return nil }
-
-func at(seq uint64) *event.Event { return event.New(testStore, seq, time.Now(), message{}) }
+func at(seq uint64) *event.Event {
+	return event.New(testStore, seq, time.Now(), message{&feed.Msg{Subject: "e.0.made"}})
+}
 
 func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
 	t.Parallel()
@@ -295,7 +292,7 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 	s := bare(e)
 	tick := func(first uint64) { s.info.first = first; s.watchFront() }
 	s.head, s.temps = newReader(s, 1500, match.Filters{}), map[*reader]struct{}{newReader(s, 0, match.Filters{}): {}}
-	s.head.atHead = true
+	s.head.atHead.Store(true)
 	tick(1)
 	for _, r := range s.readers() {
 		if r.filters == nil {
@@ -304,7 +301,7 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 	}
 	tick(101) // and beyond 1101 in ten looks
 	for _, r := range s.readers() {
-		if seesAll := r.filters == nil; seesAll == r.atHead || seesAll != (r.position.Load() < 1100) {
+		if seesAll := r.filters == nil; seesAll == r.atHead.Load() || seesAll != (r.position.Load() < 1100) {
 			t.Errorf("the reader at %d sees everything: %v", r.position.Load(), seesAll)
 		}
 	}
@@ -317,36 +314,30 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 // on is of no use: it delivers to nobody, and does not end before it is let go.
 type stubborn struct {
 	jetstream.JetStream
-	once  sync.Once
 	letGo chan struct{}
+
+	mu   sync.Mutex
+	name string // of that consumer
 }
 
-func (s *stubborn) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
-	cons, err := s.JetStream.OrderedConsumer(ctx, stream, cfg)
-	if err == nil && cfg.OptStartSeq == 1 {
-		s.once.Do(func() { cons = stubbornConsumer{deafConsumer{cons}, s.letGo} })
+func (s *stubborn) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	s.mu.Lock()
+	if cfg.OptStartSeq == 1 && s.name == "" {
+		s.name = cfg.Name
+		deafen(&cfg)
 	}
-	return cons, err
+	s.mu.Unlock()
+	return s.JetStream.CreateConsumer(ctx, stream, cfg)
 }
 
-type stubbornConsumer struct {
-	jetstream.Consumer
-	letGo chan struct{}
-}
-
-func (c stubbornConsumer) Consume(h jetstream.MessageHandler, opts ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
-	cc, err := c.Consumer.Consume(h, opts...)
-	return stubbornContext{cc, c.letGo}, err
-}
-
-type stubbornContext struct {
-	jetstream.ConsumeContext
-	letGo chan struct{}
-}
-
-func (c stubbornContext) Stop() {
-	<-c.letGo
-	c.ConsumeContext.Stop()
+func (s *stubborn) DeleteConsumer(ctx context.Context, stream, name string) error {
+	s.mu.Lock()
+	wait := name == s.name
+	s.mu.Unlock()
+	if wait {
+		<-s.letGo
+	}
+	return s.JetStream.DeleteConsumer(ctx, stream, name)
 }
 
 func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {

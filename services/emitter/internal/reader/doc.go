@@ -17,4 +17,7 @@
 // When it takes on a pool that wants more, it takes no further event until it
 // has been opened anew, with more filters, from its own position. Where nothing
 // is for it, its position follows the end of the store at every look.
+//
+// Where the store has a place for one consumer only, the reader at the head
+// yields it to the others, which share one reader until that is at the head.
 package reader

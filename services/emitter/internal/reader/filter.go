@@ -59,7 +59,7 @@ func (s *Store) reopen(ctx context.Context) {
 			continue
 		}
 		r.close()
-		s.start(ctx, r)
+		r.open(ctx)
 	}
 }
 
@@ -95,14 +95,6 @@ func (s *Store) watchFront() {
 			r.widen(nil)
 		}
 		r.mu.Unlock()
-	}
-}
-
-// start opens a reader. If that fails its pools wait for another one.
-func (s *Store) start(ctx context.Context, r *reader) {
-	if err := r.open(ctx); err != nil {
-		s.log.Warn().Err(err).Msg("store cannot be read")
-		s.abandon(r)
 	}
 }
 

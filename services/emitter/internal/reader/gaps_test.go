@@ -37,13 +37,13 @@ func (m *meddler) Stream(ctx context.Context, name string) (jetstream.Stream, er
 	return s, err
 }
 
-func (m *meddler) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+func (m *meddler) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	m.mu.Lock()
 	if m.opens != nil && m.opens(cfg.OptStartSeq-1) {
 		m.opens = nil
 	}
 	m.mu.Unlock()
-	return m.JetStream.OrderedConsumer(ctx, stream, cfg)
+	return m.JetStream.CreateConsumer(ctx, stream, cfg)
 }
 
 // holdNextLook holds the answer of the next look at the store back, once the
@@ -134,7 +134,6 @@ func TestAGapIsNamedHoweverThePoolLeavesItsReader(t *testing.T) {
 		from, to uint64 // of the gap; 0 if there is none
 	}{
 		{"to the head", 50, 1 << 20, func(s *Store, r *reader) { s.merge(r) }, 51, 60},
-		{"with a reader that stalled", 50, 1 << 20, func(s *Store, r *reader) { s.abandon(r) }, 51, 60},
 		{"with all readers", 50, 1 << 20, func(s *Store, _ *reader) { s.closeAll() }, 51, 60},
 		{"full", 50, 1, func(s *Store, r *reader) {
 			r.take(t.Context(), at(62))

@@ -2,40 +2,25 @@ package reader
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-// Prefetch of a reader: what lies in the client at most, beyond what pools hold.
-const (
-	prefetchMessages = 4096
-	prefetchBytes    = 8 << 20  // or one message, where the server takes larger ones
-	beside           = 64 << 10 // of a message: its subjects, and what the server adds
-)
-
-// prefetch is how many bytes a consumer may ask for at once. One that asks for
-// less than a message has never gets it, nor anything behind it.
-func prefetch(nc *nats.Conn) int { return max(prefetchBytes, int(nc.MaxPayload())+beside) }
-
 // reader reads a store from one position on, for the pools in its index.
 type reader struct {
 	store  *Store
-	log    zerolog.Logger
-	atHead bool // of the stream: the pools of this reader are live
-
-	consume jetstream.ConsumeContext // owned by the store's loop
-	discard func()                   // lets the server forget the consumer; so is this
+	atHead atomic.Bool // of the stream: the pools of this reader are live
+	feed   *feed.Feed  // what it reads through, and how that fares: the store's loop's
+	fare   *fare
 
 	busy sync.Mutex // held while a message is handled, or skipped
 
@@ -69,73 +54,62 @@ type leaver struct {
 }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
-	r := &reader{store: s, log: s.log, filters: filters, index: match.NewIndex[*pool.Pool](), pausing: map[*pool.Pool]struct{}{}}
+	r := &reader{store: s, fare: &fare{}, filters: filters, index: match.NewIndex[*pool.Pool](), pausing: map[*pool.Pool]struct{}{}}
 	r.position.Store(after)
 	r.lastPosition = after
 	return r
 }
 
-// open starts to read after the reader's position. The store's loop calls it.
-func (r *reader) open(life context.Context) error {
+// open starts to read after the reader's position, and goes on trying while that
+// is not possible. The store's loop calls it.
+func (r *reader) open(life context.Context) {
+	s := r.store
 	r.mu.Lock()
 	ctx, cancel := context.WithCancel(life)
 	r.ctx, r.cancel = ctx, cancel
-	after, filters := r.position.Load(), r.filters
+	cfg := feed.Config{
+		Stream: s.name, After: r.position.Load(), Filters: r.filters,
+		Owner: s.owner, Purpose: "reads events for its subscriptions", Log: s.log,
+	}
 	r.mu.Unlock()
-	cons, err := r.store.js.OrderedConsumer(ctx, r.store.name, jetstream.OrderedConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       after + 1,
-		FilterSubjects:    filters,
-		InactiveThreshold: 30 * time.Second,
+	how := &fare{}
+	cfg.OnState = func(st feed.State) {
+		how.note(st)
+		if starved(st) {
+			s.wake()
+		}
+	}
+	reads := feed.New(s.js, cfg)
+	r.feed, r.fare = reads, how
+	s.waiters.Go(func() {
+		_ = reads.Run(ctx, func(m feed.Msg) { r.handle(ctx, m) }) // no error without a look
 	})
-	if err != nil {
-		return fmt.Errorf("read %q after sequence %d: %w", r.store.name, after, err)
-	}
-	r.discard = func() { r.store.discard(life, cons) }
-	r.consume, err = cons.Consume(
-		func(msg jetstream.Msg) { r.handle(ctx, msg) },
-		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, prefetch(r.store.js.Conn())),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			r.log.Debug().Err(err).Uint64("position", r.position.Load()).Msg("reader interrupted")
-		}),
-	)
-	if err != nil {
-		return fmt.Errorf("consume %q: %w", r.store.name, err)
-	}
-	return nil
 }
 
 // close stops reading and waits until the handler has returned; what still comes
-// is not taken. The consumer ends in its own time: while it is being made anew,
-// which can take as long as JetStream does, it cannot be stopped.
+// is not taken. The consumer ends in its own time: to delete it can take as long
+// as JetStream does.
 func (r *reader) close() {
 	if r.cancel != nil {
 		r.cancel()
 	}
-	if r.consume == nil {
-		return
-	}
-	consume, discard := r.consume, r.discard
-	r.store.waiters.Go(func() {
-		consume.Stop()
-		<-consume.Closed()
-		discard()
-	})
 	r.busy.Lock()
 	defer r.busy.Unlock()
-	r.consume = nil
+	r.feed = nil
 }
 
-// handle takes one message of the consumer. Calls come one after the other.
-func (r *reader) handle(session context.Context, msg jetstream.Msg) {
+// message makes what a feed hands over an event.Message.
+type message struct{ m *feed.Msg }
+
+func (m message) Subject() string      { return m.m.Subject }
+func (m message) Headers() nats.Header { return m.m.Header }
+func (m message) Data() []byte         { return m.m.Data }
+
+// handle takes one message of the stream. Calls come one after the other.
+func (r *reader) handle(session context.Context, m feed.Msg) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
-	meta, err := msg.Metadata()
-	if err != nil {
-		r.log.Error().Err(err).Msg("message without metadata")
-		return
-	}
-	e := event.New(r.store.name, meta.Sequence.Stream, meta.Timestamp, msg)
+	e := event.New(r.store.name, m.Sequence, m.Time, message{&m})
 	if !r.take(session, e) {
 		return
 	}
@@ -145,7 +119,7 @@ func (r *reader) handle(session context.Context, msg jetstream.Msg) {
 	for _, l := range r.left {
 		r.store.left(r, l)
 	}
-	if !r.atHead && (meta.NumPending == 0 || e.Sequence >= r.store.headPosition()) {
+	if !r.atHead.Load() && (m.Pending == 0 || e.Sequence >= r.store.headPosition()) {
 		r.store.merge(r)
 	}
 }
@@ -188,7 +162,7 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) bool {
 	deadline := time.NewTimer(r.store.tune.patience)
 	defer deadline.Stop()
-	for !r.atHead && r.index.Len() == 1 {
+	for !r.atHead.Load() && r.index.Len() == 1 {
 		room := p.Room()
 		r.mu.Unlock()
 		p.Flush()
@@ -248,7 +222,7 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 		r.pausing[p] = struct{}{}
 	}
 	r.widen(with(r.filters, p, r.store.tune.filters))
-	p.Attach(&r.position, &r.taken, base, r.atHead)
+	p.Attach(&r.position, &r.taken, base, r.atHead.Load())
 	return true, nil
 }
 
@@ -281,11 +255,15 @@ func (r *reader) stop() (ps []*pool.Pool, passed jumps) {
 	return ps, r.jumps
 }
 
-// moved reports whether the reader has moved since the last look, and counts
-// the looks for which it has not although there is more up to last.
+// moved reports whether the reader has moved since the last look, or is offering
+// an event, and counts the looks for which it stood still although there is more
+// up to last.
 func (r *reader) moved(last uint64) bool {
+	r.mu.Lock()
 	position := r.position.Load()
-	moved := position != r.lastPosition
+	offering := r.begun > position
+	r.mu.Unlock()
+	moved := offering || position != r.lastPosition
 	r.lastPosition = position
 	if moved || position >= last {
 		r.still = 0

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -14,6 +15,7 @@ import (
 // Config is what the readers of an instance need.
 type Config struct {
 	JetStream jetstream.JetStream
+	Owner     feed.Owner // of the consumers
 	// MaxReaders bounds the consumers that one store is read through.
 	// Defaults to DefaultMaxReaders.
 	MaxReaders int

@@ -9,12 +9,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-// callTimeout bounds one call of the JetStream API.
-const callTimeout = 5 * time.Second
+// callTimeout bounds one call of the JetStream API. One that falls into an
+// election is never answered, so a longer one would only delay the next.
+const callTimeout = 1500 * time.Millisecond
 
 // tuning is what tests make smaller.
 type tuning struct {
@@ -24,9 +26,13 @@ type tuning struct {
 	// thousands that come or go one after the other share them.
 	pause time.Duration
 	// stillLooks is how many looks a reader may stand still although there
-	// is more to read before it is opened anew. Watches and consumers can
-	// stall without a word, so this is the net below them.
+	// is more to read before it is opened anew; each time that it does not help
+	// it may be twice as many, up to eight times. Consumers can stall without a
+	// word, so this is the net below them.
 	stillLooks int
+	// grace is how long a store may not be readable before its pools say so:
+	// most interruptions are over sooner.
+	grace time.Duration
 	// patience is how long a reader with a single pool waits for room before
 	// it gives up its consumer.
 	patience time.Duration
@@ -45,7 +51,7 @@ type tuning struct {
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 15, patience: 2 * time.Second, span: 10_000, filters: 16, parting: callTimeout}
+	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, filters: 16, parting: 3 * callTimeout}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
@@ -55,6 +61,7 @@ const DefaultMaxReaders = 16
 type Store struct {
 	name       string
 	js         jetstream.JetStream
+	owner      feed.Owner
 	log        zerolog.Logger
 	maxReaders int
 	tune       tuning
@@ -66,10 +73,12 @@ type Store struct {
 	members map[*pool.Pool]*member
 	head    *reader
 	temps   map[*reader]struct{}
+	yielded bool // there is only one place for a consumer: the reader at the head waits until the others have read
 	info    info
 	front   uint64 // info.first at the last tick
 	pace    uint64 // by how much it had moved since the one before
 
+	sight fare          // whether the store can be looked at
 	looks atomic.Uint64 // how often the store has been asked what it holds
 
 	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
@@ -98,7 +107,7 @@ type info struct {
 
 func newStore(name string, cfg Config) *Store {
 	return &Store{
-		name: name, js: cfg.JetStream, maxReaders: cfg.MaxReaders, tune: cfg.tune, paused: cfg.Paused,
+		name: name, js: cfg.JetStream, owner: cfg.Owner, maxReaders: cfg.MaxReaders, tune: cfg.tune, paused: cfg.Paused,
 		log:     cfg.Log.With().Str("store", name).Logger(),
 		kick:    make(chan struct{}, 1),
 		members: map[*pool.Pool]*member{},
@@ -210,6 +219,7 @@ func (s *Store) merge(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.head == nil {
+		s.promote(r)
 		return
 	}
 	s.head.mu.Lock()
@@ -276,8 +286,11 @@ func (s *Store) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.watchFront()
-			s.lookAfter(ctx)
+			if s.sight.get().Err == nil {
+				s.watchFront()
+				s.lookAfter(ctx)
+			}
+			s.tell()
 		case <-s.kick:
 			select {
 			case <-ctx.Done():
@@ -285,16 +298,6 @@ func (s *Store) run(ctx context.Context) {
 			case <-time.After(time.Until(begun.Add(s.tune.pause))):
 			}
 		}
-	}
-}
-
-// discard deletes a consumer that nobody reads any more. The server does so by
-// itself only after a while, in which it costs publishers what the others do.
-func (s *Store) discard(ctx context.Context, cons jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := s.js.DeleteConsumer(ctx, s.name, cons.CachedInfo().Name); err != nil {
-		s.log.Debug().Err(err).Msg("consumer left to the server to remove")
 	}
 }
 
@@ -316,7 +319,7 @@ func (s *Store) shutdown() {
 func (s *Store) closeAll() {
 	s.mu.Lock()
 	rs := s.readers()
-	s.head = nil
+	s.head, s.yielded = nil, false
 	clear(s.temps)
 	for _, r := range rs {
 		s.release(r)

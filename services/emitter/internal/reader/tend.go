@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/feed"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -23,25 +25,24 @@ func (s *Store) tend(ctx context.Context) {
 		s.closeAll()
 		return
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	now, err := s.inspect(call)
+	now, err := s.inspect(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
+		s.sight.note(feed.State{})
 		s.lost("the store does not exist")
 		return
+	case ctx.Err() != nil:
+		return
 	case err != nil:
-		if ctx.Err() == nil {
-			s.log.Warn().Err(err).Msg("store cannot be looked at")
-		}
+		s.log.Warn().Err(err).Msg("store cannot be looked at")
+		s.sight.note(feed.State{Err: fmt.Errorf("look at the store: %w", err)})
 		return
 	}
+	s.sight.note(feed.State{})
 	s.renew(now)
 	s.reap()
-	if err := s.ensureHead(ctx, now); err != nil {
-		s.log.Warn().Err(err).Msg("store cannot be read")
-		return
-	}
+	s.yield()
+	s.ensureHead(ctx, now)
 	s.finish(ctx, now)
 	s.place(ctx, now)
 	s.reopen(ctx)
@@ -50,9 +51,11 @@ func (s *Store) tend(ctx context.Context) {
 // inspect looks at what the store holds.
 func (s *Store) inspect(ctx context.Context) (info, error) {
 	look := s.looks.Add(1) // first: what is met from now on may be younger than the answer
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	stream, err := s.js.Stream(ctx, s.name)
 	if err != nil {
-		return info{}, err
+		return info{}, jsapi.Denied(s.js.Conn(), "STREAM.INFO."+s.name, err)
 	}
 	c := stream.CachedInfo()
 	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look}, nil
@@ -113,32 +116,31 @@ func (s *Store) reap() {
 }
 
 // ensureHead opens the reader at the head of the store.
-func (s *Store) ensureHead(ctx context.Context, now info) error {
+func (s *Store) ensureHead(ctx context.Context, now info) {
 	s.mu.Lock()
-	if s.head != nil {
-		s.mu.Unlock()
-		return nil
+	defer s.mu.Unlock()
+	if s.head != nil || s.yielded {
+		return
 	}
 	r := newReader(s, now.last, s.filtersAfter(now.last))
-	r.atHead = true
+	r.atHead.Store(true)
 	for p := range s.members { // they will come here sooner or later
 		r.filters = with(r.filters, p, s.tune.filters)
 	}
-	s.mu.Unlock()
-	if err := r.open(ctx); err != nil {
-		r.close()
-		return err
-	}
-	s.mu.Lock()
 	s.head = r
-	s.mu.Unlock()
-	return nil
+	r.open(ctx)
 }
 
 // place gives each pool that waits a reader, while there are any.
 func (s *Store) place(ctx context.Context, now info) {
 	s.mu.Lock()
-	groups, left := cluster(s.behind(now), s.running(), limits{s.tune.span, s.maxReaders - 1 - len(s.temps)})
+	most := s.maxReaders
+	if s.yielded {
+		most = 1
+	} else {
+		most-- // one is at the head
+	}
+	groups, left := cluster(s.behind(now), s.running(), limits{s.tune.span, most - len(s.temps)})
 	for _, g := range groups {
 		if g.reader != nil {
 			s.join(g)
@@ -153,6 +155,7 @@ func (s *Store) place(ctx context.Context, now info) {
 	for _, w := range left {
 		w.pool.Hold(wire.PoolNoReader, fmt.Sprintf("all %d readers of the store are in use, and beyond its position", s.maxReaders))
 	}
+	s.resume()
 }
 
 // behind puts pools that wait for a reader under the one at the head, and
@@ -270,19 +273,7 @@ func (s *Store) catchUp(ctx context.Context, ws []waiter) {
 	}
 	s.temps[r] = struct{}{}
 	s.mu.Unlock()
-	s.start(ctx, r)
-}
-
-// abandon gives up a reader whose pools wait for another one.
-func (s *Store) abandon(r *reader) {
-	s.mu.Lock()
-	s.release(r)
-	delete(s.temps, r)
-	if s.head == r {
-		s.head = nil
-	}
-	s.mu.Unlock()
-	r.close()
+	r.open(ctx)
 }
 
 // lookAfter looks after readers that do not move: one may have nothing left to
@@ -294,15 +285,16 @@ func (s *Store) lookAfter(ctx context.Context) {
 	for _, r := range rs {
 		switch {
 		case r.moved(last):
+		case r.interrupted(): // which its feed sees to
 		case s.skim(ctx, r, last):
 			r.moved(last) // or the next look would take it for at work
-			if !r.atHead {
+			if !r.atHead.Load() {
 				s.merge(r)
 			}
-		case r.still >= s.tune.stillLooks:
+		case r.stalled(s.tune.stillLooks):
 			s.log.Warn().Uint64("position", r.position.Load()).Uint64("last", last).Msg("reader stalled, opening it anew")
-			s.abandon(r)
-			s.wake()
+			r.still = 0
+			r.feed.Reopen()
 		}
 	}
 }
