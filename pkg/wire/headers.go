@@ -31,6 +31,10 @@ const (
 
 	// Omitted is the value of both.
 	Omitted = "omitted"
+
+	// ParkedTooCostly is the reason of an event that could not be judged within
+	// the budget of matching.
+	ParkedTooCostly = "too costly to judge"
 )
 
 // Headers of CloudEvents' binary mode that Sluice reads.

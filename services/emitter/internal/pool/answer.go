@@ -268,6 +268,9 @@ func (p *Pool) parked(it *item) {
 	}
 	now := time.Now()
 	p.stats.parked++
+	if it.parkFor == wire.ParkedTooCostly {
+		p.stats.tooCostly++
+	}
 	p.note(wire.AdvEventParked, it.parkFor, map[string]any{
 		"sequence": it.ev.Sequence, "event_type": it.ev.Type, "attempts": it.attempts,
 	})

@@ -284,8 +284,18 @@ func (m stored) Data() []byte         { return m.data }
 
 // Offer offers an event of the store, from which it can be fetched again.
 func (b *bed) Offer(e *event.Event) bool {
-	b.fetch.set(func(f *fetcher) { f.stored[e.Sequence] = e })
+	b.stores(e)
 	return b.Pool.Offer(e)
+}
+
+// OfferToPark is Offer of an event that could not be judged.
+func (b *bed) OfferToPark(e *event.Event) bool {
+	b.stores(e)
+	return b.Pool.OfferToPark(e, wire.ParkedTooCostly)
+}
+
+func (b *bed) stores(e *event.Event) {
+	b.fetch.set(func(f *fetcher) { f.stored[e.Sequence] = e })
 }
 
 // offer offers the events first, first+1 … of the given subjects, as a reader would.

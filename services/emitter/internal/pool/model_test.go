@@ -26,6 +26,7 @@ type world struct {
 	key     map[uint64]string // of each event offered
 	settled map[uint64]bool   // finished, parked or gone
 	gone    map[uint64]bool   // deleted from the store before they could be delivered
+	doomed  map[uint64]bool   // offered only to be parked
 	attempt map[uint64]int    // deliveries that were not taken back
 	spent   map[uint64]int    // of these, those that were no probe of the breaker
 	out     map[uint64]*delivered
@@ -48,10 +49,12 @@ func (w *world) fault(format string, args ...any) {
 
 // saw judges a delivery when it is sent.
 func (w *world) saw(d sent) {
-	key, known := w.key[d.seq]
+	_, known := w.key[d.seq]
 	switch {
 	case !known:
 		w.fault("event %d was never offered", d.seq)
+	case w.doomed[d.seq]:
+		w.fault("event %d is sent, but it was offered to be parked", d.seq)
 	case w.settled[d.seq]:
 		w.fault("event %d is sent, but it is settled", d.seq)
 	case w.out[d.seq] != nil && d.at.Before(w.out[d.seq].due):
@@ -59,13 +62,7 @@ func (w *world) saw(d sent) {
 	case d.attempt != w.attempt[d.seq]+1:
 		w.fault("event %d is sent as attempt %d after %d that count", d.seq, d.attempt, w.attempt[d.seq])
 	}
-	if w.spec.OrderBy.Kind != wire.OrderNone {
-		for seq, k := range w.key {
-			if k == key && seq < d.seq && !w.settled[seq] {
-				w.fault("event %d is sent before %d of the same key is settled", d.seq, seq)
-			}
-		}
-	}
+	w.inOrder(d.seq)
 	if m := w.spec.Retry.MaxAttempts; m > 0 && w.spent[d.seq] >= m && w.spec.OnExhausted == wire.ExhaustedPark {
 		w.fault("event %d is sent after %d attempts of %d", d.seq, w.spent[d.seq], m)
 	}
@@ -78,12 +75,28 @@ func (w *world) saw(d sent) {
 	w.all = append(w.all, d)
 }
 
+// inOrder requires that all earlier events of a key are settled.
+func (w *world) inOrder(seq uint64) {
+	if w.spec.OrderBy.Kind == wire.OrderNone {
+		return
+	}
+	for earlier, k := range w.key {
+		if k == w.key[seq] && earlier < seq && !w.settled[earlier] {
+			w.fault("event %d had its turn before %d of the same key was settled", seq, earlier)
+		}
+	}
+}
+
 func (w *world) offer(t *rapid.T) {
 	for range rapid.IntRange(1, 4).Draw(t, "n") {
 		w.last += rapid.Uint64Range(1, 3).Draw(t, "step") // some do not match
 		k := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key")
 		w.key[w.last] = k
-		if !w.Offer(makeEvent(w.last, k+".x", nil, 10)) {
+		offer := w.Offer
+		if w.doomed[w.last] = rapid.IntRange(0, 5).Draw(t, "doomed") == 0; w.doomed[w.last] {
+			offer = w.OfferToPark
+		}
+		if !offer(makeEvent(w.last, k+".x", nil, 10)) {
 			t.Fatalf("no room for event %d", w.last)
 		}
 		w.position.Store(w.last)
@@ -231,8 +244,12 @@ func (w *world) told(what string, data map[string]any) {
 
 func (w *world) parked(*rapid.T) {
 	for _, p := range w.park.got {
-		delete(w.out, p.Event.Sequence)
-		w.settled[p.Event.Sequence] = true
+		seq := p.Event.Sequence
+		if w.doomed[seq] {
+			w.inOrder(seq)
+		}
+		delete(w.out, seq)
+		w.settled[seq] = true
 	}
 	w.park.store()
 }
@@ -364,7 +381,7 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 				<-done //nolint:errcheck // only that it came matters
 			}()
 			w := &world{
-				t: t, spec: draw(t), key: map[uint64]string{}, settled: map[uint64]bool{},
+				t: t, spec: draw(t), key: map[uint64]string{}, settled: map[uint64]bool{}, doomed: map[uint64]bool{},
 				attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, out: map[uint64]*delivered{},
 			}
 			w.bed = newBed(t, tm, config{spec: w.spec})

@@ -146,6 +146,7 @@ type effects struct {
 type stats struct {
 	evaluated                            uint64 // with earlier readers; see Pool.evaluated
 	matched, delivered, finished, parked uint64
+	tooCostly                            uint64 // of those parked
 	lastFinished, extended, heard        time.Time
 }
 
@@ -229,7 +230,14 @@ func (p *Pool) note(what, detail string, data map[string]any) {
 // Offer hands the pool an event that matches; all that match below it must
 // have been offered before. It returns false, and takes nothing, where the pool
 // has no room: the reader must then leave it behind.
-func (p *Pool) Offer(e *event.Event) bool {
+func (p *Pool) Offer(e *event.Event) bool { return p.offer(e, "") }
+
+// OfferToPark is Offer for an event that is not to be delivered, whether it
+// matches or not: it is parked for the reason, when the turn comes to it among
+// those of its key.
+func (p *Pool) OfferToPark(e *event.Event, reason string) bool { return p.offer(e, reason) }
+
+func (p *Pool) offer(e *event.Event, parkFor string) bool {
 	p.mu.Lock()
 	defer p.unlock()
 	if p.closed || p.draining {
@@ -250,7 +258,7 @@ func (p *Pool) Offer(e *event.Event) bool {
 	// position gets here.
 	p.base = e.Sequence
 	p.stats.matched++
-	it := &item{ev: e, at: e.Time, slot: -1, size: size}
+	it := &item{ev: e, at: e.Time, slot: -1, size: size, parkFor: parkFor}
 	p.tracker.Add(&it.mark, e.Sequence)
 	l := p.laneOf(e)
 	before := l.tail
@@ -285,7 +293,13 @@ func (p *Pool) laneOf(e *event.Event) *lane {
 	return l
 }
 
+// makeReady lets the head of a lane go. One that is to be parked waits neither
+// for a subscriber nor for the breaker.
 func (p *Pool) makeReady(it *item) {
+	if it.parkFor != "" && !p.draining {
+		p.park(it, it.parkFor)
+		return
+	}
 	it.phase = ready
 	p.ready.add(it)
 }

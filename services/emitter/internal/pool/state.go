@@ -339,7 +339,7 @@ func (p *Pool) Status() wire.PoolStatus {
 		Position: p.position(), Pending: p.tracker.Open(), InFlight: p.flight.n,
 		Limit: p.limit.Value(), Retrying: len(p.rest), Parking: p.storing, Breaker: p.breakerState(),
 		Evaluated: p.evaluated(), Matched: p.stats.matched, Delivered: p.stats.delivered,
-		Finished: p.stats.finished, Parked: p.stats.parked, Gap: p.gap,
+		Finished: p.stats.finished, Parked: p.stats.parked, TooCostly: p.stats.tooCostly, Gap: p.gap,
 		Unreadable: p.trouble.Unreadable, Reopened: p.trouble.Reopened,
 	}
 	s.State, s.Reason = p.state()

@@ -66,11 +66,7 @@ func (p *Pool) rouse(now time.Time) {
 	for len(p.rest) > 0 && !now.Before(p.rest[0].due) {
 		it := heap.Pop(&p.rest).(*item)
 		it.phase = queued
-		if it.parkFor != "" {
-			p.park(it, it.parkFor) // the parker had no room before
-		} else {
-			p.makeReady(it)
-		}
+		p.makeReady(it) // or park it, if the parker had no room before
 	}
 }
 

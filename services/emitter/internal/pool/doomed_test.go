@@ -1,0 +1,86 @@
+package pool_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+// unjudged offers the next event to be parked, as a reader would.
+func (b *bed) unjudged(seq uint64, subject string) {
+	b.Helper()
+	if !b.OfferToPark(makeEvent(seq, subject, nil, 0)) {
+		b.Fatalf("no room for event %d", seq)
+	}
+	b.position.Store(seq)
+	b.Flush()
+}
+
+func TestPool_AnEventOfferedToBeParkedIsParkedInOrderAndNeverSent(t *testing.T) {
+	for _, how := range []string{wire.ExhaustedPark, wire.ExhaustedBlock} {
+		t.Run(how, func(t *testing.T) {
+			s := spec()
+			s.OnExhausted = how
+			withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+				b.offer(1, "a.x")
+				d := b.one("1/1")
+				b.unjudged(2, "a.x")
+				b.offer(3, "a.x", "b.x")
+				b.one("4/1")
+				if len(b.park.got) != 0 {
+					t.Fatal("parked before its turn")
+				}
+				b.answer(d, "")
+				b.wantSent()
+				if p := b.park.got[0]; p.Event.Sequence != 2 || p.Attempts != 0 || p.Reason != "too costly to judge" {
+					t.Errorf("parked %+v", p)
+				}
+				b.park.store()
+				b.one("3/1") // only now
+				if st := b.Status(); st.TooCostly != 1 || st.Parked != 1 || b.count(wire.AdvEventParked) != 1 {
+					t.Errorf("too costly %d, parked %d, told %d times", st.TooCostly, st.Parked, b.count(wire.AdvEventParked))
+				}
+			})
+		})
+	}
+}
+
+// What is to be parked asks nothing of the subscriber, so it does not wait for one.
+func TestPool_AnEventOfferedToBeParkedWaitsForNoSubscriber(t *testing.T) {
+	for name, away := range map[string]func(b *bed, d sent){
+		"nobody listens":  func(b *bed, d sent) { b.nobody(d) },
+		"breaker is open": func(b *bed, d sent) { b.answer(d, "-NAK") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := spec()
+			s.Breaker = wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Hour)}
+			withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+				b.offer(1, "a.x")
+				away(b, b.one("1/1"))
+				b.unjudged(2, "b.x")
+				b.park.store()
+				if st := b.Status(); st.TooCostly != 1 || st.Pending != 1 {
+					t.Errorf("too costly %d, pending %d, want 1 and 1", st.TooCostly, st.Pending)
+				}
+			})
+		})
+	}
+}
+
+func TestPool_AnEventOfferedToBeParkedWaitsForRoomInTheParker(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.park.refuses(true)
+		b.unjudged(1, "a.x")
+		b.offer(2, "a.x")
+		after(10 * time.Second)
+		b.wantSent()
+		b.park.refuses(false)
+		after(2 * time.Second)
+		b.park.store()
+		b.one("2/1")
+		if n := len(b.park.got); n != 1 || b.Status().TooCostly != 1 {
+			t.Errorf("parked %d times", n)
+		}
+	})
+}
