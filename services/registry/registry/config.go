@@ -21,6 +21,11 @@ type Config struct {
 	// MaxRequestsPerSecond is how many requests this instance takes a second,
 	// bursts of the same size included, at least 1. Defaults to 2000.
 	MaxRequestsPerSecond int `env:"SLUICE_MAX_REQUESTS_PER_SECOND" envDefault:"2000" desc:"most requests per second and instance"`
+
+	// MaxRequestsPerPrefix is how many of them may be for subscriptions whose
+	// names have the same prefix, which ends before the first "-" or "_". 0, the
+	// default, is half of MaxRequestsPerSecond.
+	MaxRequestsPerPrefix int `env:"SLUICE_MAX_REQUESTS_PER_PREFIX" envDefault:"0" desc:"most of them for names with the same prefix; 0 is half"`
 }
 
 // Validate reports everything that is wrong with c.
@@ -35,7 +40,16 @@ func (c Config) Validate() error {
 		atLeast("SLUICE_MAX_REQUEST_BYTES", c.MaxRequestBytes, 1024),
 		atLeast("SLUICE_MAX_SUBSCRIPTIONS", c.MaxSubscriptions, 1),
 		atLeast("SLUICE_MAX_REQUESTS_PER_SECOND", c.MaxRequestsPerSecond, 1),
+		atLeast("SLUICE_MAX_REQUESTS_PER_PREFIX", c.MaxRequestsPerPrefix, 0),
 	)
+}
+
+// perPrefix is MaxRequestsPerPrefix with its default.
+func (c Config) perPrefix() int {
+	if c.MaxRequestsPerPrefix > 0 {
+		return c.MaxRequestsPerPrefix
+	}
+	return max(1, c.MaxRequestsPerSecond/2)
 }
 
 // FromEnv returns the registry that the environment describes.

@@ -238,7 +238,7 @@ func TestARefusedCreateTakesNoRoom(t *testing.T) {
 
 func TestRequestsPerSecondAreLimited(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, func(c *Config) { c.MaxRequestsPerSecond = 50 })
+	e := newEnv(t, func(c *Config) { c.MaxRequestsPerSecond, c.MaxRequestsPerPrefix = 50, 50 })
 	inbox := e.nc.NewRespInbox()
 	sub, err := e.nc.SubscribeSync(inbox)
 	if err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -62,8 +63,11 @@ func (s *Service) take(v *verb, m micro.Request) {
 }
 
 func (s *Service) admit(r *request) *wire.Error {
-	if !s.rate.AllowN(r.arrived, 1) {
-		return tooMany("too many requests per second", s.cfg.MaxRequestsPerSecond, int(max(0, s.rate.TokensAt(r.arrived))))
+	if ok, left := s.limits.allow(r.name, r.arrived); !ok {
+		if left > 0 {
+			return tooMany(fmt.Sprintf("too many requests per second for names that begin with %q", prefixOf(r.name)), s.limits.perSecond, 0)
+		}
+		return tooMany("too many requests per second", s.cfg.MaxRequestsPerSecond, 0)
 	}
 	if len(r.body) > s.cfg.MaxRequestBytes {
 		return wire.Errorf(wire.CodeTooLarge, "the request has %d bytes: want at most %d", len(r.body), s.cfg.MaxRequestBytes)
@@ -114,9 +118,7 @@ func (s *Service) answer(r *request, answer any, bad *wire.Error) {
 	s.tally.add(r.verb, bad, time.Since(r.arrived))
 	if r.reply == "" {
 		if bad != nil {
-			s.advisor.Publish(wire.AdvSubscriptionRejected, wire.Advisory{
-				Name: r.name, Detail: bad.Description, Error: bad, Data: map[string]any{"verb": r.verb},
-			})
+			s.rejections.add(r.verb, r.name, bad)
 		}
 		return
 	}

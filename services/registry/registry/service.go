@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
@@ -40,7 +39,7 @@ type Service struct {
 	instance string
 	log      zerolog.Logger
 	m        *metrics
-	rate     *rate.Limiter
+	limits   *limits
 	tally    tally
 	view     *view
 	gate     *gate
@@ -57,11 +56,12 @@ type Service struct {
 	newJetStream func(*nats.Conn) (jetstream.JetStream, error)
 
 	// Set by Run before the first request is taken.
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	advisor *bus.Advisor
-	jobCtx  context.Context // ends when requests must
-	opened  atomic.Pointer[stores]
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	advisor    *bus.Advisor
+	rejections *rejections
+	jobCtx     context.Context // ends when requests must
+	opened     atomic.Pointer[stores]
 }
 
 // stores are there once the buckets are.
@@ -88,7 +88,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	log := d.Log.With().Str("instance", instance).Logger()
 	s := &Service{
 		cfg: cfg, common: d.Common, ns: d.Common.Namespace, instance: instance, log: log, m: m,
-		rate:         rate.NewLimiter(rate.Limit(cfg.MaxRequestsPerSecond), cfg.MaxRequestsPerSecond),
+		limits:       newLimits(cfg.MaxRequestsPerSecond, cfg.perPrefix()),
 		view:         newView(d.Common.Namespace),
 		gate:         newGate(log),
 		jobs:         newDispatcher(),
@@ -133,6 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer endJobs()
 	s.nc, s.js, s.jobCtx = nc, js, jobCtx
 	s.advisor = bus.NewAdvisor(nc, s.ns, s.instance, s.log)
+	s.rejections = newRejections(s.advisor.Publish)
 
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
@@ -140,6 +141,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.keepRecords(gctx, opened) })
 	g.Go(func() error { return s.gate.run(gctx, s.probe, s.tellJetStream) })
 	g.Go(func() error { return s.serve(gctx, opened) })
+	g.Go(func() error { return s.rejections.run(gctx) })
 	return g.Wait()
 }
 
@@ -308,6 +310,7 @@ func (s *Service) drain(svc micro.Service) error {
 		s.log.Warn().Err(err).Msg("connection not flushed")
 	}
 	s.jobs.close(ctx)
+	s.rejections.flush()
 	if err := s.nc.FlushWithContext(ctx); err != nil && s.nc.IsConnected() {
 		s.log.Warn().Err(err).Msg("answers not flushed")
 	}
