@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/sluicehq/sluice/pkg/bucket"
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
@@ -107,11 +105,8 @@ func (k *KV) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, erro
 	var found kvEntry
 	err := k.do(ctx, "get", key, func() error {
 		e, ok := k.last(key)
-		switch {
-		case !ok:
+		if !ok || e.op != jetstream.KeyValuePut {
 			return jetstream.ErrKeyNotFound
-		case e.op != jetstream.KeyValuePut:
-			return &bucket.DeletedError{Key: key, Revision: e.rev}
 		}
 		found = e
 		return nil

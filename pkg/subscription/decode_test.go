@@ -134,6 +134,13 @@ var wrongFields = []struct{ member, value, field string }{
 	{"deliver", `{"subject":"x","mode":null}`, "deliver.mode"},
 	{"deliver", `{"subject":"x","mode":1}`, "deliver.mode"},
 	{"deliver", `{"subject":"x","to":"y"}`, "deliver.to"},
+	{"deliver", `{"subject":"x","ack":"none"}`, "deliver.ack"},
+	{"deliver", `{"subject":"x","ack":""}`, "deliver.ack"},
+	{"deliver", `{"subject":"x","ack":true}`, "deliver.ack"},
+	{"deliver", `{"subject":"x","stream":1}`, "deliver.stream"},
+	{"deliver", `{"subject":"x","stream":"a.b"}`, "deliver.stream"},
+	{"deliver", `{"subject":"x","stream":"KV_sluice_pools"}`, "deliver.stream"},
+	{"deliver", `{"subject":"x","stream":` + quoted(256) + `}`, "deliver.stream"},
 
 	{"start", `null`, "start"},
 	{"start", `"old"`, "start"},
@@ -302,6 +309,14 @@ func TestDeliverySubjectsThatAreNotAllowed(t *testing.T) {
 	}
 }
 
+func TestAStoreIsNotItsOwnTarget(t *testing.T) {
+	t.Parallel()
+	_, err := DecodeSubscribe([]byte(request("deliver", `{"subject":"x","stream":"S"}`)), "n", ns)
+	if err == nil || err.ErrCode != wire.CodeBadDelivery || !slices.Equal(fieldsOf(err.Details), []string{"deliver.stream"}) {
+		t.Errorf("%v, want %d", err, wire.CodeBadDelivery)
+	}
+}
+
 func TestAllFaultsComeAtOnceAndTheCodeIsThatOfFields(t *testing.T) {
 	t.Parallel()
 	body := request("store", `"a b"`, "selector", `{"by_event_type":["a",1,""],"by_event_payload":{"x":[{"odd":1}]},"extra":1}`,
@@ -382,6 +397,10 @@ func TestDefaultsAndFormsOfARightRequest(t *testing.T) {
 		{"pool_size", `{"min":1,"max":65536}`, func(r wire.SubscribeRequest) bool { return r.PoolSize == wire.PoolSize{Min: 1, Max: 65536} }},
 		{"retry", `{"max_backoff":"10ms"}`, func(r wire.SubscribeRequest) bool { return r.Retry.MinBackoff.String() == "10ms" }},
 		{"retry", `{"min_backoff":"2m"}`, func(r wire.SubscribeRequest) bool { return r.Retry.MaxBackoff.String() == "2m0s" }},
+		{"deliver", `{"subject":"x","stream":"T","ack":"explicit"}`, func(r wire.SubscribeRequest) bool {
+			return r.Deliver == wire.Deliver{Subject: "x", Stream: "T", Mode: wire.ModeAck, Ack: wire.AckExplicit}
+		}},
+		{"deliver", `{"subject":"x"}`, func(r wire.SubscribeRequest) bool { return r.Deliver.Ack == wire.AckAny }},
 		{"retry", `{"max_attempts":0}`, func(r wire.SubscribeRequest) bool { return r.Retry.MaxAttempts == 0 }},
 		{"ack_wait", `100000000`, func(r wire.SubscribeRequest) bool { return r.AckWait.String() == "100ms" }},
 		{"ack_wait", `"1h"`, func(r wire.SubscribeRequest) bool { return r.AckWait.String() == "1h0m0s" }},

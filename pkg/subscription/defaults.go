@@ -11,7 +11,7 @@ import (
 func Default() wire.Spec {
 	return wire.Spec{
 		Start:       wire.Position{Kind: wire.PositionNew},
-		Deliver:     wire.Deliver{Mode: wire.ModeAck},
+		Deliver:     wire.Deliver{Mode: wire.ModeAck, Ack: wire.AckAny},
 		OrderBy:     wire.OrderBy{Kind: wire.OrderStream},
 		PoolSize:    wire.PoolSize{Min: 16, Max: 1024},
 		AckWait:     wire.Duration(30 * time.Second),

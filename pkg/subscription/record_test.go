@@ -53,7 +53,8 @@ func TestARecordSurvivesBeingStored(t *testing.T) {
 	m["from_a_later_version"] = map[string]any{"x": 1}
 	m["spec"].(map[string]any)["from_a_later_version"] = true
 	delete(m["spec"].(map[string]any), "on_gap")
-	if got, err = DecodeRecord("n", encode(t, m), ns); err != nil || got.Spec.OnGap != wire.GapContinue {
+	delete(m["spec"].(map[string]any)["deliver"].(map[string]any), "ack")
+	if got, err = DecodeRecord("n", encode(t, m), ns); err != nil || got.Spec.OnGap != wire.GapContinue || got.Spec.Deliver.Ack != wire.AckAny {
 		t.Errorf("record of another version: %+v, %v", got, err)
 	}
 }
@@ -160,6 +161,8 @@ func TestEqualAndNeedRestartSeeEachDifference(t *testing.T) {
 		{"start", `{"time":"2026-01-01T00:00:00Z"}`, "start"},
 		{"deliver", `{"subject":"z"}`, ""},
 		{"deliver", `{"subject":"x.y","mode":"publish"}`, ""},
+		{"deliver", `{"subject":"x.y","ack":"explicit"}`, ""},
+		{"deliver", `{"subject":"x.y","stream":"T"}`, ""},
 		{"order_by", `"none"`, ""},
 		{"pool_size", `{"min":1}`, ""},
 		{"ack_wait", `"1s"`, ""},

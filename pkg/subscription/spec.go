@@ -22,7 +22,9 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 		"deliver": func(path string, n *node) {
 			given := f.object(path, n, map[string]reader{
 				"subject": f.text(&s.Deliver.Subject),
+				"stream":  f.text(&s.Deliver.Stream),
 				"mode":    f.text(&s.Deliver.Mode),
+				"ack":     f.text(&s.Deliver.Ack),
 			})
 			if n.kind == kindObject && !given["subject"] {
 				f.fault(join(path, "subject"), "is required")

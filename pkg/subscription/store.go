@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -47,23 +46,24 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// keyValue is what the stores use of a bucket that bucket.Open has opened.
-type keyValue interface {
+// bucket is what the stores use of a KV bucket.
+type bucket interface {
 	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
+	History(ctx context.Context, key string, opts ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error)
 }
 
 // Store keeps the records. Every write names the revision that it replaces,
 // so of two writers at most one wins. A write that times out may have
 // happened: read the key before writing again.
 type Store struct {
-	kv keyValue
+	kv bucket
 	ns wire.Namespace
 }
 
 // NewStore returns the store of records in the subscriptions bucket kv.
-func NewStore(kv keyValue, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
+func NewStore(kv bucket, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
 
 // Get returns the record of name and its revision. Where there is none the
 // error is ErrNotFound, where it cannot be read a *CorruptError.
@@ -87,12 +87,12 @@ func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
 	if !errors.As(err, &conflict) {
 		return rev, err
 	}
-	_, last, getErr := get(ctx, s.kv, r.Name)
+	last, live, getErr := latest(ctx, s.kv, r.Name)
 	switch {
-	case getErr == nil, last == 0 && errors.Is(getErr, ErrNotFound):
-		return 0, err
-	case !errors.Is(getErr, ErrNotFound):
+	case getErr != nil:
 		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
+	case live || last == 0:
+		return 0, err
 	}
 	rev, err = s.Update(ctx, r, last)
 	if errors.As(err, &conflict) {
@@ -116,17 +116,28 @@ func (s *Store) Delete(ctx context.Context, name string, rev uint64) error {
 
 // Pools keeps claims and checkpoints, with the promises of Store.
 type Pools struct {
-	kv keyValue
+	kv bucket
 }
 
 // NewPools returns the store of pool entries in the pools bucket kv.
-func NewPools(kv keyValue) *Pools { return &Pools{kv: kv} }
+func NewPools(kv bucket) *Pools { return &Pools{kv: kv} }
 
 // Get returns the pool entry of name and its revision, with the errors of
 // Store.Get. With ErrNotFound comes the revision of the tombstone, 0 where the
 // name was never used: what Write has to replace.
 func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
 	value, rev, err := get(ctx, p.kv, name)
+	if errors.Is(err, ErrNotFound) {
+		last, live, lastErr := latest(ctx, p.kv, name)
+		switch {
+		case lastErr != nil:
+			err = lastErr
+		case live: // written in between
+			value, rev, err = get(ctx, p.kv, name)
+		default:
+			rev = last
+		}
+	}
 	if err != nil {
 		return nil, rev, fmt.Errorf("read pool %q: %w", name, err)
 	}
@@ -159,23 +170,33 @@ func NextEpoch(old *wire.Pool, rev uint64) uint64 {
 	return rev + 1
 }
 
-// get returns the value of key and its revision. Where there is none the error
-// is ErrNotFound, and the revision that of the tombstone, 0 if there is none.
-func get(ctx context.Context, kv keyValue, key string) ([]byte, uint64, error) {
+func get(ctx context.Context, kv bucket, key string) ([]byte, uint64, error) {
 	e, err := kv.Get(ctx, key)
-	var gone *bucket.DeletedError
-	switch {
-	case err == nil:
+	if err == nil {
 		return e.Value(), e.Revision(), nil
-	case errors.As(err, &gone):
-		return nil, gone.Revision, ErrNotFound
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	}
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, ErrNotFound
 	}
 	return nil, 0, err
 }
 
-func update(ctx context.Context, kv keyValue, key string, v any, rev uint64) (uint64, error) {
+// latest returns the revision of the last entry of key, tombstones included,
+// and whether it is a live one; 0 where the key was never used. Only the
+// history tells a tombstone's revision.
+func latest(ctx context.Context, kv bucket, key string) (rev uint64, live bool, err error) {
+	all, err := kv.History(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && len(all) == 0 {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	last := all[len(all)-1]
+	return last.Revision(), last.Operation() == jetstream.KeyValuePut, nil
+}
+
+func update(ctx context.Context, kv bucket, key string, v any, rev uint64) (uint64, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // a pattern of < and > must not grow sixfold
@@ -189,7 +210,7 @@ func update(ctx context.Context, kv keyValue, key string, v any, rev uint64) (ui
 	return next, nil
 }
 
-func remove(ctx context.Context, kv keyValue, key string, rev uint64) error {
+func remove(ctx context.Context, kv bucket, key string, rev uint64) error {
 	if rev == 0 {
 		return fmt.Errorf("delete %q: a revision is required", key)
 	}

@@ -79,15 +79,32 @@ func filterFault(filter string) string {
 }
 
 func (f *fields) store(path, store string, ns wire.Namespace) {
-	switch {
-	case store == "":
+	if store == "" {
 		f.fault(path, "is required")
-	case len(store) > MaxStoreLength:
+		return
+	}
+	f.stream(path, store, ns)
+}
+
+// target judges the stream that events are delivered to, if there is one.
+func (f *fields) target(path string, s *wire.Spec, ns wire.Namespace) {
+	switch {
+	case s.Deliver.Stream == "":
+	case s.Deliver.Stream == s.Store:
+		f.refuse(wire.CodeBadDelivery, path, "it is the store itself: deliveries would become events")
+	default:
+		f.stream(path, s.Deliver.Stream, ns)
+	}
+}
+
+func (f *fields) stream(path, name string, ns wire.Namespace) {
+	switch {
+	case len(name) > MaxStoreLength:
 		f.fault(path, "%s", longer(MaxStoreLength))
-	case strings.ContainsFunc(store, oddInStreamName):
+	case strings.ContainsFunc(name, oddInStreamName):
 		f.fault(path, "want the name of a stream: no white space, control characters, dots, wildcards or slashes")
-	case OwnStream(store, ns):
-		f.fault(path, "%s is Sluice's own", store)
+	case OwnStream(name, ns):
+		f.fault(path, "%s is Sluice's own", name)
 	}
 }
 

@@ -38,6 +38,8 @@ func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 	check("selector.by_event_payload", func(p string) { f.pattern(p, s.Selector.ByEventPayload, pattern.ParsePayload) })
 	check("start", func(p string) { f.start(p, s.Start) })
 	check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
+	check("deliver.stream", func(p string) { f.target(p, s, ns) })
+	check("deliver.ack", func(p string) { f.oneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
 	check("deliver.mode", func(p string) { f.oneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
 	check("order_by", func(p string) { f.order(p, s.OrderBy) })
 	check("pool_size.min", func(p string) { f.between(p, s.PoolSize.Min, 1, MaxPoolSize) })

@@ -37,6 +37,10 @@ const (
 	ParkedTooCostly = "too costly to judge"
 )
 
+// HeaderMsgID is the id by which a stream knows a message that it has stored
+// before.
+const HeaderMsgID = "Nats-Msg-Id"
+
 // Headers of CloudEvents' binary mode that Sluice reads.
 const (
 	HeaderCEType   = "ce-type"

@@ -132,13 +132,8 @@ func (a *answers) handle(m *nats.Msg) {
 	if p == nil {
 		return
 	}
-	settled := p.Answer(token, m.Data, nobody(m))
+	settled := p.Answer(token, m.Data, m.Header)
 	if settled && m.Reply != "" {
 		_ = m.Respond(nil) // the subscriber asked whether we heard; if this is lost it asks again
 	}
-}
-
-// nobody reports whether the server itself answers: there was no subscriber.
-func nobody(m *nats.Msg) bool {
-	return len(m.Data) == 0 && m.Header.Get("Status") == "503"
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
@@ -96,7 +95,7 @@ func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) 
 
 func (b *bed) bucket(name string) jetstream.KeyValue {
 	b.t.Helper()
-	kv, err := bucket.Open(b.t.Context(), b.js, name)
+	kv, err := b.js.KeyValue(b.t.Context(), name)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -64,6 +64,9 @@ func (s *Service) allFaults(ctx context.Context, st *stores, name string, req *w
 	if faulty("deliver.subject") {
 		req.Deliver.Subject, req.Deliver.Stream = "", ""
 	}
+	if faulty("deliver.stream") {
+		req.Deliver.Stream = ""
+	}
 	t, err := s.lookAt(ctx, req)
 	if err != nil {
 		return bad

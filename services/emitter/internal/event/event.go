@@ -1,7 +1,6 @@
 package event
 
 import (
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,21 +72,12 @@ func (e *Event) Matched() {
 	)
 }
 
-// reserved reports whether a stored header must not travel on: the server's
-// own, and those that a delivery sets itself, in any case.
+// reserved reports whether a stored header must not travel on: what it says
+// would be read as the word of the server, of Sluice, or of a client library,
+// which takes an empty message with a Status for one of the protocol's.
 func reserved(name string) bool {
-	if hasPrefixFold(name, "Nats-") {
-		return true
-	}
-	if !hasPrefixFold(name, "Sluice-") {
-		return false
-	}
-	switch textproto.CanonicalMIMEHeaderKey(name) {
-	case wire.HeaderSubscription, wire.HeaderStore, wire.HeaderSequence, wire.HeaderSubject,
-		wire.HeaderTime, wire.HeaderAttempt, wire.HeaderEpoch, wire.HeaderReplay:
-		return true
-	}
-	return false
+	return hasPrefixFold(name, "Nats-") || hasPrefixFold(name, "Sluice-") ||
+		strings.EqualFold(name, "Status") || strings.EqualFold(name, "Description")
 }
 
 func hasPrefixFold(s, prefix string) bool {

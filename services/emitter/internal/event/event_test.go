@@ -29,7 +29,8 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"},
 		"Nats-Msg-Id": {"m"}, "nats-expected-stream": {"m"}, "NATS-TTL": {"1"},
 		"Sluice-Attempt": {"9"}, "sluice-epoch": {"9"}, "SLUICE-Subscription": {"other"}, "Sluice-Sequence": {"1"},
-		"Sluice-Custom": {"kept"},
+		"Sluice-Custom": {"x"}, "Sluice-Replay": {"r"}, "Sluice-Event": {"e"}, "Sluice-Park-Reason": {"p"}, "sluice-hops": {"7"},
+		"Status": {"503"}, "status": {"503"}, "Description": {"No Responders"}, "STATUS": {"100"}, "Status-Line": {"kept"},
 	}, "body"})
 	e.Matched()
 	got := map[string][]string{}
@@ -40,7 +41,7 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 		got[f.Name] = f.Values
 	}
 	want := map[string][]string{
-		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"}, "Sluice-Custom": {"kept"},
+		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"}, "Status-Line": {"kept"},
 		"Sluice-Store": {"GITHUB"}, "Sluice-Sequence": {"42"}, "Sluice-Subject": {"github.a.opened"},
 		"Sluice-Time": {"2026-11-23T09:20:30.123456789Z"},
 	}

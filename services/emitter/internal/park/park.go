@@ -25,8 +25,8 @@ const (
 	queueSize   = 1024 // events waiting to be stored
 	workers     = 8
 	callTimeout = 5 * time.Second
-	maxWait     = 10 * time.Second // between two tries
-	maxReason   = 1024             // bytes of a reason
+	maxWait     = 10 * time.Second           // between two tries
+	maxReason   = wire.MaxAnswerReason + 256 // bytes of a reason: what the subscriber said, and what the pool says of it
 	// headerSlack is what the server's limit must leave for header syntax.
 	headerSlack = 1024
 )
@@ -155,8 +155,6 @@ func (p *Parker) message(e pool.Parked, keep parts) *nats.Msg {
 	for _, f := range fields {
 		set(f.Name, f.Values...)
 	}
-	delete(h, wire.HeaderParkedBody) // an event may have been parked before
-	delete(h, wire.HeaderParkedHeaders)
 	if !keep.headers {
 		set(wire.HeaderParkedHeaders, wire.Omitted)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -47,16 +49,16 @@ func parseToken(s string) (token4, error) {
 	return token4{int(slot), uint32(nonce), int(attempt)}, nil
 }
 
-// Answer takes a subscriber's answer. Token is what followed the pool's
-// AnswerPrefix in the reply subject; nobody says that no one listens there.
-// It reports whether the event is settled, by this answer or before it: so an
-// answer that is sent again, because its sender did not hear of the first, has
-// the same result.
-func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
+// Answer takes what came back for a delivery. Token is what followed the pool's
+// AnswerPrefix in the reply subject. It reports whether the event is settled, by
+// this answer or before it: so an answer that is sent again, because its sender
+// did not hear of the first, has the same result.
+func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bool) {
 	t, err := parseToken(token)
 	if err != nil {
 		return false
 	}
+	a := p.spec.Deliver.ReadAnswer(body, header)
 	p.mu.Lock()
 	if p.closed || t.slot >= len(p.slots) {
 		p.unlock()
@@ -64,7 +66,7 @@ func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
 	}
 	it := p.slots[t.slot]
 	if it == nil || it.nonce != t.nonce {
-		settled = !nobody && p.issued(t.nonce) // else it would still have its slot
+		settled = said(a) && p.issued(t.nonce) // else it would still have its slot
 		p.unlock()
 		return settled
 	}
@@ -75,15 +77,26 @@ func (p *Pool) Answer(token string, body []byte, nobody bool) (settled bool) {
 	now := time.Now()
 	current := it.phase == flying && it.attempts == t.attempt
 	switch {
-	case !nobody:
+	case said(a):
 		p.present()
 		p.stats.heard = now
-		settled = p.heard(it, wire.ParseAnswer(body), current, now)
-	case current:
+		settled = p.heard(it, a, current, now)
+	case a.Kind == wire.AnswerCaptured:
+		p.stats.captured++
+	case a.Kind == wire.AnswerNobody && current:
 		p.nobodyListens(it, now)
 	}
 	p.flush(now)
 	return settled
+}
+
+// said reports whether an answer is what the target itself says of a delivery.
+func said(a wire.Answer) bool {
+	switch a.Kind {
+	case wire.AnswerNone, wire.AnswerNobody, wire.AnswerCaptured:
+		return false
+	}
+	return true
 }
 
 // heard acts on an answer. An ack or a term of an earlier attempt counts: the
@@ -116,7 +129,7 @@ func (p *Pool) heard(it *item, a wire.Answer, current bool, now time.Time) bool 
 		}
 	case wire.AnswerNak:
 		if current {
-			p.failed(it, "refused by the subscriber (-NAK)", a.Delay, now)
+			p.failed(it, a.Reason, a.Delay, now)
 		}
 	}
 	return false
@@ -202,7 +215,7 @@ func (p *Pool) block(it *item, why string) {
 	p.stuck++
 	p.shedBehind(it.lane)
 	p.note(wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
-		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": it.lane.key})
+		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": clip(it.lane.key)})
 }
 
 // backoff is the wait after the n-th attempt: min·2^(n-1), at most max, and
@@ -272,7 +285,7 @@ func (p *Pool) parked(it *item) {
 		p.stats.tooCostly++
 	}
 	p.note(wire.AdvEventParked, it.parkFor, map[string]any{
-		"sequence": it.ev.Sequence, "event_type": it.ev.Type, "attempts": it.attempts,
+		"sequence": it.ev.Sequence, "event_type": clip(it.ev.Type), "attempts": it.attempts,
 	})
 	p.finish(it, now)
 	p.flush(now)

@@ -341,9 +341,12 @@ func (b *bed) one(want string) sent {
 	return b.wantSent(want)[0]
 }
 
-func (b *bed) answer(d sent, text string) bool { return b.Answer(d.token, []byte(text), false) }
+func (b *bed) answer(d sent, text string) bool { return b.Answer(d.token, []byte(text), nil) }
 
-func (b *bed) nobody(d sent) { b.Answer(d.token, nil, true) }
+// nobody is the server's answer where no one listens.
+func (b *bed) nobody(d sent) {
+	b.Answer(d.token, nil, nats.Header{"Status": {"503"}, "Nats-Subject": {"target"}})
+}
 
 func (b *bed) wantState(want wire.PoolState) {
 	b.Helper()

@@ -55,7 +55,7 @@ func BenchmarkPoolAck(b *testing.B) {
 			events = make([]*event.Event, 0, 1024)
 		}
 		p.Flush()
-		if !p.Answer(pub.reply[len(prefix):], nil, false) {
+		if !p.Answer(pub.reply[len(prefix):], nil, nil) {
 			b.Fatal("not settled")
 		}
 	}

@@ -41,6 +41,9 @@ func (c *carrier) load(p *Pool, d delivery) *nats.Msg {
 	n = c.put(n, wire.HeaderSubscription, p.Name())
 	n = c.put(n, wire.HeaderEpoch, p.epoch)
 	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.token.attempt))
+	if p.spec.Deliver.Stream != "" {
+		n = c.put(n, wire.HeaderMsgID, d.ev.Store+":"+strconv.FormatUint(d.ev.Sequence, 10)+":"+p.Name())
+	}
 	for _, f := range d.ev.Fields() {
 		n = c.putAll(n, f)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +148,7 @@ type stats struct {
 	evaluated                            uint64 // with earlier readers; see Pool.evaluated
 	matched, delivered, finished, parked uint64
 	tooCostly                            uint64 // of those parked
+	captured                             uint64 // publish answers of streams that are not the target
 	lastFinished, extended, heard        time.Time
 }
 
@@ -302,6 +304,18 @@ func (p *Pool) makeReady(it *item) {
 	}
 	it.phase = ready
 	p.ready.add(it)
+}
+
+// maxTold bounds, in bytes, what an advisory repeats of an event.
+const maxTold = 256
+
+// clip cuts what an advisory repeats of an event, whose headers may be larger
+// than a message may be.
+func clip(s string) string {
+	if len(s) <= maxTold {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxTold], "") + "…"
 }
 
 // finish settles an item and lets the next one of its lane go.

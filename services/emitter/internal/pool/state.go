@@ -341,6 +341,7 @@ func (p *Pool) Status() wire.PoolStatus {
 		Evaluated: p.evaluated(), Matched: p.stats.matched, Delivered: p.stats.delivered,
 		Finished: p.stats.finished, Parked: p.stats.parked, TooCostly: p.stats.tooCostly, Gap: p.gap,
 		Unreadable: p.trouble.Unreadable, Reopened: p.trouble.Reopened,
+		Captured: p.stats.captured,
 	}
 	s.State, s.Reason = p.state()
 	s.Floor = p.tracker.Snapshot(s.Position).Floor

@@ -215,7 +215,7 @@ func (p *Pool) vanished(it *item, now time.Time) {
 		p.gap = &gap
 	}
 	p.note(wire.AdvEventLost, "was let go while its lane was held up, and "+ErrGone.Error(),
-		map[string]any{"sequence": seq, "key": it.lane.key})
+		map[string]any{"sequence": seq, "key": clip(it.lane.key)})
 	p.finish(it, now)
 }
 

@@ -167,7 +167,7 @@ func (s *subscriber) answer() {
 			s.mu.Lock()
 			s.seqs = append(s.seqs, seq)
 			s.mu.Unlock()
-			s.pool.Answer(strings.TrimPrefix(d.reply, "answers."), nil, false)
+			s.pool.Answer(strings.TrimPrefix(d.reply, "answers."), nil, nil)
 		}
 	}
 }
