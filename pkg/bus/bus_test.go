@@ -279,7 +279,7 @@ func TestEnsureUsesWhatExistsWhereReplicasCannotBeRaised(t *testing.T) {
 	if _, err := bus.Ensure(ctx, js, bus.Layout{Replicas: 3}, zerolog.New(&log)); err != nil {
 		t.Fatal(err)
 	}
-	if err := log.contains("cannot raise replicas"); err != nil {
+	if err := log.contains("cannot change replicas"); err != nil {
 		t.Error(err)
 	}
 }

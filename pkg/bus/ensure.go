@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,61 +17,16 @@ import (
 )
 
 const (
-	// subscriptionsHistory is how many revisions of a record are kept: what
-	// the replayer can look back on. It is the most that KV allows.
-	subscriptionsHistory = 64
-	advisoriesMaxAge     = 7 * 24 * time.Hour
-	// maxConsumers replaces the server's default of 1000 per stream, which
-	// counts every watch of a bucket.
-	maxConsumers = 100_000
 	// metaCreation is a key of a stream's metadata: by its value the Ensure that
 	// created the stream knows its work. Without it JetStream would tell
 	// everybody who asks for the same stream at once that it was created.
 	metaCreation = "sluice.creation"
+	// metaBound is the bound in bytes that Sluice has set. A stream whose bound
+	// is another one has it from its operator, and keeps it.
+	metaBound = "sluice.max_bytes"
 	// callTimeout bounds each request of Ensure.
 	callTimeout = 5 * time.Second
-	// minSessionTTL is the least that KV expiry and its timers can keep.
-	minSessionTTL = time.Second
 )
-
-// Layout is what Ensure creates and in which shape.
-type Layout struct {
-	// Namespace prefixes every name. Defaults to wire.DefaultNamespace.
-	Namespace wire.Namespace
-	// Replicas of each bucket and stream, 1 to 5. Defaults to 1.
-	Replicas int
-	// SessionTTL is how long a session or lease outlives its last renewal, at
-	// least 1s. All instances of a namespace must agree on it. Defaults to 10s.
-	SessionTTL time.Duration
-}
-
-// WithDefaults returns l with its zero fields filled in.
-func (l Layout) WithDefaults() Layout {
-	if l.Namespace == "" {
-		l.Namespace = wire.DefaultNamespace
-	}
-	if l.Replicas == 0 {
-		l.Replicas = 1
-	}
-	if l.SessionTTL == 0 {
-		l.SessionTTL = 10 * time.Second
-	}
-	return l
-}
-
-// Validate reports everything that is wrong with l, zero fields being
-// the defaults.
-func (l Layout) Validate() error {
-	l = l.WithDefaults()
-	errs := []error{l.Namespace.Validate()}
-	if l.Replicas < 1 || l.Replicas > 5 {
-		errs = append(errs, fmt.Errorf("replicas %d: want 1 to 5", l.Replicas))
-	}
-	if l.SessionTTL < minSessionTTL {
-		errs = append(errs, fmt.Errorf("session TTL %v: want at least %v", l.SessionTTL, minSessionTTL))
-	}
-	return errors.Join(errs...)
-}
 
 // Buckets are Sluice's key-value buckets.
 type Buckets struct {
@@ -84,15 +41,14 @@ type Buckets struct {
 // What exists keeps its settings, but for those that Sluice cannot work with:
 // too short a history or session TTL is raised. So are the replicas if the
 // cluster has the room, and how many consumers a bucket may have if the server
-// can change that. Nothing is ever lowered.
+// can change that. Nothing is ever lowered, but rollup is switched off, and
+// what never had a bound in bytes gets one, unless it holds more.
 func Ensure(ctx context.Context, js jetstream.JetStream, l Layout, log zerolog.Logger) (*Buckets, error) {
 	if err := l.Validate(); err != nil {
 		return nil, fmt.Errorf("layout: %w", err)
 	}
 	l = l.WithDefaults()
-	creation := map[string]string{metaCreation: nuid.Next()}
 	for _, want := range l.streams() {
-		want.Metadata = creation
 		_, err := retry(ctx, log, "prepare stream "+want.Name, func() (struct{}, error) {
 			return struct{}{}, ensureStream(ctx, js, want, log)
 		})
@@ -128,68 +84,48 @@ func openBuckets(ctx context.Context, js jetstream.JetStream, ns wire.Namespace,
 	return &b, nil
 }
 
-// streams is everything that l asks for, buckets included: they are created
-// as streams since a bucket's configuration cannot set MaxConsumers.
-func (l Layout) streams() []jetstream.StreamConfig {
-	ns := l.Namespace
-	return []jetstream.StreamConfig{
-		l.bucket(ns.BucketSubscriptions(), "Sluice: subscriptions", subscriptionsHistory, 0),
-		l.bucket(ns.BucketPools(), "Sluice: claims and checkpoints", 1, 0),
-		l.bucket(ns.BucketSessions(), "Sluice: sessions and leases", 1, l.SessionTTL),
-		l.bucket(ns.BucketHealth(), "Sluice: health reports", 1, 0),
-		l.bucket(ns.BucketReplays(), "Sluice: replays", 1, 0),
-		l.stream(ns.StreamAdvisories(), "Sluice: advisories", ns.Advisories(), advisoriesMaxAge),
-		l.stream(ns.StreamParked(), "Sluice: parked events", ns.Parked("*"), 0),
-		l.stream(ns.StreamQuarantine(), "Sluice: unreadable entries", ns.Quarantine("*"), 0),
-	}
-}
-
-func (l Layout) stream(name, description, subject string, maxAge time.Duration) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name: name, Description: description, Subjects: []string{subject},
-		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld,
-		MaxAge: maxAge, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
-		MaxConsumers: maxConsumers, Replicas: l.Replicas, AllowDirect: true,
-	}
-}
-
-// bucket is the stream that the KV client would create for a bucket.
-func (l Layout) bucket(name, description string, history int64, ttl time.Duration) jetstream.StreamConfig {
-	cfg := l.stream("KV_"+name, description, "$KV."+name+".>", ttl)
-	cfg.MaxMsgsPerSubject = history
-	cfg.Discard = jetstream.DiscardNew
-	cfg.AllowRollup, cfg.DenyDelete = true, true
-	cfg.Duplicates = 2 * time.Minute
-	if ttl > 0 {
-		cfg.Duplicates = min(cfg.Duplicates, ttl)
-	}
-	return cfg
-}
-
 // ensureStream creates want or checks what is there.
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
-			s, err = js.Stream(ctx, want.Name)
-		}
+		s, err = createStream(ctx, js, want, log)
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, err)
+		return fmt.Errorf("stream %s: %w", want.Name, explain(err))
 	}
-	have := s.CachedInfo().Config
-	if have.Metadata[metaCreation] == want.Metadata[metaCreation] { // at an earlier try, perhaps
-		log.Info().Str("stream", want.Name).Int("replicas", want.Replicas).Msg("stream created")
-		return nil
-	}
-	return adapt(ctx, js, have, want, log)
+	return adapt(ctx, js, s.CachedInfo(), want, log)
 }
 
-// adapt raises what of have Sluice cannot work with.
-func adapt(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, log zerolog.Logger) error {
+// createStream creates want, unless another process is faster. What is created
+// is as want, so that it needs no adapting.
+func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log zerolog.Logger) (jetstream.Stream, error) {
+	creation := nuid.Next()
+	want.Metadata = map[string]string{metaCreation: creation, metaBound: strconv.FormatInt(want.MaxBytes, 10)}
+	if isBucket(want) {
+		want.FirstSeq = max(want.FirstSeq, firstRevision(time.Now()))
+	}
+	s, err := js.CreateStream(ctx, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
+		return js.Stream(ctx, want.Name)
+	}
+	if err == nil && s.CachedInfo().Config.Metadata[metaCreation] == creation {
+		log.Info().Str("stream", want.Name).Int("replicas", want.Replicas).Msg("stream created")
+	}
+	return s, err
+}
+
+// firstRevision is the first revision of a bucket that is created now: the
+// microseconds since 1970. No bucket takes a million writes a second for long,
+// so revisions go on rising where a bucket takes the place of one that is gone,
+// and with them the epochs that come from revisions. Up to the year 2255 they
+// are exact in JSON's usual numbers, which end at 2^53.
+func firstRevision(now time.Time) uint64 { return uint64(max(now.UnixMicro(), 1)) }
+
+// adapt raises what of a stream Sluice cannot work with.
+func adapt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo, want jetstream.StreamConfig, log zerolog.Logger) error {
+	have := info.Config
 	if err := compatible(have, want); err != nil {
 		return err
 	}
@@ -199,42 +135,68 @@ func adapt(ctx context.Context, js jetstream.JetStream, have, want jetstream.Str
 	}
 	if next, changed := raise(have, want); changed {
 		if _, err := js.UpdateStream(ctx, next); err != nil {
-			return fmt.Errorf("adapt stream %s: %w", have.Name, err)
+			return fmt.Errorf("adapt stream %s: %w", have.Name, explain(err))
 		}
 		log.Info().Str("stream", have.Name).Int64("history", next.MaxMsgsPerSubject).
 			Dur("max_age_ms", next.MaxAge).Msg("stream adapted")
 		have = next
 	}
-	improve(ctx, js, have, want, log)
+	for _, i := range improvements(have, want, info.State.Bytes) {
+		next := have
+		i.set(&next)
+		if _, err := js.UpdateStream(ctx, next); err != nil {
+			log.Warn().Err(explain(err)).Str("stream", have.Name).Int64(i.what, i.value).Msg("cannot change " + i.what)
+			continue
+		}
+		have = next
+		log.Info().Str("stream", have.Name).Int64(i.what, i.value).Msg(i.what + " changed")
+	}
+	if have.MaxBytes <= 0 {
+		log.Warn().Str("stream", have.Name).Int64("max_bytes", want.MaxBytes).Uint64("bytes", info.State.Bytes).
+			Msg("the stream has no bound in bytes")
+	}
 	return nil
 }
 
-// improve raises what have works without. Where that cannot be had it is
-// logged, and have stays as it is.
-func improve(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, log zerolog.Logger) {
-	raise := func(what string, value int, set func(*jetstream.StreamConfig)) {
-		next := have
-		set(&next)
-		if _, err := js.UpdateStream(ctx, next); err != nil {
-			log.Warn().Err(err).Str("stream", have.Name).Int(what, value).Msg("cannot raise " + what)
-			return
-		}
-		have = next
-		log.Info().Str("stream", have.Name).Int(what, value).Msg(what + " raised")
+// improvement is a change to a stream that works without it, too.
+type improvement struct {
+	what  string
+	value int64
+	set   func(*jetstream.StreamConfig)
+}
+
+// improvements are the changes that make have, which holds so many bytes, what
+// want asks for. Each is tried by itself, since a server may refuse some.
+func improvements(have, want jetstream.StreamConfig, bytes uint64) (list []improvement) {
+	add := func(what string, value int64, set func(*jetstream.StreamConfig)) {
+		list = append(list, improvement{what, value, set})
+	}
+	if have.AllowRollup {
+		add("rollup", 0, func(c *jetstream.StreamConfig) { c.AllowRollup = false })
+	}
+	ours, _ := strconv.ParseInt(have.Metadata[metaBound], 10, 64) // else 0: never set by us
+	unbounded := have.MaxBytes <= 0 && ours == 0 && bytes <= uint64(want.MaxBytes)
+	if unbounded || have.MaxBytes > 0 && have.MaxBytes == ours && ours < want.MaxBytes {
+		add("max_bytes", want.MaxBytes, func(c *jetstream.StreamConfig) {
+			c.Metadata = maps.Clone(c.Metadata)
+			if c.Metadata == nil {
+				c.Metadata = map[string]string{}
+			}
+			c.MaxBytes, c.Discard, c.Metadata[metaBound] = want.MaxBytes, want.Discard, strconv.FormatInt(want.MaxBytes, 10)
+		})
 	}
 	if have.Replicas < want.Replicas {
-		raise("replicas", want.Replicas, func(c *jetstream.StreamConfig) { c.Replicas = want.Replicas })
+		add("replicas", int64(want.Replicas), func(c *jetstream.StreamConfig) { c.Replicas = want.Replicas })
 	}
 	if isBucket(want) && have.MaxConsumers < want.MaxConsumers { // -1 is the server's own limit
-		raise("consumers", want.MaxConsumers, func(c *jetstream.StreamConfig) { c.MaxConsumers = want.MaxConsumers })
+		add("consumers", int64(want.MaxConsumers), func(c *jetstream.StreamConfig) { c.MaxConsumers = want.MaxConsumers })
 	}
+	return list
 }
 
 func ttlShorter(want, have jetstream.StreamConfig) bool {
 	return isBucket(want) && want.MaxAge > 0 && want.MaxAge < have.MaxAge
 }
-
-func isBucket(c jetstream.StreamConfig) bool { return c.Discard == jetstream.DiscardNew }
 
 // compatible reports what makes have useless as want and cannot be changed.
 func compatible(have, want jetstream.StreamConfig) error {

@@ -46,8 +46,16 @@ type Common struct {
 	// LogFormat is json or console. Defaults to json.
 	LogFormat string `env:"SLUICE_LOG_FORMAT" envDefault:"json" desc:"json, or console for people"`
 
+	// Bounds of Sluice's own buckets and streams, in bytes.
+	Bounds bus.Bounds
+
 	// NATS says which NATS system to use.
 	NATS bus.Config
+}
+
+// Layout is the shape of Sluice's own buckets and streams.
+func (c Common) Layout() bus.Layout {
+	return bus.Layout{Namespace: c.Namespace, Replicas: c.Replicas, SessionTTL: c.SessionTTL, Bounds: c.Bounds}
 }
 
 // ParseCommon reads Common from env. The error holds everything that is wrong.
@@ -84,7 +92,7 @@ func (c Common) Validate() error {
 	if err := c.logConfig("").Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("SLUICE_LOG_LEVEL, SLUICE_LOG_FORMAT: %w", err))
 	}
-	return errors.Join(append(errs, c.NATS.Validate())...)
+	return errors.Join(append(errs, c.Bounds.Validate(), c.NATS.Validate())...)
 }
 
 func (c Common) logConfig(service string) telemetry.LogConfig {

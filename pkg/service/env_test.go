@@ -96,6 +96,7 @@ func TestCommonHasTheDefaultsOfTheContract(t *testing.T) {
 		Namespace: "sluice", Replicas: 1, SessionTTL: 10 * time.Second,
 		HTTPAddr: "127.0.0.1:8080", LogLevel: "info", LogFormat: "json",
 	}
+	want.Bounds = want.Bounds.WithDefaults()
 	want.NATS.URL = "nats://127.0.0.1:4222"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

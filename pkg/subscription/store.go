@@ -52,6 +52,7 @@ type bucket interface {
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
 	History(ctx context.Context, key string, opts ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error)
+	Status(ctx context.Context) (jetstream.KeyValueStatus, error)
 }
 
 // Store keeps the records. Every write names the revision that it replaces,
@@ -158,6 +159,23 @@ func (p *Pools) Write(ctx context.Context, pool *wire.Pool, rev uint64) (uint64,
 // *ConflictError.
 func (p *Pools) Delete(ctx context.Context, name string, rev uint64) error {
 	return remove(ctx, p.kv, name, rev)
+}
+
+// NextEpoch is the function of that name. For a name that the bucket does not
+// know, not even as deleted, it asks for the bucket's first revision: a bucket
+// that has taken the place of another begins above it.
+func (p *Pools) NextEpoch(ctx context.Context, old *wire.Pool, rev uint64) (uint64, error) {
+	if old != nil || rev > 0 {
+		return NextEpoch(old, rev), nil
+	}
+	st, err := p.kv.Status(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look at the pools bucket: %w", err)
+	}
+	if bs, ok := st.(*jetstream.KeyValueBucketStatus); ok {
+		return max(bs.StreamInfo().Config.FirstSeq, 1), nil
+	}
+	return 1, nil
 }
 
 // NextEpoch returns the epoch of an entry that replaces old (nil where there

@@ -95,21 +95,21 @@ func TestAClaimKeepsThePlaceOfTheSameSubscriptionOnly(t *testing.T) {
 		Name: rec.Name, UID: rec.UID, Epoch: 3, Checkpoint: wire.Checkpoint{Floor: 29}, Begin: 30, LostFrom: 11,
 		Gap: &wire.Gap{From: 30, To: 40, Generation: 1},
 	}}
-	next := s.claimed(h, rec, 1)
+	next := s.claimed(h, rec, 1, 1)
 	if next.Checkpoint.Floor != 29 || next.Begin != 30 || next.LostFrom != 11 || next.Gap == nil || next.Gap.Paused {
 		t.Errorf("the same subscription: %+v", next)
 	}
 	paused := *rec
 	paused.Paused = true
-	if next = s.claimed(h, &paused, 2); !next.Gap.Paused {
+	if next = s.claimed(h, &paused, 2, 1); !next.Gap.Paused {
 		t.Error("a pause is not taken for one at the gap")
 	}
-	if h.entry = next; h.entry.Gap.Paused != s.claimed(h, rec, 3).Gap.Paused {
+	if h.entry = next; h.entry.Gap.Paused != s.claimed(h, rec, 3, 1).Gap.Paused {
 		t.Error("what was paused at the gap is forgotten")
 	}
 	another := *rec
 	another.UID = "another"
-	if next = s.claimed(h, &another, 4); next.Checkpoint.Floor != 0 || next.Begin != 0 || next.LostFrom != 0 || next.Gap != nil {
+	if next = s.claimed(h, &another, 4, 1); next.Checkpoint.Floor != 0 || next.Begin != 0 || next.LostFrom != 0 || next.Gap != nil {
 		t.Errorf("another subscription: %+v", next)
 	}
 }

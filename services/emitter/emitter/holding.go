@@ -60,6 +60,14 @@ func (h *holding) known() *claim.Held {
 	}
 }
 
+// last is the entry as last known, nil where there is none. h.turn is held.
+func (h *holding) last() *wire.Pool {
+	if h.entry.Epoch == 0 {
+		return nil
+	}
+	return &h.entry
+}
+
 // stored notes the entry as it is stored now. h.turn is held.
 func (h *holding) stored(entry wire.Pool, rev uint64) {
 	h.mu.Lock()

@@ -76,7 +76,11 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	}
 	h.turn.Lock()
 	defer h.turn.Unlock()
-	next := s.claimed(h, v.Record, v.RecordRevision)
+	epoch, err := s.pools.NextEpoch(ctx, h.last(), h.rev)
+	if err != nil {
+		return fmt.Errorf("claim pool %q: %w", name, err)
+	}
+	next := s.claimed(h, v.Record, v.RecordRevision, epoch)
 	if err := s.write(ctx, h, next); err != nil {
 		if errors.Is(err, errLost) {
 			return nil // somebody was faster: their entry will wake us
@@ -122,15 +126,12 @@ func (s *Service) reread(ctx context.Context, name string, v claim.View) (claim.
 
 // claimed is the entry that makes the pool ours, run by rec. The place is kept
 // unless rec is another subscription than the entry's, which starts over.
-func (s *Service) claimed(h *holding, rec *wire.Record, recRev uint64) wire.Pool {
-	var old *wire.Pool
-	if h.entry.Epoch > 0 {
-		old = &h.entry
-	}
+func (s *Service) claimed(h *holding, rec *wire.Record, recRev, epoch uint64) wire.Pool {
+	old := h.last()
 	now := time.Now().UTC()
 	next := wire.Pool{
 		Schema: wire.SchemaVersion, Name: h.name, UID: rec.UID, Owner: s.instance,
-		Epoch:              subscription.NextEpoch(old, h.rev),
+		Epoch:              epoch,
 		ObservedGeneration: rec.Generation, ObservedRevision: recRev,
 		Checkpoint: wire.Checkpoint{Floor: max(rec.StartSequence, 1) - 1},
 		State:      wire.PoolCatchingUp, ClaimedAt: now, UpdatedAt: now,
@@ -223,7 +224,7 @@ func (s *Service) restart(ctx context.Context, h *holding, v claim.View) error {
 		return nil
 	}
 	s.halt(h)
-	next := s.claimed(h, v.Record, v.RecordRevision)
+	next := s.claimed(h, v.Record, v.RecordRevision, subscription.NextEpoch(&h.entry, h.rev))
 	if err := s.write(ctx, h, next); err != nil {
 		s.forget(h, "its entry could not be written") // the place is in the entry; it is claimed anew
 		return fmt.Errorf("restart pool %q: %w", h.name, err)

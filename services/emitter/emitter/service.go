@@ -152,8 +152,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	layout := bus.Layout{Namespace: s.ns, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL}
-	b, err := bus.Ensure(ctx, js, layout, s.log)
+	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	b, err := bus.Ensure(ctx, js, bus.Layout{Namespace: ns, Replicas: s.common.Replicas, SessionTTL: ttl}, s.log)
+	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return nil, err
 	}

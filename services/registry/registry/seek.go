@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -80,13 +81,13 @@ type move struct {
 	dry   bool
 }
 
-// entry returns the pool entry that replaces old (nil if there is none) at
-// revision rev: nobody's, under a new epoch, so that the present owner stops
-// and whoever claims it begins at the new place.
-func (m move) entry(old *wire.Pool, rev uint64) *wire.Pool {
+// entry returns the pool entry that replaces old (nil if there is none):
+// nobody's, under a new epoch, so that the present owner stops and whoever
+// claims it begins at the new place.
+func (m move) entry(old *wire.Pool, epoch uint64) *wire.Pool {
 	next := wire.Pool{
 		Schema: wire.SchemaVersion, Name: m.rec.Name, UID: m.rec.UID,
-		Epoch: subscription.NextEpoch(old, rev), Checkpoint: wire.Checkpoint{Floor: m.to - 1},
+		Epoch: epoch, Checkpoint: wire.Checkpoint{Floor: m.to - 1},
 		State: wire.PoolReleased, Reason: "checkpoint moved on request", UpdatedAt: m.now,
 	}
 	if m.ahead {
@@ -140,9 +141,14 @@ func (s *Service) movePool(ctx context.Context, st *stores, m move) (from uint64
 		if m.dry {
 			return from, nil
 		}
-		next := m.entry(old, rev)
+		var next *wire.Pool
 		err = s.gate.do(ctx, func(ctx context.Context) error {
-			_, err := st.pools.Write(ctx, next, rev)
+			epoch, err := st.pools.NextEpoch(ctx, old, rev)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errNotSent, err)
+			}
+			next = m.entry(old, epoch)
+			_, err = st.pools.Write(ctx, next, rev)
 			return err
 		})
 		var conflict *subscription.ConflictError

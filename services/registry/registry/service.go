@@ -171,7 +171,7 @@ func (s *Service) watchConnection(ctx context.Context) error {
 // keepRecords waits for the buckets, opens the stores, and keeps the view and
 // the session.
 func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
-	buckets, err := bus.Ensure(ctx, s.js, s.layout(), s.log)
+	buckets, err := bus.Ensure(ctx, s.js, s.common.Layout(), s.log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -208,10 +208,6 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	return g.Wait()
 }
 
-func (s *Service) layout() bus.Layout {
-	return bus.Layout{Namespace: s.ns, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL}
-}
-
 // probe asks JetStream for the bucket, and makes it where it is gone: a server
 // may come back without its store.
 func (s *Service) probe(ctx context.Context) error {
@@ -221,7 +217,7 @@ func (s *Service) probe(ctx context.Context) error {
 	}
 	_, err := st.buckets.Subscriptions.Status(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		_, err = bus.Ensure(ctx, s.js, s.layout(), s.log)
+		_, err = bus.Ensure(ctx, s.js, s.common.Layout(), s.log)
 	}
 	return err
 }

@@ -278,12 +278,17 @@ func (e *env) awaitPosition(atLeast uint64) {
 	})
 }
 
+// first is the first revision of the subscriptions bucket.
+func (e *env) first() uint64 { return e.status().Config.FirstSeq }
+
 // revision is the last one of the subscriptions bucket.
-func (e *env) revision() uint64 {
+func (e *env) revision() uint64 { return e.status().State.LastSeq }
+
+func (e *env) status() *jetstream.StreamInfo {
 	e.t.Helper()
 	st, err := e.buckets.Subscriptions.Status(e.t.Context())
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return st.(*jetstream.KeyValueBucketStatus).StreamInfo().State.LastSeq
+	return st.(*jetstream.KeyValueBucketStatus).StreamInfo()
 }

@@ -162,7 +162,7 @@ func TestAnInstanceThatDiesBetweenAnyTwoStepsIsReplacedWithoutLoss(t *testing.T)
 			}
 			e.emitter()
 			e.start(quick(), nil)
-			e.awaitPosition(3) // two changes and the first barrier
+			e.awaitPosition(e.first() + 2) // two changes and the first barrier
 			r := e.await("both steps observed", done)
 			if len(r.Transitions) != 2 || r.Transitions[0].Kind != wire.TransitionCreated || r.Transitions[1].Kind != wire.TransitionUpdated {
 				t.Errorf("transitions %v, want created and updated", kinds(r.Transitions))
@@ -184,7 +184,7 @@ func TestNothingIsLostWhenSomebodyElseMovesThePosition(t *testing.T) {
 		}
 		interfered = true
 		e.create("late") // and a rival that knows less than we do
-		value, err := json.Marshal(position{Revision: 1, Incarnation: e.created()})
+		value, err := json.Marshal(position{Revision: e.first(), Incarnation: e.created()})
 		if err != nil {
 			return err
 		}
@@ -192,9 +192,9 @@ func TestNothingIsLostWhenSomebodyElseMovesThePosition(t *testing.T) {
 		return err
 	})
 	e.await("the run after the conflict", func(r wire.ReconcileReport) bool {
-		return r.FromRevision == 2 && r.Total == 1 && r.Unobserved == 0 && r.Transitions[0].Name == "late"
+		return r.FromRevision == e.first()+1 && r.Total == 1 && r.Unobserved == 0 && r.Transitions[0].Name == "late"
 	})
-	e.awaitPosition(3)
+	e.awaitPosition(e.first() + 2)
 }
 
 func (e *env) created() time.Time {
@@ -214,7 +214,7 @@ func TestAnotherBucketOfTheSameNameIsReadFromItsBeginning(t *testing.T) {
 	}
 	e.emitter()
 	stop := e.start(quick(), nil)
-	e.awaitPosition(20)
+	e.awaitPosition(e.first() + 19)
 	stop()
 
 	if err := e.js.DeleteKeyValue(t.Context(), ns.BucketSubscriptions()); err != nil {

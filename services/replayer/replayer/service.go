@@ -65,9 +65,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
-	buckets, err := bus.Ensure(ctx, js, bus.Layout{
-		Namespace: s.common.Namespace, Replicas: s.common.Replicas, SessionTTL: s.common.SessionTTL,
-	}, s.log)
+	buckets, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return ended(ctx, err)
 	}
