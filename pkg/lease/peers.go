@@ -33,9 +33,6 @@ const (
 	// probeGap bounds the probes of an instance to 100 a second, however many
 	// peers it has.
 	probeGap = 10 * time.Millisecond
-	// settleTime is how long probes prove nothing after our own connection
-	// came back: when a server restarts, everybody comes back, one by one.
-	settleTime = 2 * time.Second
 )
 
 // PeersConfig of Peers.
@@ -61,9 +58,13 @@ type PeersConfig struct {
 //
 // An instance lives while its key is there and is renewed, as seen on this
 // process's clock, unless two probes in a row find nobody on its subject.
-// Such a proof is forgotten when the session is renewed again. A session is
-// declared dead for silence only after a read of the bucket says the same as
-// the watch; while the bucket cannot be read nobody dies of silence.
+// Such a proof is forgotten when the session is renewed again.
+//
+// A session is declared dead for silence only after a read of the bucket says
+// the same as the watch, and only if the instance does not answer probes either;
+// one that answers gets half a TTL more. While the bucket cannot be read, and for
+// a moment after this process was cut off itself, nobody dies: the others were
+// perhaps cut off too.
 type Peers struct {
 	nc  *nats.Conn
 	kv  ReadBucket
@@ -73,19 +74,8 @@ type Peers struct {
 
 	mu    sync.Mutex
 	peers map[string]*peer // by instance
+	calm  time.Time        // deaths are believed from then on
 }
-
-// peer is what is known of one session.
-type peer struct {
-	session wire.Session
-	rev     uint64
-	seenAt  time.Time // when rev was first seen
-	lapsed  bool      // not renewed for a TTL
-	gone    bool      // the key is deleted
-	misses  int       // probes in a row that found nobody, at rev
-}
-
-func (p *peer) alive() bool { return !p.lapsed && !p.gone && p.misses < deadAfter }
 
 // NewPeers returns Peers that know nobody until Run.
 func NewPeers(nc *nats.Conn, kv ReadBucket, cfg PeersConfig, log zerolog.Logger) (*Peers, error) {
@@ -173,14 +163,18 @@ func (p *Peers) observe(key string) {
 		return
 	}
 	e, ok := p.m.Get(key)
-	if !ok {
-		return
-	}
-	if e.Deleted {
+	switch {
+	case !ok:
+	case e.Absent:
+		// That a key is absent proves no death: silence will.
+		if e.Revision == 0 {
+			p.uproot(instance)
+		}
+	case e.Deleted:
 		p.lose(instance, e.Revision)
-		return
+	default:
+		p.see(instance, e.Revision, e.Value)
 	}
-	p.see(instance, e.Revision, e.Value)
 }
 
 // see takes over a revision of a session. Seeing one again changes nothing.
@@ -192,36 +186,53 @@ func (p *Peers) see(instance string, rev uint64, value []byte) {
 	}
 	p.mu.Lock()
 	have := p.peers[instance]
-	if have != nil && rev <= have.rev {
-		p.mu.Unlock()
-		return
+	if have == nil {
+		have = &peer{lapsed: true}
+		p.peers[instance] = have
 	}
-	news := have == nil || !have.alive() || !sameSession(have.session, c)
-	p.peers[instance] = &peer{session: c, rev: rev, seenAt: time.Now()}
+	before := *have
+	news := have.renewed(c, rev, time.Now()) && (!before.alive() || !sameSession(before.session, c))
 	p.mu.Unlock()
 	if news {
 		p.changed()
 	}
-}
-
-// sameSession reports whether a and b differ in load only.
-func sameSession(a, b wire.Session) bool {
-	return a.StartedAt.Equal(b.StartedAt) && a.Version == b.Version && a.Draining == b.Draining
 }
 
 // lose takes over that a session was deleted, at revision rev.
 func (p *Peers) lose(instance string, rev uint64) {
-	p.mu.Lock()
-	have := p.peers[instance]
-	news := have != nil && rev >= have.rev && have.alive()
-	if have != nil && rev >= have.rev {
-		have.gone = true
-		have.rev = rev
-	}
-	p.mu.Unlock()
-	if news {
+	if p.dies(instance, func(have *peer) { have.ends(rev) }) {
 		p.log.Info().Str("peer", instance).Msg("session ended")
 		p.changed()
+	}
+}
+
+// uproot takes over that the bucket was made anew, without this session yet.
+func (p *Peers) uproot(instance string) {
+	p.disturbed(time.Now())
+	p.dies(instance, (*peer).uproot)
+}
+
+// dies changes what is known of instance, and reports whether it died of it.
+func (p *Peers) dies(instance string, change func(*peer)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	have := p.peers[instance]
+	if have == nil {
+		return false
+	}
+	before := have.alive()
+	change(have)
+	return before && !have.alive()
+}
+
+// disturbed notes that this process was cut off at a time, or that the bucket
+// was. For a while from then nothing proves a death: when a server restarts,
+// everybody comes back, one by one.
+func (p *Peers) disturbed(at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if calm := at.Add(settle(p.cfg.TTL)); calm.After(p.calm) {
+		p.calm = calm
 	}
 }
 
@@ -240,8 +251,12 @@ func (p *Peers) judge(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		if pr.reconnected() {
+		if pr.reconnects.moved() {
+			p.disturbed(time.Now())
 			p.m.Kick() // the watch may take its time to recover
+		}
+		if p.cfg.Own != nil {
+			p.disturbed(p.cfg.Own.lastGap(time.Now()))
 		}
 		names := p.candidates()
 		for name, rev := range names {
@@ -268,15 +283,15 @@ func (p *Peers) candidates() map[string]uint64 {
 
 // expire declares dead who was not renewed for a TTL, after reading its key.
 func (p *Peers) expire(ctx context.Context) {
+	now := time.Now()
 	p.mu.Lock()
 	due := make(map[string]uint64)
 	for name, have := range p.peers {
-		silent := time.Since(have.seenAt) >= p.cfg.TTL
 		switch {
-		case have.alive() && silent && !p.own(name):
+		case have.silent(now, p.cfg.TTL) && !p.own(name):
 			due[name] = have.rev
-		case !have.alive() && time.Since(have.seenAt) >= 10*p.cfg.TTL:
-			delete(p.peers, name) // instances have new names each time they start
+		case have.stale(now, p.cfg.TTL):
+			delete(p.peers, name)
 		}
 	}
 	p.mu.Unlock()
@@ -295,17 +310,16 @@ func (p *Peers) confirm(ctx context.Context, name string, rev uint64) {
 		p.see(name, e.Revision(), e.Value())
 		p.m.Kick()
 		return
+	case err == nil && e.Revision() < rev: // a bucket made anew, or a copy of it that lags
+		p.m.Kick()
+		return
 	case err != nil && !isGone(err):
+		p.disturbed(time.Now())
 		return // we cannot know
 	}
-	p.mu.Lock()
-	have := p.peers[name]
-	died := have != nil && have.rev == rev && have.alive()
-	if died {
-		have.lapsed = true
-	}
-	p.mu.Unlock()
-	if died {
+	if p.dies(name, func(have *peer) {
+		have.lapsed = have.lapsed || have.rev == rev && have.lapses(time.Now(), p.calm, p.cfg.TTL)
+	}) {
 		p.log.Warn().Str("peer", name).Msg("session expired")
 		p.changed()
 	}
@@ -313,21 +327,7 @@ func (p *Peers) confirm(ctx context.Context, name string, rev uint64) {
 
 // probed takes over the outcome of a probe of a session at revision rev.
 func (p *Peers) probed(name string, rev uint64, found bool) {
-	p.mu.Lock()
-	have := p.peers[name]
-	if have == nil || have.rev != rev {
-		p.mu.Unlock()
-		return // renewed since: the probe says nothing of it
-	}
-	before := have.alive()
-	if found {
-		have.misses = 0
-	} else {
-		have.misses++
-	}
-	died := before && !have.alive()
-	p.mu.Unlock()
-	if died {
+	if p.dies(name, func(have *peer) { have.probed(found, rev, time.Now(), p.calm) }) {
 		p.log.Warn().Str("peer", name).Msg("instance gone: nobody answers on its session")
 		p.changed()
 	}

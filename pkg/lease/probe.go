@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,6 +13,34 @@ import (
 // listens on the subject of a request.
 const statusNoResponders = "503"
 
+// settleTime is how long nothing proves a death after this process was cut off.
+const settleTime = 2 * time.Second
+
+// settle is settleTime where the TTL is long enough.
+func settle(ttl time.Duration) time.Duration { return min(settleTime, ttl/2) }
+
+// reconnects notices that a connection came back. One goroutine uses it.
+type reconnects struct {
+	nc   *nats.Conn // nil: never
+	seen uint64
+}
+
+func countReconnects(nc *nats.Conn) reconnects {
+	r := reconnects{nc: nc}
+	r.moved()
+	return r
+}
+
+// moved reports whether the connection came back since the last call.
+func (r *reconnects) moved() bool {
+	if r.nc == nil {
+		return false
+	}
+	before := r.seen
+	r.seen = r.nc.Stats().Reconnects
+	return r.seen != before
+}
+
 // probes sends requests to peers without waiting for each: the answers come
 // on one subscription. Silence says nothing.
 type probes struct {
@@ -21,17 +48,15 @@ type probes struct {
 	sub   *nats.Subscription
 	inbox string
 
-	reconnects uint64       // of the connection, as last seen
-	mute       atomic.Int64 // unix nanoseconds until which misses prove nothing
+	reconnects reconnects
 }
 
 func (p *Peers) startProbes() (*probes, error) {
-	pr := &probes{p: p}
+	pr := &probes{p: p, reconnects: countReconnects(p.nc)}
 	if p.nc == nil {
 		return pr, nil
 	}
 	pr.inbox = p.nc.NewInbox()
-	pr.reconnects = p.nc.Stats().Reconnects
 	sub, err := p.nc.Subscribe(pr.inbox+".*.*", pr.answer)
 	if err != nil {
 		return nil, fmt.Errorf("take answers of probes: %w", err)
@@ -44,21 +69,6 @@ func (pr *probes) stop() {
 	if pr.sub != nil {
 		_ = pr.sub.Unsubscribe() // fails only on a closed connection
 	}
-}
-
-// reconnected reports whether our connection came back since the last call,
-// and silences misses for a while if so.
-func (pr *probes) reconnected() bool {
-	if pr.p.nc == nil {
-		return false
-	}
-	n := pr.p.nc.Stats().Reconnects
-	if n == pr.reconnects {
-		return false
-	}
-	pr.reconnects = n
-	pr.mute.Store(time.Now().Add(min(settleTime, pr.p.cfg.TTL/2)).UnixNano())
-	return true
 }
 
 // probe asks instance, at revision rev of its session, whether it lives.
@@ -78,8 +88,5 @@ func (pr *probes) answer(m *nats.Msg) {
 		return
 	}
 	found := len(m.Data) > 0 || m.Header.Get("Status") != statusNoResponders
-	if !found && time.Now().UnixNano() < pr.mute.Load() {
-		return
-	}
 	pr.p.probed(instance, rev, found)
 }

@@ -167,6 +167,45 @@ func TestProofOfDeathIsForgottenWhenThePeerRenews(t *testing.T) {
 	awaitAlive(t, ps, "b", true)
 }
 
+func TestASessionInABucketMadeAnewIsBelievedAtOnce(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	s := natstest.Start(t)
+	a, b := newProcess(t, s, ttl), newProcess(t, s, ttl)
+	for range 50 { // revisions that the new bucket will not reach for long
+		if _, err := a.kv.Put(t.Context(), "other", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, session(t, b, "b", ttl).Run)
+	ps := peers(t, a, nil, ttl)
+	awaitAlive(t, ps, "b", true)
+	js := s.JetStream()
+	if err := js.DeleteKeyValue(t.Context(), ns.BucketSessions()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bus.Ensure(t.Context(), js, bus.Layout{Namespace: ns, SessionTTL: ttl}, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	var first uint64
+	natstest.Await(t, "b to be renewed for three TTLs in the new bucket, and alive", func() error {
+		if !ps.Alive("b") {
+			t.Fatal("b is taken for dead")
+		}
+		e, err := a.kv.Get(t.Context(), wire.SessionKey("emitter", "b"))
+		switch {
+		case err != nil:
+			return err
+		case first == 0:
+			first = e.Revision()
+		}
+		if n := e.Revision() - first; n < 9 {
+			return fmt.Errorf("%d renewals", n)
+		}
+		return nil
+	})
+}
+
 func TestServerRestartKillsNobody(t *testing.T) {
 	t.Parallel()
 	const ttl = 10 * time.Second

@@ -62,6 +62,8 @@ type Session struct {
 	mu    sync.Mutex
 	term  term
 	shown wire.Session // as last written
+	held  bool         // it was valid once
+	gapAt time.Time    // when it was last known not to be, though it was held
 
 	// Owned by Run.
 	rev    uint64 // 0: the key is not ours yet
@@ -100,6 +102,25 @@ func (s *Session) ValidFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.term.remaining(time.Now())
+}
+
+// lastGap is when this instance was last without its session, after it had
+// one; it is the zero time if it never was.
+func (s *Session) lastGap(now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteGap(now)
+	return s.gapAt
+}
+
+// noteGap notes whether the session is held now. s.mu is held.
+func (s *Session) noteGap(now time.Time) {
+	switch {
+	case s.term.valid(now):
+		s.held = true
+	case s.held:
+		s.gapAt = now
+	}
 }
 
 // Shown is the session's content as last written.
@@ -267,7 +288,9 @@ func (s *Session) content() wire.Session {
 func (s *Session) set(t term) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteGap(time.Now()) // the old term may have run out, or be cut short
 	s.term = t
+	s.noteGap(time.Now())
 }
 
 // signal tells Changes if validity is not what it last said.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -339,6 +340,93 @@ func TestNobodyDiesOfSilenceWhileTheWatchIsDeafOrTheBucketAway(t *testing.T) {
 			t.Error("dead though the bucket cannot be read")
 		}
 	})
+}
+
+func TestAnAnsweredProbeOutvotesAnAbsentKeyForHalfATTL(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kv, h := natstest.NewKV(ttl), &hooks{}
+		kv.Before = h.call
+		p, changes := startPeers(t, kv)
+		startSession(t, kv)
+		synctest.Wait()
+		h.set(func(_ context.Context, op string) error {
+			if op == "update" || op == "create" {
+				return errAway
+			}
+			return nil
+		})
+		answers := func(d time.Duration) {
+			for range d / tick {
+				p.probed("e1", 0, true)
+				after(tick)
+			}
+		}
+		answers(ttl + ttl/2 - time.Second)
+		if !p.Alive("e1") {
+			t.Error("dead though it answers and had no time to renew")
+		}
+		answers(2 * time.Second)
+		if p.Alive("e1") || changes.Load() != 2 {
+			t.Errorf("alive %v, %d changes; it answers, but does not come to renew its session", p.Alive("e1"), changes.Load())
+		}
+	})
+}
+
+func TestAnOutageLongerThanTheTTLKillsNobody(t *testing.T) {
+	t.Parallel()
+	for _, reads := range []bool{false, true} { // whether the bucket can be read meanwhile
+		t.Run(fmt.Sprintf("reads %v", reads), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { outage(t, reads) })
+		})
+	}
+}
+
+func outage(t *testing.T, reads bool) {
+	kv := natstest.NewKV(ttl)
+	var away, lags atomic.Bool // everything; only the other's writes
+	kv.Before = func(_ context.Context, op, key string) error {
+		if reads && op == "get" {
+			return nil
+		}
+		if away.Load() || lags.Load() && key == "emitter.e1" && op != "get" {
+			return errAway
+		}
+		return nil
+	}
+	other, _ := startSession(t, kv)
+	own, err := newSession(nil, kv, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e2", TTL: ttl}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilStopped(t, own.Run)
+	var changes atomic.Int32
+	p, err := newPeers(nil, kv, PeersConfig{
+		Namespace: "sluice", Service: "emitter", TTL: ttl, Own: own, OnChange: func() { changes.Add(1) },
+	}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilStopped(t, p.Run)
+	after(time.Second)
+	told := changes.Load()
+	away.Store(true)
+	after(2 * ttl)
+	if own.Valid() || other.Valid() {
+		t.Fatal("a session outlived the outage")
+	}
+	lags.Store(true)
+	away.Store(false)
+	after(time.Second)
+	if !own.Valid() || !p.Alive("e1") {
+		t.Fatalf("own session valid %v, other alive %v: we are back first", own.Valid(), p.Alive("e1"))
+	}
+	lags.Store(false)
+	after(ttl)
+	if !p.Alive("e1") || changes.Load() != told {
+		t.Errorf("alive %v, %d changes; nothing but an outage happened", p.Alive("e1"), changes.Load()-told)
+	}
 }
 
 func TestProbesProveDeathOnlyTwiceInARowAndForOneRevision(t *testing.T) {

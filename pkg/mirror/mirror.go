@@ -317,14 +317,13 @@ func (m *Mirror) checkBucket(ctx context.Context) error {
 }
 
 // forget makes every key absent at revision 0, so that any entry replaces it.
+// Tombstones too: who keeps revisions must start over.
 func (m *Mirror) forget() {
 	m.mu.Lock()
 	m.last = 0
 	var gone []string
-	for k, e := range m.entries {
-		if !e.Deleted {
-			gone = append(gone, k)
-		}
+	for k := range m.entries {
+		gone = append(gone, k)
 		m.entries[k] = Entry{Key: k, Deleted: true, Absent: true}
 	}
 	m.mu.Unlock()
