@@ -275,12 +275,11 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 			return fmt.Errorf("%w: not renewed in time: %w", ErrLost, errors.Join(last, ctx.Err()))
 		case <-next.C:
 		}
-		sent := time.Now()
-		left := t.remaining(sent)
+		left := t.remaining(time.Now())
 		if left <= 0 {
 			continue // lapse has fired
 		}
-		err := s.renew(ctx, renewTimeout(l.cfg.TTL, left))
+		sent, err := s.renew(ctx, left)
 		switch {
 		case err == nil:
 			t = newTerm(sent, l.cfg.TTL)

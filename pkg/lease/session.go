@@ -190,8 +190,7 @@ func (s *Session) keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		sent := time.Now()
-		err := s.renew(ctx)
+		sent, err := s.renew(ctx)
 		switch {
 		case err == nil:
 			s.set(newTerm(sent, s.cfg.TTL))
@@ -207,20 +206,22 @@ func (s *Session) keep(ctx context.Context) {
 	}
 }
 
-// renew writes the session once, after finding out what an earlier write did.
-func (s *Session) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
-	defer cancel()
-	if s.unsure {
-		if err := s.reread(ctx); err != nil {
-			return err
-		}
+// renew writes the session once and returns when it sent that write. It reads
+// the key first, even where it knows what lies there: an instance that hears no
+// answers must not keep a session fresh that it cannot trust itself, since the
+// others would wait for it.
+func (s *Session) renew(ctx context.Context) (sent time.Time, err error) {
+	if err := s.reread(ctx); err != nil {
+		return sent, err
 	}
 	content := s.content()
 	body, err := json.Marshal(content)
 	if err != nil {
-		return fmt.Errorf("encode session %s: %w", s.key(), err)
+		return sent, fmt.Errorf("encode session %s: %w", s.key(), err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
+	defer cancel()
+	sent = time.Now()
 	var rev uint64
 	if s.rev == 0 {
 		rev, err = s.kv.Create(ctx, s.key(), body)
@@ -229,49 +230,70 @@ func (s *Session) renew(ctx context.Context) error {
 	}
 	if err != nil {
 		s.unsure = true // a conflict too: then somebody else wrote or deleted it
-		return fmt.Errorf("renew session %s at revision %d: %w", s.key(), s.rev, err)
+		return sent, fmt.Errorf("renew session %s at revision %d: %w", s.key(), s.rev, err)
 	}
 	s.rev = rev
 	s.mu.Lock()
 	s.shown = content
 	s.mu.Unlock()
-	return nil
+	return sent, nil
 }
 
-// reread finds the revision to write over.
+// reread reads the key, and takes over its revision where ours is not sure.
 func (s *Session) reread(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
+	defer cancel()
 	e, err := s.kv.Get(ctx, s.key())
 	switch {
-	case isGone(err):
+	case err != nil && !isGone(err):
+		return fmt.Errorf("read session %s: %w", s.key(), err)
+	case !s.unsure && s.Valid():
+		return nil // a read may be older than our last write
+	case err == nil:
+		s.rev = e.Revision() // the key has our unique name in it
+	default:
 		if s.rev != 0 {
 			s.log.Warn().Str("key", s.key()).Msg("session was gone, created again")
 			s.set(term{}) // others may have seen us dead
 			s.signal()
 		}
 		s.rev = 0
-	case err != nil:
-		return fmt.Errorf("read session %s: %w", s.key(), err)
-	default:
-		s.rev = e.Revision() // the key has our unique name in it
 	}
 	s.unsure = false
 	return nil
 }
+
+// releaseTries is how often a key is deleted whose revision moves: a renewal
+// that the end cut short may be carried out at any moment, but only once.
+const releaseTries = 3
 
 // release deletes the key if it can be reached.
 func (s *Session) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.cfg.TTL))
 	defer cancel()
 	var err error
-	if s.unsure { // e.g. the end of ctx cut a write short
-		err = s.reread(ctx)
-	}
-	if err == nil && s.rev != 0 {
-		err = s.kv.Delete(ctx, s.key(), jetstream.LastRevision(s.rev))
+	for range releaseTries {
+		if err = s.delete(ctx); !isConflict(err) {
+			break
+		}
+		s.unsure = true
 	}
 	if err != nil {
 		s.log.Warn().Err(err).Str("key", s.key()).Msg("session not deleted, it will expire")
 	}
+}
+
+// delete deletes the key at the revision that it should have.
+func (s *Session) delete(ctx context.Context) error {
+	if s.unsure { // e.g. the end of ctx cut a write short
+		if err := s.reread(ctx); err != nil {
+			return err
+		}
+	}
+	if s.rev == 0 {
+		return nil
+	}
+	return s.kv.Delete(ctx, s.key(), jetstream.LastRevision(s.rev))
 }
 
 func (s *Session) key() string { return wire.SessionKey(s.cfg.Service, s.cfg.Instance) }

@@ -84,36 +84,42 @@ func (s *slot) write(ctx context.Context, rev uint64) (uint64, error) {
 	return s.kv.Update(ctx, s.key, body, rev)
 }
 
-// renew writes the lease once, after finding out what an earlier write did.
-// It returns an error that is ErrLost where the key is no longer ours.
-func (s *slot) renew(ctx context.Context, timeout time.Duration) error {
+// renew writes the lease once, within a timeout for it and for the read before
+// it, and returns when it sent that write. It reads first, even where it knows what
+// lies there: a leader that hears no answers must not keep a lease fresh that it
+// cannot trust itself. It returns an error that is ErrLost where the key is no
+// longer ours.
+func (s *slot) renew(ctx context.Context, timeout time.Duration) (sent time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if s.unsure {
-		if err := s.reread(ctx); err != nil {
-			return err
-		}
+	if err := s.reread(ctx); err != nil {
+		return sent, err
 	}
+	sent = time.Now()
 	rev, err := s.write(ctx, s.rev)
 	if err == nil {
 		s.rev = rev
-		return nil
+		return sent, nil
 	}
 	s.unsure = true
 	if isConflict(err) { // an earlier write of ours came through, or it is not ours any more
 		if err := s.reread(ctx); err != nil {
-			return err
+			return sent, err
 		}
 	}
-	return fmt.Errorf("renew %s at revision %d: %w", s.key, s.rev, err)
+	return sent, fmt.Errorf("renew %s at revision %d: %w", s.key, s.rev, err)
 }
 
-// reread finds out whether the key is still ours, and at which revision.
+// reread finds out whether the key is still ours, and at which revision. A read
+// may be older than our last write: it says nothing unless that write is in
+// doubt, or it shows a later one.
 func (s *slot) reread(ctx context.Context) error {
 	h, err := s.read(ctx)
 	switch {
 	case err != nil:
 		return err
+	case !s.unsure && h.rev <= s.rev:
+		return nil
 	case h.rev == 0:
 		return fmt.Errorf("%w: the key is gone", ErrLost)
 	case h.lease.Instance != s.instance || h.lease.Epoch != s.lease.Epoch:
@@ -127,12 +133,19 @@ func (s *slot) reread(ctx context.Context) error {
 func (s *slot) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
 	defer cancel()
-	if s.unsure {
-		if err := s.reread(ctx); err != nil {
-			return err
+	var err error
+	for range releaseTries {
+		if s.unsure {
+			if err := s.reread(ctx); err != nil {
+				return err
+			}
 		}
+		if err = s.kv.Delete(ctx, s.key, jetstream.LastRevision(s.rev)); !isConflict(err) {
+			break
+		}
+		s.unsure = true
 	}
-	if err := s.kv.Delete(ctx, s.key, jetstream.LastRevision(s.rev)); err != nil {
+	if err != nil {
 		return fmt.Errorf("release %s: %w", s.key, err)
 	}
 	return nil
