@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -74,7 +75,7 @@ func openBuckets(ctx context.Context, js jetstream.JetStream, ns wire.Namespace,
 		kv, err := retry(ctx, log, "open bucket "+o.name, func() (jetstream.KeyValue, error) {
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
-			return js.KeyValue(ctx, o.name)
+			return bucket.Open(ctx, js, o.name)
 		})
 		if err != nil {
 			return nil, err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/bucket"
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
@@ -105,8 +107,11 @@ func (k *KV) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, erro
 	var found kvEntry
 	err := k.do(ctx, "get", key, func() error {
 		e, ok := k.last(key)
-		if !ok || e.op != jetstream.KeyValuePut {
+		switch {
+		case !ok:
 			return jetstream.ErrKeyNotFound
+		case e.op != jetstream.KeyValuePut:
+			return &bucket.DeletedError{Key: key, Revision: e.rev}
 		}
 		found = e
 		return nil

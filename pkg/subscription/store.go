@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -46,12 +47,11 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// bucket is what the stores use of a KV bucket.
-type bucket interface {
+// keyValue is what the stores use of a bucket that bucket.Open has opened.
+type keyValue interface {
 	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
-	History(ctx context.Context, key string, opts ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error)
 	Status(ctx context.Context) (jetstream.KeyValueStatus, error)
 }
 
@@ -59,12 +59,12 @@ type bucket interface {
 // so of two writers at most one wins. A write that times out may have
 // happened: read the key before writing again.
 type Store struct {
-	kv bucket
+	kv keyValue
 	ns wire.Namespace
 }
 
 // NewStore returns the store of records in the subscriptions bucket kv.
-func NewStore(kv bucket, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
+func NewStore(kv keyValue, ns wire.Namespace) *Store { return &Store{kv: kv, ns: ns} }
 
 // Get returns the record of name and its revision. Where there is none the
 // error is ErrNotFound, where it cannot be read a *CorruptError.
@@ -88,12 +88,12 @@ func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
 	if !errors.As(err, &conflict) {
 		return rev, err
 	}
-	last, live, getErr := latest(ctx, s.kv, r.Name)
+	_, last, getErr := get(ctx, s.kv, r.Name)
 	switch {
-	case getErr != nil:
-		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
-	case live || last == 0:
+	case getErr == nil, last == 0 && errors.Is(getErr, ErrNotFound):
 		return 0, err
+	case !errors.Is(getErr, ErrNotFound):
+		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
 	}
 	rev, err = s.Update(ctx, r, last)
 	if errors.As(err, &conflict) {
@@ -117,28 +117,17 @@ func (s *Store) Delete(ctx context.Context, name string, rev uint64) error {
 
 // Pools keeps claims and checkpoints, with the promises of Store.
 type Pools struct {
-	kv bucket
+	kv keyValue
 }
 
 // NewPools returns the store of pool entries in the pools bucket kv.
-func NewPools(kv bucket) *Pools { return &Pools{kv: kv} }
+func NewPools(kv keyValue) *Pools { return &Pools{kv: kv} }
 
 // Get returns the pool entry of name and its revision, with the errors of
 // Store.Get. With ErrNotFound comes the revision of the tombstone, 0 where the
 // name was never used: what Write has to replace.
 func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
 	value, rev, err := get(ctx, p.kv, name)
-	if errors.Is(err, ErrNotFound) {
-		last, live, lastErr := latest(ctx, p.kv, name)
-		switch {
-		case lastErr != nil:
-			err = lastErr
-		case live: // written in between
-			value, rev, err = get(ctx, p.kv, name)
-		default:
-			rev = last
-		}
-	}
 	if err != nil {
 		return nil, rev, fmt.Errorf("read pool %q: %w", name, err)
 	}
@@ -188,33 +177,23 @@ func NextEpoch(old *wire.Pool, rev uint64) uint64 {
 	return rev + 1
 }
 
-func get(ctx context.Context, kv bucket, key string) ([]byte, uint64, error) {
+// get returns the value of key and its revision. Where there is none the error
+// is ErrNotFound, and the revision that of the tombstone, 0 if there is none.
+func get(ctx context.Context, kv keyValue, key string) ([]byte, uint64, error) {
 	e, err := kv.Get(ctx, key)
-	if err == nil {
+	var gone *bucket.DeletedError
+	switch {
+	case err == nil:
 		return e.Value(), e.Revision(), nil
-	}
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	case errors.As(err, &gone):
+		return nil, gone.Revision, ErrNotFound
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return nil, 0, ErrNotFound
 	}
 	return nil, 0, err
 }
 
-// latest returns the revision of the last entry of key, tombstones included,
-// and whether it is a live one; 0 where the key was never used. Only the
-// history tells a tombstone's revision.
-func latest(ctx context.Context, kv bucket, key string) (rev uint64, live bool, err error) {
-	all, err := kv.History(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && len(all) == 0 {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	last := all[len(all)-1]
-	return last.Revision(), last.Operation() == jetstream.KeyValuePut, nil
-}
-
-func update(ctx context.Context, kv bucket, key string, v any, rev uint64) (uint64, error) {
+func update(ctx context.Context, kv keyValue, key string, v any, rev uint64) (uint64, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // a pattern of < and > must not grow sixfold
@@ -228,7 +207,7 @@ func update(ctx context.Context, kv bucket, key string, v any, rev uint64) (uint
 	return next, nil
 }
 
-func remove(ctx context.Context, kv bucket, key string, rev uint64) error {
+func remove(ctx context.Context, kv keyValue, key string, rev uint64) error {
 	if rev == 0 {
 		return fmt.Errorf("delete %q: a revision is required", key)
 	}

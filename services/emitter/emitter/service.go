@@ -186,11 +186,7 @@ func (s *Service) assemble(ctx context.Context) error {
 		Paused: s.metGap,
 	})
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
-	leaderJS, err := s.data.JetStream() // the one whose GetMsg never asks a replica
-	if err != nil {
-		return fmt.Errorf("JetStream: %w", err)
-	}
-	s.fetcher = fetch.New(leaderJS, s.log)
+	s.fetcher = fetch.New(fetch.Leaders{JetStream: dataJS}, s.log)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
@@ -95,7 +96,7 @@ func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) 
 
 func (b *bed) bucket(name string) jetstream.KeyValue {
 	b.t.Helper()
-	kv, err := b.js.KeyValue(b.t.Context(), name)
+	kv, err := bucket.Open(b.t.Context(), b.js, name)
 	if err != nil {
 		b.t.Fatal(err)
 	}

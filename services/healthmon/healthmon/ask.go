@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
@@ -247,11 +248,7 @@ func (s *source) nextAt(ctx context.Context, snap *check.Snapshot) {
 func (s *source) storedAt(ctx context.Context, store string, seq uint64) *time.Time {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	st, err := s.js.Stream(ctx, store)
-	if err != nil {
-		return nil
-	}
-	m, err := st.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(">"))
+	m, err := jsapi.GetMsg(ctx, s.js, store, map[string]any{"seq": seq, "next_by_subj": ">", "no_hdr": true})
 	if err != nil {
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {
 			s.log.Warn().Err(err).Str("store", store).Uint64("sequence", seq).Msg("event cannot be looked at")

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -253,12 +254,13 @@ func (s *source) fresh(ctx context.Context, name string) (*check.Record, *check.
 // vanished reports whether the bucket holds no trace of name, not even that
 // it was deleted.
 func (s *source) vanished(ctx context.Context, name string) (bool, error) {
-	_, err := s.subsKV.History(ctx, name, jetstream.MetaOnly())
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	_, err := s.subsKV.Get(ctx, name)
+	var deleted *bucket.DeletedError
+	switch {
+	case err == nil, errors.As(err, &deleted):
+		return false, nil
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return true, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("read history of %q: %w", name, err)
-	}
-	return false, nil
+	return false, fmt.Errorf("look for a trace of %q: %w", name, err)
 }

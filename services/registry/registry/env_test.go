@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -196,7 +197,7 @@ func (e *env) subscribe(name, body string) wire.SubscribeResponse {
 
 func (e *env) bucket(name string) jetstream.KeyValue {
 	e.tb.Helper()
-	kv, err := e.js.KeyValue(e.tb.Context(), name)
+	kv, err := bucket.Open(e.tb.Context(), e.js, name)
 	if err != nil {
 		e.tb.Fatalf("bucket %s: %v", name, err)
 	}

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -22,18 +24,38 @@ const (
 	callTimeout = 2 * time.Second
 )
 
-// Source gets messages of streams; nats.JetStreamContext is one. It must ask
-// the stream's leader: a replica that lags behind would not find an event, and
-// the pool would give it up.
+// Source gets messages of streams; Leaders is one. It must ask the stream's
+// leader: a replica that lags behind would not find an event, and the pool would
+// give it up.
 type Source interface {
-	GetMsg(stream string, seq uint64, opts ...nats.JSOpt) (*nats.RawStreamMsg, error)
-	StreamInfo(stream string, opts ...nats.JSOpt) (*nats.StreamInfo, error)
+	// Msg returns the message at seq; the error is jetstream.ErrMsgNotFound
+	// where there is none.
+	Msg(ctx context.Context, stream string, seq uint64) (*jetstream.RawStreamMsg, error)
+	// Last returns the sequence of the last message that was ever stored.
+	Last(ctx context.Context, stream string) (uint64, error)
+}
+
+// Leaders is the Source that asks JetStream.
+type Leaders struct{ JetStream jetstream.JetStream }
+
+// Msg is part of Source.
+func (l Leaders) Msg(ctx context.Context, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return jsapi.GetMsg(ctx, l.JetStream, stream, map[string]any{"seq": seq})
+}
+
+// Last is part of Source.
+func (l Leaders) Last(ctx context.Context, stream string) (uint64, error) {
+	s, err := l.JetStream.Stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().State.LastSeq, nil
 }
 
 // Fetcher gets events for the pools of an instance, a few at a time of each
 // store: one that does not answer holds up no other.
 type Fetcher struct {
-	js   Source
+	from Source
 	log  zerolog.Logger
 	hire chan struct{} // somebody may be needed
 
@@ -47,8 +69,8 @@ type store struct {
 }
 
 // New returns a fetcher that gets nothing before Run.
-func New(js Source, log zerolog.Logger) *Fetcher {
-	return &Fetcher{js: js, log: log, hire: make(chan struct{}, 1), stores: map[string]*store{}}
+func New(from Source, log zerolog.Logger) *Fetcher {
+	return &Fetcher{from: from, log: log, hire: make(chan struct{}, 1), stores: map[string]*store{}}
 }
 
 // Fetch takes an order on, unless 1,024 of the same store wait already, or half
@@ -134,9 +156,9 @@ func (f *Fetcher) next(name string, s *store) (w pool.Wanted, ok bool) {
 func (f *Fetcher) get(ctx context.Context, w pool.Wanted) (*event.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	msg, err := f.js.GetMsg(w.Store, w.Sequence, nats.Context(ctx))
+	msg, err := f.from.Msg(ctx, w.Store, w.Sequence)
 	switch {
-	case errors.Is(err, nats.ErrMsgNotFound):
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, f.gone(ctx, w)
 	case err != nil:
 		f.log.Warn().Err(err).Str("store", w.Store).Uint64("sequence", w.Sequence).Msg("event not fetched yet")
@@ -151,18 +173,18 @@ func (f *Fetcher) get(ctx context.Context, w pool.Wanted) (*event.Event, error) 
 // deleted the event but lost its end, or is another one: its pool stops, and
 // gives nothing up.
 func (f *Fetcher) gone(ctx context.Context, w pool.Wanted) error {
-	info, err := f.js.StreamInfo(w.Store, nats.Context(ctx))
+	last, err := f.from.Last(ctx, w.Store)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at %q, which has no message %d: %w", w.Store, w.Sequence, err)
-	case info.State.LastSeq < w.Sequence:
-		return fmt.Errorf("%q ends at %d, before message %d", w.Store, info.State.LastSeq, w.Sequence)
+	case last < w.Sequence:
+		return fmt.Errorf("%q ends at %d, before message %d", w.Store, last, w.Sequence)
 	}
 	return pool.ErrGone
 }
 
 // message makes what the server returned an event.Message.
-type message struct{ raw *nats.RawStreamMsg }
+type message struct{ raw *jetstream.RawStreamMsg }
 
 func (m message) Subject() string      { return m.raw.Subject }
 func (m message) Headers() nats.Header { return m.raw.Header }

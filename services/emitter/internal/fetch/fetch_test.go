@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -61,42 +62,39 @@ func run(t *testing.T, js Source) func(store string, seq uint64) result {
 // makes of the same message, also of a stream that allows direct gets.
 func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 	t.Parallel()
-	nc := natstest.Start(t).Conn()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := nc.JetStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := run(t, old)
+	js := natstest.Start(t).JetStream()
+	get := run(t, Leaders{JetStream: js})
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []*nats.Msg{
+	stored := []*nats.Msg{
 		{Subject: "orders.1.paid", Data: []byte("body"), Header: nats.Header{"x-region": {"eu", "us"}, "ce-type": {"paid"}, "Nats-Msg-Id": {"m1"}}},
 		{Subject: "orders.2.sent"},
-	} {
+		{Subject: "orders.3.sent", Header: nats.Header{"Status": {"503"}, "Description": {"No Responders"}}},
+		{Subject: "orders.4.sent", Header: nats.Header{"Status": {"404"}}},
+		{Subject: "orders.5.sent", Header: nats.Header{"Status": {"shipped"}, "Nats-Pin-Id": {"x"}}},
+	}
+	for _, m := range stored {
 		if _, err := js.PublishMsg(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cons, err := js.OrderedConsumer(t.Context(), "ORDERS", jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for seq := uint64(1); seq <= 2; seq++ {
-		m, err := cons.Next()
-		if err != nil {
-			t.Fatal(err)
+	read := make(chan feed.Msg, len(stored))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- feed.New(js, feed.Config{Stream: "ORDERS"}).Run(ctx, func(m feed.Msg) { read <- m })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := event.New("ORDERS", meta.Sequence.Stream, meta.Timestamp, m)
+	})
+	for seq := uint64(1); seq <= uint64(len(stored)); seq++ {
+		m := <-read
+		want := event.New("ORDERS", m.Sequence, m.Time, message{&jetstream.RawStreamMsg{Subject: m.Subject, Header: m.Header, Data: m.Data}})
 		want.Matched()
 		r := get("ORDERS", seq)
 		if r.err != nil {
@@ -113,7 +111,7 @@ func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 	if r := get("ORDERS", 1); !errors.Is(r.err, pool.ErrGone) {
 		t.Errorf("a deleted event: %v", r.err)
 	}
-	if r := get("ORDERS", 3); r.err == nil || errors.Is(r.err, pool.ErrGone) {
+	if r := get("ORDERS", 6); r.err == nil || errors.Is(r.err, pool.ErrGone) {
 		t.Errorf("an event beyond the end of its store: %v", r.err)
 	}
 	if r := get("NOSUCH", 1); r.err == nil || errors.Is(r.err, pool.ErrGone) {
@@ -124,37 +122,29 @@ func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 // silent is a source of which one store never answers.
 type silent string
 
-func (s silent) GetMsg(name string, seq uint64, opts ...nats.JSOpt) (*nats.RawStreamMsg, error) {
+func (s silent) Msg(ctx context.Context, name string, seq uint64) (*jetstream.RawStreamMsg, error) {
 	return source(func(ctx context.Context) error {
 		if name == string(s) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
 		return nil
-	}).GetMsg(name, seq, opts...)
+	}).Msg(ctx, name, seq)
 }
 
-func (s silent) StreamInfo(string, ...nats.JSOpt) (*nats.StreamInfo, error) {
-	return nil, errors.New("not expected")
-}
+func (s silent) Last(context.Context, string) (uint64, error) { return 0, errors.New("not expected") }
 
 // source answers when the test says so.
 type source func(ctx context.Context) error
 
-func (s source) GetMsg(_ string, seq uint64, opts ...nats.JSOpt) (*nats.RawStreamMsg, error) {
-	for _, o := range opts {
-		if c, ok := o.(nats.ContextOpt); ok {
-			if err := s(c.Context); err != nil {
-				return nil, err
-			}
-		}
+func (s source) Msg(ctx context.Context, _ string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	if err := s(ctx); err != nil {
+		return nil, err
 	}
-	return &nats.RawStreamMsg{Subject: "a.b", Sequence: seq}, nil
+	return &jetstream.RawStreamMsg{Subject: "a.b", Sequence: seq}, nil
 }
 
-func (s source) StreamInfo(string, ...nats.JSOpt) (*nats.StreamInfo, error) {
-	return nil, errors.New("not expected")
-}
+func (s source) Last(context.Context, string) (uint64, error) { return 0, errors.New("not expected") }
 
 func TestASilentStoreIsGivenUpForNow(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,168 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/jsapi"
+)
+
+// DeletedError is what Get returns for a key that was deleted and has left a
+// tombstone. It is a jetstream.ErrKeyNotFound too.
+type DeletedError struct {
+	Key      string
+	Revision uint64 // of the tombstone: what a write has to replace
+}
+
+func (e *DeletedError) Error() string {
+	return fmt.Sprintf("key %q was deleted at revision %d", e.Key, e.Revision)
+}
+
+// Unwrap makes it an ErrKeyNotFound.
+func (e *DeletedError) Unwrap() error { return jetstream.ErrKeyNotFound }
+
+// bucket is a jetstream.KeyValue. Its Get, Create and History ask the leader;
+// the rest is the client library's.
+type bucket struct {
+	jetstream.KeyValue
+	js     jsapi.JetStream
+	stream string
+	prefix string // of the subjects of keys
+}
+
+// Open opens a bucket that exists. The error is jetstream.ErrBucketNotFound
+// where it does not.
+func Open(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	kv, err := js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &bucket{KeyValue: kv, js: js, stream: "KV_" + name, prefix: "$KV." + name + "."}, nil
+}
+
+var validKey = regexp.MustCompile(`^[-/_=.a-zA-Z0-9]+$`)
+
+// subject is where a key lies.
+func (b *bucket) subject(key string) (string, error) {
+	if !validKey.MatchString(key) || strings.HasPrefix(key, ".") || strings.HasSuffix(key, ".") {
+		return "", jetstream.ErrInvalidKey
+	}
+	return b.prefix + key, nil
+}
+
+// Get returns the entry of key. Where there is none the error is
+// jetstream.ErrKeyNotFound; it is a *DeletedError if there was one.
+func (b *bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	subject, err := b.subject(key)
+	if err != nil {
+		return nil, err
+	}
+	m, err := jsapi.GetMsg(ctx, b.js, b.stream, map[string]any{"last_by_subj": subject})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, jetstream.ErrKeyNotFound
+	case err != nil:
+		return nil, err
+	}
+	e := b.entry(key, m)
+	if e.op != jetstream.KeyValuePut {
+		return nil, &DeletedError{Key: key, Revision: e.revision}
+	}
+	return e, nil
+}
+
+// Create writes key if it has no entry, and returns jetstream.ErrKeyExists if it
+// has one.
+func (b *bucket) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error) {
+	if len(opts) > 0 {
+		return 0, errors.New("options of Create are not supported")
+	}
+	rev, err := b.Update(ctx, key, value, 0)
+	if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return rev, err
+	}
+	var gone *DeletedError
+	if _, getErr := b.Get(ctx, key); !errors.As(getErr, &gone) {
+		return 0, jetstream.ErrKeyExists
+	}
+	rev, err = b.Update(ctx, key, value, gone.Revision)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, jetstream.ErrKeyExists
+	}
+	return rev, err
+}
+
+// History returns all entries of key that the bucket still has, tombstones
+// included, from the oldest on, one request each. The error is
+// jetstream.ErrKeyNotFound where there is none. Options change nothing.
+func (b *bucket) History(ctx context.Context, key string, _ ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error) {
+	subject, err := b.subject(key)
+	if err != nil {
+		return nil, err
+	}
+	var all []jetstream.KeyValueEntry
+	for next := uint64(1); ; {
+		m, err := jsapi.GetMsg(ctx, b.js, b.stream, map[string]any{"seq": next, "next_by_subj": subject})
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound) && len(all) == 0:
+			return nil, jetstream.ErrKeyNotFound
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, b.entry(key, m))
+		next = m.Sequence + 1
+	}
+}
+
+// entry is an entry of a bucket.
+type entry struct {
+	bucket, key string
+	value       []byte
+	revision    uint64
+	created     time.Time
+	op          jetstream.KeyValueOp
+}
+
+func (b *bucket) entry(key string, m *jetstream.RawStreamMsg) *entry {
+	return &entry{
+		bucket: b.Bucket(), key: key, value: m.Data, revision: m.Sequence, created: m.Time, op: Operation(m.Header),
+	}
+}
+
+// Operation is what the headers of an entry say that it is: a value, or the mark
+// of a deletion.
+func Operation(h nats.Header) jetstream.KeyValueOp {
+	switch h.Get("KV-Operation") {
+	case "DEL":
+		return jetstream.KeyValueDelete
+	case "PURGE":
+		return jetstream.KeyValuePurge
+	case "":
+	default:
+		return jetstream.KeyValuePut
+	}
+	switch h.Get(jetstream.MarkerReasonHeader) {
+	case "MaxAge", "Purge":
+		return jetstream.KeyValuePurge
+	case "Remove":
+		return jetstream.KeyValueDelete
+	}
+	return jetstream.KeyValuePut
+}
+
+func (e *entry) Bucket() string                  { return e.bucket }
+func (e *entry) Key() string                     { return e.key }
+func (e *entry) Value() []byte                   { return e.value }
+func (e *entry) Revision() uint64                { return e.revision }
+func (e *entry) Created() time.Time              { return e.created }
+func (e *entry) Delta() uint64                   { return 0 }
+func (e *entry) Operation() jetstream.KeyValueOp { return e.op }
