@@ -38,6 +38,11 @@ type Config struct {
 	// Defaults to DefaultFailures.
 	Failures uint32
 
+	// Different asks that these failures be of calls with at least two
+	// different keys (BeginOf): what fails for one key alone is no fault of
+	// whom all of them call.
+	Different bool
+
 	// OpenFor is how long the breaker stays open before it lets a probe
 	// through. Defaults to DefaultOpenFor, also where it is negative.
 	OpenFor time.Duration
@@ -66,6 +71,10 @@ type Breaker struct {
 	cfg Config
 	cb  *gobreaker.TwoStepCircuitBreaker[any]
 
+	ends sync.Mutex // held while the end of a call is told, so that key is that call's
+	key  uint64
+	row  row
+
 	mu       sync.Mutex
 	openedAt time.Time // of the last opening
 	changes  []change  // still to be told; at most one for each call under way
@@ -74,20 +83,34 @@ type Breaker struct {
 
 type change struct{ from, to State }
 
+// row is what is known of the failures in a row beyond their number.
+type row struct {
+	first uint64 // key of the first one
+	mixed bool   // one of them has another key
+}
+
 // New returns a closed breaker.
 func New(cfg Config) *Breaker {
 	b := &Breaker{cfg: cfg.withDefaults()}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
-		Name:        cfg.Name,
-		MaxRequests: 1,
-		Timeout:     b.cfg.OpenFor,
-		ReadyToTrip: func(c gobreaker.Counts) bool {
-			return c.ConsecutiveFailures >= b.cfg.Failures
-		},
+		Name:          cfg.Name,
+		MaxRequests:   1,
+		Timeout:       b.cfg.OpenFor,
+		ReadyToTrip:   b.trips,
 		OnStateChange: b.changed,
 		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) },
 	})
 	return b
+}
+
+// trips is called by gobreaker after each failure that counts towards an
+// opening, with its lock held.
+func (b *Breaker) trips(c gobreaker.Counts) bool {
+	if c.ConsecutiveFailures == 1 {
+		b.row = row{first: b.key}
+	}
+	b.row.mixed = b.row.mixed || b.key != b.row.first
+	return c.ConsecutiveFailures >= b.cfg.Failures && (b.row.mixed || !b.cfg.Different)
 }
 
 // Allow asks whether a call may be made now. If so, the caller makes it and
@@ -115,7 +138,11 @@ var errFailed = errors.New("call failed")
 // error that wraps context.Canceled counts as if the call had never been made,
 // any other is a failure (context.DeadlineExceeded too). done may be called
 // more than once; only the first time counts.
-func (b *Breaker) Begin() (done func(err error), err error) {
+func (b *Breaker) Begin() (done func(err error), err error) { return b.BeginOf(0) }
+
+// BeginOf is Begin for a call that is made for the sake of key (see
+// Config.Different).
+func (b *Breaker) BeginOf(key uint64) (done func(err error), err error) {
 	finish, err := b.cb.Allow()
 	b.tell()
 	if err != nil {
@@ -124,10 +151,17 @@ func (b *Breaker) Begin() (done func(err error), err error) {
 	var once sync.Once
 	return func(err error) {
 		once.Do(func() {
-			finish(err)
+			b.finish(finish, key, err)
 			b.tell()
 		})
 	}, nil
+}
+
+func (b *Breaker) finish(finish func(error), key uint64, err error) {
+	b.ends.Lock()
+	defer b.ends.Unlock()
+	b.key = key
+	finish(err)
 }
 
 // Do makes the call if the breaker allows it, and returns its error or

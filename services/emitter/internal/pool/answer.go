@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -135,39 +134,6 @@ func (p *Pool) heard(it *item, a wire.Answer, current bool, now time.Time) bool 
 	return false
 }
 
-var errFailed = errors.New("delivery failed")
-
-// verdict tells the breaker how a delivery ended; context.Canceled is as if it
-// had not been made. While the breaker is closed it is told of failures, and of
-// the first success after them: it counts failures in a row, so no other
-// success changes anything, and asking it twice for each delivery cost 6 % of
-// the emitter's time.
-func (p *Pool) verdict(it *item, err error) {
-	era := it.owed
-	it.owed = 0
-	switch {
-	case it.verdict != nil:
-		it.verdict(err)
-		it.verdict = nil
-	case era != p.era, errors.Is(err, context.Canceled), err == nil && p.streak == 0:
-		// Sent before the breaker last changed, or of no consequence.
-	default:
-		p.streak++
-		if err == nil {
-			p.streak = 0
-		}
-		if p.breaker == nil {
-			p.breaker = breaker.New(breaker.Config{
-				Name: p.Name(), Failures: uint32(p.spec.Breaker.Failures), OpenFor: p.spec.Breaker.OpenFor.Std(),
-				OnChange: p.breakerChanged,
-			})
-		}
-		if done, refused := p.breaker.Begin(); refused == nil {
-			done(err)
-		}
-	}
-}
-
 // failed ends an attempt without success: the event rests, is parked, or
 // blocks its lane. Delay, if not negative, is the subscriber's own wish. A
 // probe of the breaker costs its event no attempt: over a long outage the
@@ -218,15 +184,19 @@ func (p *Pool) block(it *item, why string) {
 		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": clip(it.lane.key)})
 }
 
-// backoff is the wait after the n-th attempt: min·2^(n-1), at most max, and
-// spread over its upper half so that retries do not come in step
-// ("equal jitter", Brooker, AWS Architecture Blog, 2015).
+// backoff is the wait after the n-th attempt: d = min·2^(n-1), and up to half of
+// that more, so that retries do not come in step. At the maximum the spread goes
+// below it instead; it never goes below the minimum.
 func backoff(r wire.Retry, n int) time.Duration {
-	d := r.MaxBackoff.Std()
-	if shift := min(n-1, 62); shift >= 0 && r.MinBackoff.Std() <= d>>shift {
-		d = r.MinBackoff.Std() << shift
+	lo := r.MinBackoff.Std()
+	hi := max(r.MaxBackoff.Std(), lo)
+	d := hi
+	if shift := min(n-1, 62); shift >= 0 && lo <= hi>>shift {
+		d = lo << shift
 	}
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
+	most := d + min(d/2, hi-d)
+	least := max(lo, most-d/2)
+	return least + time.Duration(rand.Int64N(int64(most-least)+1))
 }
 
 // parkAgain is how long an event waits that the parker had no room for.

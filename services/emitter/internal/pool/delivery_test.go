@@ -94,18 +94,18 @@ func TestNakWithoutDelayBacksOffTwiceAsLongEachTime(t *testing.T) {
 	s.Retry = wire.Retry{MaxAttempts: 0, MinBackoff: wire.Duration(time.Second), MaxBackoff: wire.Duration(10 * time.Second)}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x")
-		for n, full := range []time.Duration{1, 2, 4, 8, 10, 10, 10} {
-			full *= time.Second
+		for n, wait := range [][2]time.Duration{{1000, 1500}, {2000, 3000}, {4000, 6000}, {6000, 10000}, {5000, 10000}, {5000, 10000}} {
+			least, most := wait[0]*time.Millisecond, wait[1]*time.Millisecond
 			d := b.one(fmt.Sprintf("1/%d", n+1))
 			b.answer(d, "-NAK")
 			if st := b.Status(); st.Retrying != 1 || st.InFlight != 0 {
 				t.Fatalf("retrying %d, in flight %d", st.Retrying, st.InFlight)
 			}
-			after(full/2 - 1)
+			after(least - 1)
 			b.wantSent()
-			after(full/2 + 2)
+			after(most - least + 2)
 		}
-		b.one("1/8")
+		b.one("1/7")
 	})
 }
 
@@ -139,7 +139,7 @@ func TestWPIStartsAckWaitAnew(t *testing.T) {
 		if st := b.Status(); st.Retrying != 1 {
 			t.Fatalf("retrying = %d, want 1", st.Retrying)
 		}
-		after(time.Second)
+		after(1500 * time.Millisecond)
 		b.wantSent("1/2")
 	})
 }
@@ -197,9 +197,9 @@ func TestATimeoutIsTriedAgainUntilTheEventIsParked(t *testing.T) {
 		b.answer(ds[1], "")
 		after(30*time.Second - 1)
 		b.wantSent()
-		after(time.Second + 1) // the longest backoff
+		after(1500*time.Millisecond + 1) // the longest backoff
 		b.one("1/2")
-		after(32 * time.Second)
+		after(33 * time.Second)
 		b.one("1/3")
 		after(time.Minute)
 		p := b.park.got[0]
@@ -247,7 +247,7 @@ func TestBlockHoldsItsOwnLaneUntilItSucceeds(t *testing.T) {
 		b.offer(1, "a.x", "a.x", "b.x", "b.x")
 		ds := b.wantSent("1/1", "3/1")
 		b.answer(ds[0], "-NAK")
-		after(time.Second)
+		after(1500 * time.Millisecond)
 		b.answer(b.one("1/2"), "-NAK")
 		b.wantState(wire.PoolBlocked)
 		if n := b.count(wire.AdvPoolBlocked); n != 1 || len(b.park.got) != 0 {
@@ -255,9 +255,9 @@ func TestBlockHoldsItsOwnLaneUntilItSucceeds(t *testing.T) {
 		}
 		b.answer(ds[1], "")
 		b.one("4/1")
-		after(2 * time.Second)
+		after(3 * time.Second)
 		b.answer(b.one("1/3"), "-NAK")
-		after(4 * time.Second)
+		after(6 * time.Second)
 		b.answer(b.one("1/4"), "")
 		b.one("2/1")
 		b.wantState(wire.PoolLive)

@@ -70,17 +70,22 @@ func TestTheBreakerOpensAfterFailuresInARowAndOneEventProbes(t *testing.T) {
 
 func TestNoAttemptIsCountedWhileTheBreakerIsOpen(t *testing.T) {
 	s := spec()
-	s.Breaker = wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Hour)}
+	s.Breaker = wire.Breaker{Failures: 2, OpenFor: wire.Duration(time.Hour)}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.offer(1, "a.x")
-		b.answer(b.one("1/1"), "-NAK")
-		b.offer(2, "b.x")
-		after(time.Hour - time.Second)
+		b.offer(1, "a.x", "b.x")
+		for _, d := range b.wantSent("1/1", "2/1") {
+			b.answer(d, "-NAK")
+		}
+		after(2 * time.Second) // both are ready again, and first in the queue
+		b.offer(3, "c.x")
+		after(time.Hour - 3*time.Second)
 		b.wantSent()
 		b.Status() // to ask for the state must not spoil the wake-up
 		after(2 * time.Second)
-		b.answer(b.one("2/1"), "")
-		b.answer(b.one("1/2"), "")
+		b.answer(b.one("3/1"), "")   // which says more of the target than the two that it has refused
+		for _, d := range b.next() { // as many as they are, and in any order
+			b.answer(d, "")
+		}
 		b.wantAllFinished()
 	})
 }
@@ -124,7 +129,7 @@ func TestALongOutageParksNothing(t *testing.T) {
 
 func TestAProbeThatCannotBeSentLeavesThePlaceToTheNext(t *testing.T) {
 	s := spec()
-	s.Breaker.Failures = 1
+	s.Breaker.Failures = 2
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x", "b.x")
 		ds := b.next()
@@ -361,7 +366,7 @@ func TestARefusedEventIsNotTakenForOneThatFits(t *testing.T) {
 }
 
 func TestAPoolWithoutBudgetIsWokenWhenOthersGiveItBack(t *testing.T) {
-	budget := pool.NewBudget(2000)
+	budget := pool.NewBudget(3500)
 	withPool(t, config{spec: spec(), budget: budget}, func(t *testing.T, b *bed) {
 		withOther := newBed(t, timers.New(), config{spec: spec(), budget: budget})
 		if !withOther.Offer(makeEvent(1, "a.x", nil, 1000)) || !b.Offer(makeEvent(1, "a.x", nil, 100)) {
@@ -371,7 +376,7 @@ func TestAPoolWithoutBudgetIsWokenWhenOthersGiveItBack(t *testing.T) {
 			t.Fatal("the budget is overdrawn")
 		}
 		room := b.Room()
-		after(time.Minute)
+		after(20 * time.Second) // before the end of ack_wait: an event that rests is let go
 		if isClosed(room) {
 			t.Fatal("room is told, but the budget is used up")
 		}

@@ -71,7 +71,7 @@ func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
 			p.fetch(it, now)
 			continue
 		}
-		if !p.admit(it) {
+		if it = p.admit(it); it == nil {
 			break
 		}
 		out[n] = p.launch(it, now)
@@ -91,24 +91,6 @@ func (p *Pool) maySend(now time.Time) bool {
 	default:
 		return true
 	}
-}
-
-// admit asks the breaker. Mode publish waits for no answer, so it has none. A
-// closed breaker lets everything pass, so it is not asked (see verdict).
-func (p *Pool) admit(it *item) bool {
-	if p.spec.Deliver.Mode == wire.ModePublish {
-		return true
-	}
-	if !p.tripped {
-		it.owed = p.era
-		return true
-	}
-	verdict, err := p.breaker.Begin()
-	if err != nil {
-		return false
-	}
-	it.verdict = verdict
-	return true
 }
 
 func (p *Pool) launch(it *item, now time.Time) delivery {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
@@ -76,8 +75,7 @@ type Pool struct {
 	cfg     Config
 	spec    *wire.Spec // of cfg.Record
 	matcher *selector.Matcher
-	breaker *breaker.Breaker // nil before the first failure
-	window  int              // matched events held at once, at most
+	window  int // matched events held at once, at most
 
 	epoch string // as a header has it
 
@@ -118,11 +116,8 @@ type Pool struct {
 	askWait   time.Duration
 	holdUntil time.Time // publishing failed: try again then
 	armed     time.Time // when Tick has been asked for; zero if it has not
-	tripped   bool      // the breaker is not closed
-	era       uint64    // of the breaker: grows with each change of its state, from 1
-	streak    int       // failures in a row, as the breaker has been told
-	reopenAt  time.Time // it is open until then; zero if it is not open
-	stuck     int       // lanes held by exhausted events
+	circuit   circuit
+	stuck     int // lanes held by exhausted events
 	gap       *wire.Gap
 	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not
 	wait      wait
@@ -166,8 +161,8 @@ func New(cfg Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
 	}
 	p := &Pool{
-		era: 1,
-		cfg: cfg, spec: spec, matcher: m,
+		circuit: circuit{era: 1},
+		cfg:     cfg, spec: spec, matcher: m,
 		window:  max(windowFactor*spec.PoolSize.Max, 1024),
 		epoch:   strconv.FormatUint(cfg.Epoch, 10),
 		tracker: checkpoint.Restore(cfg.Checkpoint),

@@ -66,7 +66,7 @@ func (p *Pool) look(now time.Time) {
 // Not where events wait to be sent as it is, for others would only join them,
 // nor where it is not for want of room that the pool reads nothing.
 func (p *Pool) relieve(now time.Time) {
-	if p.ready.n > 0 || p.tripped || p.cramped != "" {
+	if p.ready.n > 0 || p.circuit.tripped || p.cramped != "" {
 		return
 	}
 	for _, it := range p.rest {

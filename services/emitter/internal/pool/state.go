@@ -3,11 +3,8 @@ package pool
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
-	"time"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -219,33 +216,6 @@ func (p *Pool) open() bool {
 	return !p.closed
 }
 
-// breakerState is the breaker's state as a status has it; to ask can change it.
-func (p *Pool) breakerState() string {
-	state := breaker.Closed
-	if p.breaker != nil {
-		state = p.breaker.State()
-	}
-	return strings.ReplaceAll(string(state), "_", "-")
-}
-
-// breakerChanged is called by the breaker, inside a critical section of the pool.
-func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
-	what := wire.AdvBreakerClosed
-	p.reopenAt = time.Time{}
-	p.tripped = to != breaker.Closed
-	p.era++
-	p.streak = 0
-	switch to {
-	case breaker.Open:
-		what = wire.AdvBreakerOpened
-		wait := p.breaker.RetryIn() // asked first, so that the breaker is ready by then
-		p.reopenAt = time.Now().Add(wait)
-	case breaker.HalfOpen:
-		what = wire.AdvBreakerHalfOpened
-	}
-	p.note(what, "", nil)
-}
-
 // State says what the pool is doing, and why if it is not simply at work.
 func (p *Pool) State() (wire.PoolState, string) {
 	p.mu.Lock()
@@ -260,7 +230,7 @@ func (p *Pool) state() (wire.PoolState, string) {
 			"the store ended at sequence %d, before the checkpoint: it lost events; seek or restart the subscription", p.lostFrom-1)
 	case p.wait.state == wire.PoolStoreLost, p.wait.state == wire.PoolNotBegun:
 		return p.wait.state, p.wait.reason
-	case p.tripped:
+	case p.circuit.tripped:
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
 	case p.absent:
 		return wire.PoolWaiting, "nobody listens on " + p.spec.Deliver.Subject

@@ -111,8 +111,8 @@ func (p *Pool) mayAt() time.Time {
 	if p.absent && !p.asked && p.nextAsk.After(at) {
 		at = p.nextAsk
 	}
-	if p.reopenAt.After(at) {
-		at = p.reopenAt
+	if p.circuit.reopenAt.After(at) {
+		at = p.circuit.reopenAt
 	}
 	return at
 }
