@@ -52,7 +52,7 @@ func (a *Advisor) Publish(what string, adv wire.Advisory) {
 	if adv.Instance == "" {
 		adv.Instance = a.instance
 	}
-	body, err := json.Marshal(adv)
+	body, err := wire.Marshal(adv)
 	if err == nil {
 		err = a.nc.Publish(a.ns.Advisory(what, token(adv.Name)), body)
 	}
@@ -85,13 +85,13 @@ func Quarantine(ctx context.Context, js jetstream.JetStream, ns wire.Namespace, 
 	if q.JSON == nil && json.Valid(q.Value) {
 		q.JSON = q.Value
 	}
-	body, err := json.Marshal(q)
+	body, err := wire.Marshal(q)
 	if err != nil {
 		return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)
 	}
 	if limit := js.Conn().MaxPayload(); limit > 0 && int64(len(body)) > limit {
 		q.JSON = nil // Value has it
-		if body, err = json.Marshal(q); err != nil {
+		if body, err = wire.Marshal(q); err != nil {
 			return fmt.Errorf("encode quarantined %s/%s: %w", q.Bucket, q.Key, err)
 		}
 	}

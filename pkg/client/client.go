@@ -138,7 +138,7 @@ func callWithin[A any](ctx context.Context, c *Client, verb, name string, body a
 	var raw []byte
 	if body != nil {
 		var err error
-		if raw, err = json.Marshal(body); err != nil {
+		if raw, err = wire.Marshal(body); err != nil {
 			return nil, fmt.Errorf("%s: encode the request: %w", verb, err)
 		}
 	}

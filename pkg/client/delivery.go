@@ -130,6 +130,11 @@ func (d *Delivery) send(what string, body []byte) error {
 	if d.msg.Reply == "" {
 		return nil
 	}
+	// Whoever can publish to the delivery subject chooses the reply subject. It
+	// must not lend them what only this program may publish to.
+	if !wire.IsAnswerSubject(d.msg.Reply, d.nc.Opts.InboxPrefix) {
+		return fmt.Errorf("%s: %w: %q", what, ErrReply, d.msg.Reply)
+	}
 	if err := d.nc.Publish(d.msg.Reply, body); err != nil {
 		return fmt.Errorf("%s event %d of %s: %w", what, d.Sequence(), d.Store(), err)
 	}

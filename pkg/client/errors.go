@@ -13,6 +13,9 @@ var (
 	// ErrAnswered is returned by an answer to a delivery that has been
 	// answered for good already.
 	ErrAnswered = errors.New("the delivery has been answered")
+	// ErrReply is returned by an answer to a message that asks for it on a
+	// subject that is neither Sluice's nor an inbox: Sluice has not sent it.
+	ErrReply = errors.New("the reply subject is none that Sluice makes")
 	// ErrDrainTimeout is returned by a receiver whose context ended and whose
 	// handlers did not finish within the drain timeout. What they had not
 	// begun has been given back for another attempt.

@@ -60,7 +60,7 @@ const target = "triage.issues"
 
 func newEmitter(t *testing.T, nc *nats.Conn) *emitter {
 	t.Helper()
-	sub, err := nc.SubscribeSync("answers.*")
+	sub, err := nc.SubscribeSync("_INBOX.answers.*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,11 +69,11 @@ func newEmitter(t *testing.T, nc *nats.Conn) *emitter {
 }
 
 // send delivers the event of sequence seq under an epoch; the answer is
-// expected on the subject answers.<seq>.
+// expected on the subject _INBOX.answers.<seq>.
 func (e *emitter) send(seq, epoch uint64, more ...string) {
 	e.t.Helper()
 	msg := nats.NewMsg(target)
-	msg.Reply = fmt.Sprintf("answers.%d", seq)
+	msg.Reply = fmt.Sprintf("_INBOX.answers.%d", seq)
 	msg.Data = fmt.Appendf(nil, `{"n":%d}`, seq)
 	msg.Header = nats.Header{
 		wire.HeaderSubscription: {"triage"},
@@ -100,7 +100,7 @@ func (e *emitter) answer() (seq uint64, body string) {
 	if err != nil {
 		e.t.Fatalf("waiting for an answer: %v", err)
 	}
-	if _, err := fmt.Sscanf(msg.Subject, "answers.%d", &seq); err != nil {
+	if _, err := fmt.Sscanf(msg.Subject, "_INBOX.answers.%d", &seq); err != nil {
 		e.t.Fatal(err)
 	}
 	return seq, string(msg.Data)

@@ -331,10 +331,13 @@ func (r *Receiver) giveBack(sub *nats.Subscription) int {
 			return n
 		}
 		d := &Delivery{msg: msg, nc: r.client.nc, counters: &r.counters}
-		if d.Nak(0) != nil {
+		switch err := d.Nak(0); {
+		case errors.Is(err, ErrReply): // not Sluice's
+		case err != nil:
 			return n
+		default:
+			n++
 		}
-		n++
 	}
 }
 

@@ -337,7 +337,12 @@ func TestADrainThatTakesTooLongGivesTheRestBack(t *testing.T) {
 
 func TestWhatIsOverThePendingBoundIsDroppedAndCounted(t *testing.T) {
 	t.Parallel()
-	c, nc := setup(t)
+	srv := natstest.Start(t)
+	own, nc := srv.Conn(), srv.Conn()
+	c, err := client.New(own)
+	if err != nil {
+		t.Fatal(err)
+	}
 	e := newEmitter(t, nc)
 	began, gate := make(chan struct{}, 10), make(chan struct{})
 	r := receive(t, c, func(context.Context, *client.Delivery) error {
@@ -351,6 +356,7 @@ func TestWhatIsOverThePendingBoundIsDroppedAndCounted(t *testing.T) {
 		e.send(seq+1, 1)
 	}
 	flush(t, nc)
+	flush(t, own) // all of them have come
 	ended := make(chan error, 1)
 	go func() { ended <- r.stop() }()
 	heard := uint64(0) // requests that came before the interest was gone: no room for them either

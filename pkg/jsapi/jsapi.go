@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // JetStream is what is used of a jetstream.JetStream here.
@@ -36,7 +38,7 @@ func Subject(js JetStream, request string) string {
 // the words of the STREAM.MSG.GET request. The error is
 // jetstream.ErrMsgNotFound where there is none.
 func GetMsg(ctx context.Context, js JetStream, stream string, which map[string]any) (*jetstream.RawStreamMsg, error) {
-	body, err := json.Marshal(which)
+	body, err := wire.Marshal(which)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}

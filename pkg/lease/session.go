@@ -2,7 +2,6 @@ package lease
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -36,6 +36,8 @@ type SessionConfig struct {
 	// Load gives the session's content at each renewal; Service, Instance,
 	// StartedAt and Version are filled in. It must not block. Optional.
 	Load func() wire.Session
+	// Responder answers probes. Defaults to one that counts nothing.
+	Responder *bus.Responder
 }
 
 func (c SessionConfig) validate() error {
@@ -75,6 +77,12 @@ type Session struct {
 func NewSession(nc *nats.Conn, kv Bucket, cfg SessionConfig, log zerolog.Logger) (*Session, error) {
 	if nc == nil {
 		return nil, errors.New("session: no connection")
+	}
+	if cfg.Responder == nil {
+		var err error
+		if cfg.Responder, err = bus.NewResponder(nc, bus.ResponderConfig{}); err != nil {
+			return nil, err
+		}
 	}
 	return newSession(nc, kv, cfg, log)
 }
@@ -163,10 +171,7 @@ func (s *Session) Run(ctx context.Context) error {
 
 // answer tells a prober that we live.
 func (s *Session) answer(m *nats.Msg) {
-	if m.Reply == "" {
-		return
-	}
-	if err := m.Respond([]byte(s.cfg.Instance)); err != nil {
+	if err := s.cfg.Responder.Answer(m, []byte(s.cfg.Instance), nil); err != nil {
 		s.log.Debug().Err(err).Msg("probe not answered")
 	}
 }
@@ -215,7 +220,7 @@ func (s *Session) renew(ctx context.Context) (sent time.Time, err error) {
 		return sent, err
 	}
 	content := s.content()
-	body, err := json.Marshal(content)
+	body, err := wire.Marshal(content)
 	if err != nil {
 		return sent, fmt.Errorf("encode session %s: %w", s.key(), err)
 	}

@@ -74,7 +74,7 @@ func (s *slot) acquire(ctx context.Context, rev uint64) (term, error) {
 func (s *slot) write(ctx context.Context, rev uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
 	defer cancel()
-	body, err := json.Marshal(s.lease)
+	body, err := wire.Marshal(s.lease)
 	if err != nil {
 		return 0, fmt.Errorf("encode lease: %w", err)
 	}

@@ -1,8 +1,6 @@
 package selector
 
 import (
-	"encoding/json"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
@@ -49,11 +47,8 @@ func oneOf(list []string) string {
 
 // quote returns JSON for people: < and > stay as they are.
 func quote(v any) string {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // text always can be
-	return cut(strings.TrimSpace(b.String()))
+	b, _ := wire.Marshal(v) // text always can be
+	return cut(string(b))
 }
 
 // cut shortens s without breaking a character.

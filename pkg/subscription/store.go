@@ -1,9 +1,7 @@
 package subscription
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -194,13 +192,11 @@ func get(ctx context.Context, kv keyValue, key string) ([]byte, uint64, error) {
 }
 
 func update(ctx context.Context, kv keyValue, key string, v any, rev uint64) (uint64, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // a pattern of < and > must not grow sixfold
-	if err := enc.Encode(v); err != nil {
+	body, err := wire.Marshal(v)
+	if err != nil {
 		return 0, fmt.Errorf("encode %q: %w", key, err)
 	}
-	next, err := kv.Update(ctx, key, bytes.TrimSpace(b.Bytes()), rev)
+	next, err := kv.Update(ctx, key, body, rev)
 	if err != nil {
 		return 0, writeError(key, rev, err)
 	}

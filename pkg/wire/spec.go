@@ -95,9 +95,9 @@ type StringList []string
 // MarshalJSON writes a list of one as a plain string.
 func (l StringList) MarshalJSON() ([]byte, error) {
 	if len(l) == 1 {
-		return json.Marshal(l[0])
+		return Marshal(l[0])
 	}
-	return json.Marshal([]string(l))
+	return Marshal([]string(l))
 }
 
 // UnmarshalJSON accepts a string or a list of strings.
@@ -139,9 +139,9 @@ func (p Position) MarshalJSON() ([]byte, error) {
 	case PositionAll:
 		return []byte(`"all"`), nil
 	case PositionSequence:
-		return json.Marshal(map[string]uint64{"sequence": p.Sequence})
+		return Marshal(map[string]uint64{"sequence": p.Sequence})
 	case PositionTime:
-		return json.Marshal(map[string]string{"time": p.Time.UTC().Format(time.RFC3339Nano)})
+		return Marshal(map[string]string{"time": p.Time.UTC().Format(time.RFC3339Nano)})
 	default:
 		return []byte(`"new"`), nil
 	}
@@ -212,9 +212,9 @@ func (o OrderBy) MarshalJSON() ([]byte, error) {
 	case OrderNone:
 		return []byte(`"none"`), nil
 	case OrderToken:
-		return json.Marshal(map[string]int{"token": o.Token})
+		return Marshal(map[string]int{"token": o.Token})
 	case OrderHeader:
-		return json.Marshal(map[string]string{"header": o.Header})
+		return Marshal(map[string]string{"header": o.Header})
 	default:
 		return []byte(`"stream"`), nil
 	}
@@ -260,7 +260,7 @@ func (o *OrderBy) UnmarshalJSON(b []byte) error {
 type Duration time.Duration
 
 // MarshalJSON writes the duration as a string.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+func (d Duration) MarshalJSON() ([]byte, error) { return Marshal(d.String()) }
 
 func (d Duration) String() string { return time.Duration(d).String() }
 

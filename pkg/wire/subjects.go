@@ -115,7 +115,12 @@ func (n Namespace) Session(service, instance string) string {
 
 // Answers is the prefix of the reply subjects on which an emitter instance
 // takes its subscribers' answers.
-func (n Namespace) Answers(instance string) string { return n.internal() + ".ack." + instance }
+func (n Namespace) Answers(instance string) string {
+	return n.internal() + "." + answersToken + "." + instance
+}
+
+// answersToken stands behind the namespace in the subjects of answers.
+const answersToken = "ack"
 
 // EmitterPools is the subject on which an emitter instance tells the live
 // state of its pools: body {"names": [...]} (empty: all), answer []PoolStatus.

@@ -9,14 +9,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
 // answers takes the subscribers' answers for all pools of the instance through
 // one subscription. Its subjects are <prefix>.<pool>.<token>.
 type answers struct {
-	prefix string
-	seats  atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
+	prefix  string
+	replies *bus.Responder                         // set by subscribe
+	seats   atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
 
 	mu   sync.Mutex // taken to change seats, not to read them
 	free []uint64   // ids to be given out, one for each free slot
@@ -108,7 +110,8 @@ func (a *answers) inFlight() int {
 // delivery in flight, and those are bounded by the pools' limits.
 const pendingAnswers = 1 << 20
 
-func (a *answers) subscribe(nc *nats.Conn) (*nats.Subscription, error) {
+func (a *answers) subscribe(nc *nats.Conn, replies *bus.Responder) (*nats.Subscription, error) {
+	a.replies = replies
 	sub, err := nc.Subscribe(a.prefix+">", a.handle)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to answers: %w", err)
@@ -132,8 +135,7 @@ func (a *answers) handle(m *nats.Msg) {
 	if p == nil {
 		return
 	}
-	settled := p.Answer(token, m.Data, m.Header)
-	if settled && m.Reply != "" {
-		_ = m.Respond(nil) // the subscriber asked whether we heard; if this is lost it asks again
+	if settled := p.Answer(token, m.Data, m.Header); settled {
+		_ = a.replies.Answer(m, nil, nil) // the subscriber may ask whether we heard; if this is lost it asks again
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 
 	"go.opentelemetry.io/otel/metric"
-
-	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // metrics are read from the pools when somebody asks, so that counting costs
@@ -25,19 +23,32 @@ func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
 	inFlight := gauge("emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
 	held := gauge("emitter.held", "By", "Bytes of events held in memory.")
 	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		var sum wire.PoolStatus
-		statuses := s.statuses(nil)
-		for _, p := range statuses {
-			sum.Pending += p.Pending
-			sum.InFlight += p.InFlight
-		}
-		o.ObserveInt64(pools, int64(len(statuses)))
-		o.ObserveInt64(pending, int64(sum.Pending))
-		o.ObserveInt64(inFlight, int64(sum.InFlight))
-		o.ObserveInt64(held, s.budget.Used())
+		now := s.totals()
+		o.ObserveInt64(pools, int64(now.Pools))
+		o.ObserveInt64(pending, int64(now.Pending))
+		o.ObserveInt64(inFlight, int64(now.InFlight))
+		o.ObserveInt64(held, now.HeldBytes)
 		return nil
 	}, pools, pending, inFlight, held)
 	return &metrics{registration: reg}, errors.Join(append(errs, err)...)
+}
+
+// totals are over all pools of the instance.
+type totals struct {
+	Pools     int   `json:"pools"`
+	Pending   int   `json:"pending"`
+	InFlight  int   `json:"in_flight"`
+	HeldBytes int64 `json:"held_bytes"`
+}
+
+func (s *Service) totals() totals {
+	statuses := s.statuses(nil)
+	sum := totals{Pools: len(statuses), HeldBytes: s.budget.Used()}
+	for _, p := range statuses {
+		sum.Pending += p.Pending
+		sum.InFlight += p.InFlight
+	}
+	return sum
 }
 
 func (m *metrics) close() {

@@ -9,12 +9,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
@@ -36,6 +37,7 @@ type Service struct {
 	instance string
 	log      zerolog.Logger
 	metrics  *metrics
+	meter    metric.Meter
 	ready    *service.Check
 
 	timers   *timers.Timers
@@ -58,6 +60,7 @@ type Service struct {
 	parker     *park.Parker
 	fetcher    *fetch.Fetcher
 	advisor    *bus.Advisor
+	replies    *bus.Responder
 
 	slots      *semaphore.Weighted // of actions; those that drain have none
 	kick       chan struct{}       // cap 1: something is dirty
@@ -92,6 +95,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		cfg: cfg, common: d.Common, ns: d.Common.Namespace,
 		instance: bus.NewInstanceID(wire.ServiceEmitter),
 		ready:    d.Health.Check("pools"),
+		meter:    d.Meter,
 		timers:   timers.New(),
 		budget:   pool.NewBudget(cfg.EventBytes),
 		dues:     newDues(),
@@ -157,13 +161,19 @@ func (s *Service) assemble(ctx context.Context) error {
 		return err
 	}
 	s.advisor = bus.NewAdvisor(s.ctl, s.ns, s.instance, s.log)
+	s.replies, err = bus.NewResponder(s.ctl, bus.ResponderConfig{
+		Service: wire.ServiceEmitter, Advisor: s.advisor, Meter: s.meter, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
 	s.records = subscription.NewStore(b.Subscriptions, s.ns)
 	s.pools = subscription.NewPools(b.Pools)
 	s.recordCopy = mirror.New(b.Subscriptions, mirror.Options{OnChange: s.dirty, Log: s.log})
 	s.poolCopy = mirror.New(b.Pools, mirror.Options{OnChange: s.dirty, Log: s.log})
 	s.session, err = lease.NewSession(s.ctl, b.Sessions, lease.SessionConfig{
 		Namespace: s.ns, Service: wire.ServiceEmitter, Instance: s.instance,
-		TTL: s.common.SessionTTL, Load: s.load,
+		TTL: s.common.SessionTTL, Load: s.load, Responder: s.replies,
 	}, s.log)
 	if err != nil {
 		return err
@@ -192,6 +202,7 @@ func (s *Service) assemble(ctx context.Context) error {
 
 // serve runs the parts; those that a hand-over needs outlive ctx until it is done.
 func (s *Service) serve(ctx context.Context) error {
+	defer s.replies.Close()
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, base := errgroup.WithContext(base)
@@ -223,43 +234,47 @@ func (s *Service) serve(ctx context.Context) error {
 // listen subscribes to answers, to questions about pools and to replayed
 // transitions, and announces the service.
 func (s *Service) listen() (stop func(), err error) {
-	if _, err := s.answers.subscribe(s.data); err != nil {
+	if _, err := s.answers.subscribe(s.data, s.replies.On(s.data)); err != nil {
 		return nil, err
-	}
-	if _, err := s.ctl.Subscribe(s.ns.EmitterPools(s.instance), s.tellPools); err != nil {
-		return nil, fmt.Errorf("subscribe to questions about pools: %w", err)
 	}
 	if _, err := s.ctl.Subscribe(s.ns.Lifecycle("*"), s.replayed); err != nil {
 		return nil, fmt.Errorf("subscribe to replayed transitions: %w", err)
 	}
-	m, err := micro.AddService(s.ctl, micro.Config{
-		Name: s.ns.MicroName(wire.ServiceEmitter), Version: wire.Version,
-		Description: "owns pools and delivers", Metadata: map[string]string{"instance": s.instance},
+	served, err := endpoint.Serve(s.ctl, endpoint.Config{
+		Namespace: s.ns, Service: wire.ServiceEmitter, Instance: s.instance,
+		Description: "owns pools and delivers", Responder: s.replies, Log: s.log,
+	}, endpoint.Endpoint{
+		Name: "pools", Subject: s.ns.EmitterPools(s.instance), Verb: verbPools,
+		Description: "tell how this instance's pools are, to the other services",
+		Handle:      s.tellPools, Data: func() any { return s.totals() },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("announce the service: %w", err)
+		return nil, err
 	}
 	return func() {
-		if err := m.Stop(); err != nil {
+		if err := served.Stop(); err != nil {
 			s.log.Debug().Err(err).Msg("service not taken back")
 		}
 	}, nil
 }
 
+// verbPools names the type of what an instance says of its pools.
+const verbPools = "emitter.pools"
+
 // tellPools answers a question about the live state of pools.
-func (s *Service) tellPools(m *nats.Msg) {
+func (s *Service) tellPools(r *endpoint.Request) {
 	var q wire.PoolsRequest
-	if len(m.Data) > 0 {
-		if err := json.Unmarshal(m.Data, &q); err != nil {
-			s.log.Debug().Err(err).Msg("question about pools cannot be read")
-			return
+	var bad *wire.Error
+	if len(r.Body) > 0 {
+		if err := json.Unmarshal(r.Body, &q); err != nil {
+			bad = wire.Errorf(wire.CodeBadJSON, "the question cannot be read: %s", err)
 		}
 	}
-	body, err := json.Marshal(wire.PoolsResponse{Pools: s.statuses(q.Names)})
-	if err == nil {
-		err = m.Respond(body)
+	var pools []wire.PoolStatus
+	if bad == nil {
+		pools = s.statuses(q.Names)
 	}
-	if err != nil {
+	if err := r.Answer(wire.PoolsResponse{Pools: pools}, bad); err != nil {
 		s.log.Debug().Err(err).Msg("question about pools not answered")
 	}
 }

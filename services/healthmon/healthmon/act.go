@@ -206,7 +206,7 @@ func (m *monitor) reconcile(ctx context.Context, i wire.Issue, r *wire.Repair) e
 	if i.Kind == wire.IssueMissingPool {
 		t.Kind = wire.TransitionCreated
 	}
-	body, err := json.Marshal(t)
+	body, err := wire.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("encode transition: %w", err)
 	}

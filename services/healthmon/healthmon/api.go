@@ -10,12 +10,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nats.go/micro"
-	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -34,6 +33,7 @@ type api struct {
 	health         jetstream.KeyValue
 	subs           *subscription.Store
 	advisor        *bus.Advisor
+	replies        *bus.Responder
 	log            zerolog.Logger
 	instance       string
 	defaultCleanup bool
@@ -41,40 +41,18 @@ type api struct {
 
 // handler carries out a request: body is what is answered, as JSON or as a
 // value to encode.
-type handler func(ctx context.Context, req micro.Request) (body any, e *wire.Error)
+type handler func(ctx context.Context, req *endpoint.Request) (body any, e *wire.Error)
 
 // run serves until ctx ends, then lets the requests under way finish.
 func (a *api) run(ctx context.Context, ready func()) error {
-	svc, err := micro.AddService(a.nc, micro.Config{
-		Name: a.ns.MicroName(wire.ServiceHealthmon), Version: wire.Version,
-		Description: "finds what is wrong with subscriptions and repairs it",
-		Metadata:    map[string]string{"instance": a.instance, "namespace": string(a.ns)},
-		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
-			a.log.Warn().Str("subject", e.Subject).Str("error", e.Description).Msg("request interface")
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("register the service: %w", err)
-	}
 	var g errgroup.Group
 	g.SetLimit(maxRequests)
-	for _, ep := range []struct {
-		name, subject string
-		do            handler
-	}{
-		{"check", a.ns.API(wire.VerbHealthCheck), a.check},
-		{"report", a.ns.API(wire.VerbHealthReport), a.report},
-		{"subscription", a.ns.API(wire.VerbHealthSubscription, "*"), a.subscription},
-		{"cleanup", a.ns.API(wire.VerbHealthCleanup), a.cleanup},
-		{"repair", a.ns.API(wire.VerbHealthRepair), a.repair},
-	} {
-		verb := "health." + ep.name
-		err := svc.AddEndpoint(ep.name, micro.HandlerFunc(func(req micro.Request) {
-			a.serve(ctx, &g, verb, req, ep.do)
-		}), micro.WithEndpointSubject(ep.subject))
-		if err != nil {
-			return errors.Join(fmt.Errorf("register %s: %w", verb, err), svc.Stop())
-		}
+	svc, err := endpoint.Serve(a.nc, endpoint.Config{
+		Namespace: a.ns, Service: wire.ServiceHealthmon, Instance: a.instance,
+		Description: "finds what is wrong with subscriptions and repairs it", Responder: a.replies, Log: a.log,
+	}, a.endpoints(ctx, &g)...)
+	if err != nil {
+		return err
 	}
 	// Ready is who can be reached: the server has the endpoints. Where it is
 	// away right now they are sent when it is back.
@@ -85,10 +63,32 @@ func (a *api) run(ctx context.Context, ready func()) error {
 	<-ctx.Done()
 	err = svc.Stop()
 	_ = g.Wait() // handlers return no errors
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err != nil {
 		a.log.Warn().Err(err).Msg("request interface did not stop cleanly")
 	}
 	return nil
+}
+
+func (a *api) endpoints(ctx context.Context, g *errgroup.Group) []endpoint.Endpoint {
+	var out []endpoint.Endpoint
+	for _, v := range []struct {
+		verb, name string
+		do         handler
+		does       string
+	}{
+		{wire.VerbHealthCheck, "", a.check, "look now, and report"},
+		{wire.VerbHealthReport, "", a.report, "show the last report"},
+		{wire.VerbHealthSubscription, ".*", a.subscription, "show how a subscription is"},
+		{wire.VerbHealthCleanup, "", a.cleanup, "switch automatic repair on or off"},
+		{wire.VerbHealthRepair, "", a.repair, "repair one issue"},
+	} {
+		_, short, _ := strings.Cut(v.verb, ".")
+		out = append(out, endpoint.Endpoint{
+			Name: short, Subject: a.ns.API(v.verb) + v.name, Verb: v.verb, Description: v.does,
+			Handle: func(req *endpoint.Request) { a.serve(ctx, g, v.verb, req, v.do) },
+		})
+	}
+	return out
 }
 
 func (a *api) flush(ctx context.Context) error {
@@ -99,9 +99,9 @@ func (a *api) flush(ctx context.Context) error {
 
 // serve carries out one request on a goroutine of its own, so that a sweep
 // holds up nobody who asks for something else.
-func (a *api) serve(ctx context.Context, g *errgroup.Group, verb string, req micro.Request, do handler) {
-	if len(req.Data()) > maxBody {
-		a.respond(verb, req, nil, wire.Errorf(wire.CodeTooLarge, "the request has %d bytes, %d are allowed", len(req.Data()), maxBody))
+func (a *api) serve(ctx context.Context, g *errgroup.Group, verb string, req *endpoint.Request, do handler) {
+	if len(req.Body) > maxBody {
+		a.respond(verb, req, nil, wire.Errorf(wire.CodeTooLarge, "the request has %d bytes, %d are allowed", len(req.Body), maxBody))
 		return
 	}
 	started := g.TryGo(func() error {
@@ -121,24 +121,19 @@ func (a *api) serve(ctx context.Context, g *errgroup.Group, verb string, req mic
 }
 
 // respond answers, or tells what became of a request that nobody waits for.
-func (a *api) respond(verb string, req micro.Request, body any, e *wire.Error) {
-	if e != nil && e.ErrCode == wire.CodeInternal {
-		e.ID = nuid.Next()
-		a.log.Error().Str("id", e.ID).Str("verb", verb).Str("error", e.Description).Msg("request failed")
-	}
-	if req.Reply() == "" {
-		a.tell(verb, req, body, e)
-		return
-	}
-	if err := bus.Respond(a.nc, req.Reply(), verb, body, e); err != nil {
+func (a *api) respond(verb string, req *endpoint.Request, body any, e *wire.Error) {
+	if err := req.Answer(body, e); err != nil {
 		a.log.Warn().Err(err).Msg("answer not sent")
+	}
+	if req.Silent() {
+		a.tell(verb, req, body, e)
 	}
 }
 
 // tell publishes what became of a request without a reply subject, where
 // nothing else does: a repair that was made, a switch that was set and a sweep
 // say so themselves.
-func (a *api) tell(verb string, req micro.Request, body any, e *wire.Error) {
+func (a *api) tell(verb string, req *endpoint.Request, body any, e *wire.Error) {
 	switch {
 	case e == nil && verb == wire.VerbHealthRepair:
 		a.tellRepair(body)
@@ -173,15 +168,15 @@ func (a *api) tellRepair(body any) {
 
 // about is the name that a request is about, the service's where it is about
 // none, "unknown" where it cannot be read.
-func about(verb string, req micro.Request) string {
+func about(verb string, req *endpoint.Request) string {
 	var name string
 	switch verb {
 	case wire.VerbHealthRepair:
 		var r wire.RepairRequest
-		_ = json.Unmarshal(req.Data(), &r) // whatever can be read of it
+		_ = json.Unmarshal(req.Body, &r) // whatever can be read of it
 		name = r.Name
 	case wire.VerbHealthSubscription:
-		name = nameIn(req.Subject())
+		name = nameIn(req.Subject)
 	default:
 		return wire.ServiceHealthmon
 	}
@@ -194,15 +189,15 @@ func about(verb string, req micro.Request) string {
 // nameIn is the last token of a request's subject.
 func nameIn(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
-func (a *api) check(ctx context.Context, req micro.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Data(), nil, nil); e != nil {
+func (a *api) check(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Body, nil, nil); e != nil {
 		return nil, e
 	}
 	return a.leader(ctx, wire.VerbHealthCheck, nil)
 }
 
-func (a *api) report(ctx context.Context, req micro.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Data(), nil, nil); e != nil {
+func (a *api) report(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Body, nil, nil); e != nil {
 		return nil, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -219,7 +214,7 @@ func (a *api) report(ctx context.Context, req micro.Request) (any, *wire.Error) 
 
 // leader hands a request to the leader and returns its answer.
 func (a *api) leader(ctx context.Context, verb string, body any) (any, *wire.Error) {
-	b, err := json.Marshal(body)
+	b, err := wire.Marshal(body)
 	if err != nil {
 		return nil, wire.Errorf(wire.CodeInternal, "encode request: %s", err)
 	}
@@ -244,11 +239,11 @@ func (a *api) leader(ctx context.Context, verb string, body any) (any, *wire.Err
 	return json.RawMessage(m.Data), nil
 }
 
-func (a *api) subscription(ctx context.Context, req micro.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Data(), nil, nil); e != nil {
+func (a *api) subscription(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
+	if e := decodeObject(req.Body, nil, nil); e != nil {
 		return nil, e
 	}
-	name := nameIn(req.Subject())
+	name := nameIn(req.Subject)
 	if !wire.ValidName(name) {
 		return nil, badFields(wire.Fault{Field: "name", Reason: nameWanted})
 	}
@@ -310,9 +305,9 @@ func read(ctx context.Context, kv jetstream.KeyValue, key string, into any) (boo
 	return json.Unmarshal(e.Value(), into) == nil, nil
 }
 
-func (a *api) cleanup(ctx context.Context, req micro.Request) (any, *wire.Error) {
+func (a *api) cleanup(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	var r wire.CleanupRequest
-	e := decodeObject(req.Data(), map[string]any{"enabled": &r.Enabled}, func() []wire.Fault {
+	e := decodeObject(req.Body, map[string]any{"enabled": &r.Enabled}, func() []wire.Fault {
 		if r.Enabled == nil {
 			return []wire.Fault{{Field: "enabled", Reason: "is required: true or false"}}
 		}
@@ -333,9 +328,9 @@ func (a *api) cleanup(ctx context.Context, req micro.Request) (any, *wire.Error)
 	return wire.CleanupResponse{Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthCleanup)}, Enabled: *r.Enabled}, nil
 }
 
-func (a *api) repair(ctx context.Context, req micro.Request) (any, *wire.Error) {
+func (a *api) repair(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	var r wire.RepairRequest
-	e := decodeObject(req.Data(), map[string]any{"kind": &r.Kind, "name": &r.Name, "dry_run": &r.DryRun},
+	e := decodeObject(req.Body, map[string]any{"kind": &r.Kind, "name": &r.Name, "dry_run": &r.DryRun},
 		func() []wire.Fault { return repairFaults(r) })
 	if e != nil {
 		return nil, e

@@ -138,7 +138,7 @@ func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, err
 }
 
 func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.PoolStatus, error) {
-	body, err := json.Marshal(wire.PoolsRequest{Names: names})
+	body, err := wire.Marshal(wire.PoolsRequest{Names: names})
 	if err != nil {
 		return nil, fmt.Errorf("encode question: %w", err)
 	}

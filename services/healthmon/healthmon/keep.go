@@ -62,7 +62,7 @@ type kept struct {
 // writes over it: the caller holds the lease, and whoever wrote before it does
 // not any more.
 func (k *kept) put(ctx context.Context, key string, value any) error {
-	b, err := json.Marshal(value)
+	b, err := wire.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %q: %w", key, err)
 	}

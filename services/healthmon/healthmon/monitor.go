@@ -29,6 +29,7 @@ type monitorConfig struct {
 	ns       wire.Namespace
 	instance string
 	check    check.Config
+	replies  *bus.Responder
 }
 
 // monitor is the leader's work. Its loop is one goroutine: sweeps and repairs
@@ -139,6 +140,9 @@ func (m *monitor) take() (stop func(), err error) {
 		},
 	} {
 		s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verb), func(msg *nats.Msg) {
+			if !m.cfg.replies.Accepts(msg) {
+				return
+			}
 			t, err := read(msg)
 			if err != nil {
 				m.answer(msg, verb, nil, wire.Errorf(wire.CodeBadJSON, "the request cannot be read: %s", err))
@@ -186,12 +190,12 @@ func (m *monitor) answer(msg *nats.Msg, verb string, body any, e *wire.Error) {
 	if e != nil {
 		body = wire.Head{Type: wire.ResponseType(verb), Error: e}
 	}
-	b, err := json.Marshal(body)
+	b, err := wire.Marshal(body)
 	if err != nil {
 		m.log.Error().Err(err).Str("verb", verb).Msg("answer cannot be encoded")
 		return
 	}
-	if err := msg.Respond(b); err != nil {
+	if err := m.cfg.replies.Answer(msg, b, nil); err != nil {
 		m.log.Warn().Err(err).Str("verb", verb).Msg("answer not sent")
 	}
 }

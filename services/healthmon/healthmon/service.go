@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
@@ -29,6 +30,7 @@ type Service struct {
 	common   service.Common
 	log      zerolog.Logger
 	metrics  *metrics
+	meter    metric.Meter
 	ready    *service.Check
 	instance string
 }
@@ -44,7 +46,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	}
 	instance := bus.NewInstanceID(wire.ServiceHealthmon)
 	return &Service{
-		cfg: cfg, common: d.Common, metrics: m, instance: instance,
+		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance,
 		log:   d.Log.With().Str("instance", instance).Logger(),
 		ready: d.Health.Check("healthmon"),
 	}, nil
@@ -69,6 +71,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return s.ended(ctx, err)
 	}
+	defer p.replies.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.subs.Run(ctx) })
 	g.Go(func() error { return p.pools.Run(ctx) })
@@ -103,6 +106,7 @@ type parts struct {
 	session     *lease.Session
 	leader      *lease.Leader
 	mon         *monitor
+	replies     *bus.Responder
 	api         *api
 }
 
@@ -123,13 +127,19 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 		pools: mirror.New(b.Pools, mirror.Options{Log: s.log}),
 	}
 	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
+	p.replies, err = bus.NewResponder(nc, bus.ResponderConfig{
+		Service: wire.ServiceHealthmon, Advisor: advisor, Meter: s.meter, Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	src := &source{
 		ns: ns, nc: nc, js: js, subs: p.subs, pools: p.pools, subsKV: b.Subscriptions, poolsKV: b.Pools,
 		prober: presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
 		log:    s.log,
 	}
 	p.mon = newMonitor(monitorConfig{
-		Config: s.cfg, ns: ns, instance: s.instance,
+		Config: s.cfg, ns: ns, instance: s.instance, replies: p.replies,
 		check: check.Config{Grace: ttl, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge},
 	}, src, b, advisor, s.metrics, s.log)
 	src.emitters = func() []wire.Session { return p.peers.Live() }
@@ -142,6 +152,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	}
 	p.session, err = lease.NewSession(nc, b.Sessions, lease.SessionConfig{
 		Namespace: ns, Service: wire.ServiceHealthmon, Instance: s.instance, TTL: ttl,
+		Responder: p.replies,
 	}, s.log)
 	if err != nil {
 		return nil, err
@@ -153,7 +164,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 		return nil, err
 	}
 	p.api = &api{
-		nc: nc, ns: ns, health: b.Health, subs: src.store(), advisor: advisor, log: s.log, instance: s.instance,
+		nc: nc, ns: ns, health: b.Health, subs: src.store(), advisor: advisor, replies: p.replies, log: s.log, instance: s.instance,
 		defaultCleanup: s.cfg.CleanupEnabled,
 	}
 	return p, nil

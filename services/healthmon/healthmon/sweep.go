@@ -182,7 +182,7 @@ func (m *monitor) keepStatuses(ctx context.Context, statuses []wire.Subscription
 }
 
 func (m *monitor) publishStatus(st wire.SubscriptionHealth) {
-	body, err := json.Marshal(st)
+	body, err := wire.Marshal(st)
 	if err == nil {
 		err = m.src.nc.Publish(m.cfg.ns.HealthSubscription(st.Name), body)
 	}
@@ -250,7 +250,7 @@ func fitReport(r wire.Report, limit int) ([]byte, error) {
 			*l = (*l)[:min(len(*l), most)]
 		}
 		r.Repairs = r.Repairs[:min(len(r.Repairs), most)]
-		body, err := json.Marshal(r)
+		body, err := wire.Marshal(r)
 		if err != nil {
 			return nil, fmt.Errorf("encode report: %w", err)
 		}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -37,50 +35,3 @@ func (m *metrics) observe(verb string, bad *wire.Error, took time.Duration) {
 		attribute.String("verb", verb), attribute.String("err_code", strconv.Itoa(code))))
 	m.latency.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("verb", verb)))
 }
-
-// tally counts answers for `nats service stats`: the micro framework itself
-// sees only requests being taken on.
-type tally struct {
-	mu    sync.Mutex
-	verbs map[string]*verbTally
-}
-
-type verbTally struct {
-	Answered  uint64 `json:"answered"`
-	Errors    uint64 `json:"errors"`
-	LastError string `json:"last_error,omitempty"`
-	AverageNS int64  `json:"average_ns"`
-	total     time.Duration
-}
-
-func (t *tally) add(verb string, bad *wire.Error, took time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.verbs == nil {
-		t.verbs = make(map[string]*verbTally)
-	}
-	v := t.verbs[verb]
-	if v == nil {
-		v = &verbTally{}
-		t.verbs[verb] = v
-	}
-	v.Answered++
-	v.total += took
-	v.AverageNS = int64(v.total) / int64(v.Answered)
-	if bad != nil {
-		v.Errors++
-		v.LastError = bus.HeaderText(bad.Description, maxLastError)
-	}
-}
-
-func (t *tally) of(verb string) verbTally {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if v := t.verbs[verb]; v != nil {
-		return *v
-	}
-	return verbTally{}
-}
-
-// maxLastError bounds, in bytes, what a verb's statistics show of its last error.
-const maxLastError = 512

@@ -107,7 +107,7 @@ func contended(name string, current uint64) *wire.Error {
 // advise tells of what was done. Where nothing was, only a request without a
 // reply is told, since that is all it gets.
 func (s *Service) advise(r *request, changed bool, what, detail string, data map[string]any) {
-	if !changed && r.reply != "" {
+	if !changed && !r.silent {
 		return
 	}
 	data["changed"] = changed

@@ -57,7 +57,7 @@ func (s *Service) status(ctx context.Context, pool *wire.Pool) *wire.PoolStatus 
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string][]string{"names": {pool.Name}})
+	body, err := wire.Marshal(map[string][]string{"names": {pool.Name}})
 	if err != nil {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (s *Service) show(ctx context.Context, page []row, stateOf stateReader) ([]
 func (s *Service) fitting(subs []wire.ListedSubscription) int {
 	room := s.nc.MaxPayload() - answerRoom
 	for i := range subs {
-		b, err := json.Marshal(&subs[i])
+		b, err := wire.Marshal(&subs[i])
 		if err != nil {
 			return i
 		}

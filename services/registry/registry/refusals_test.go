@@ -461,7 +461,7 @@ func TestNatsServiceToolsSeeTheRegistry(t *testing.T) {
 		t.Errorf("info = %s, %v, want eight endpoints", msg.Data, err)
 	}
 	msg, err = e.nc.Request("$SRV.STATS.sluice-registry", nil, 2*time.Second)
-	if err != nil || !bytes.Contains(msg.Data, []byte(`"answered":2,"errors":1`)) {
+	if err != nil || !bytes.Contains(msg.Data, []byte(`"num_requests":2,"num_errors":1,"last_error":"400:`)) {
 		t.Errorf("stats = %s, %v", msg.Data, err)
 	}
 }

@@ -2,16 +2,14 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nuid"
 
-	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -24,10 +22,10 @@ type request struct {
 	verb string
 	name string // as in the subject; "" for verbs without one
 	body []byte
-	// reply is where the answer goes. Where it is empty the outcome is an
-	// advisory.
-	reply   string
+	// silent: nobody waits for an answer, and the outcome is an advisory.
+	silent  bool
 	arrived time.Time
+	from    *endpoint.Request
 }
 
 // handler carries a request out. Its answer is one of wire's responses.
@@ -44,10 +42,10 @@ type verb struct {
 
 // take is called by the endpoint, one request at a time: it refuses or hands
 // over, and never waits.
-func (s *Service) take(v *verb, m micro.Request) {
-	r := &request{verb: v.name, body: m.Data(), reply: m.Reply(), arrived: time.Now()}
+func (s *Service) take(v *verb, m *endpoint.Request) {
+	r := &request{verb: v.name, body: m.Body, silent: m.Silent(), arrived: m.Arrived, from: m}
 	if v.named {
-		r.name = strings.TrimPrefix(m.Subject(), s.ns.API(v.name)+".")
+		r.name = strings.TrimPrefix(m.Subject, s.ns.API(v.name)+".")
 	}
 	if bad := s.admit(r); bad != nil {
 		s.answer(r, nil, bad)
@@ -110,40 +108,15 @@ func (s *Service) internal(_ *request, what string, log func(id string)) *wire.E
 	return e
 }
 
-// answer sends the outcome to whoever asked. Answers go out from the workers,
-// not through the micro framework's request, which may only be used while the
-// endpoint's handler runs; the headers are the same.
+// answer sends the outcome to whoever asked.
 func (s *Service) answer(r *request, answer any, bad *wire.Error) {
 	s.m.observe(r.verb, bad, time.Since(r.arrived))
-	s.tally.add(r.verb, bad, time.Since(r.arrived))
-	if r.reply == "" {
-		if bad != nil {
-			s.rejections.add(r.verb, r.name, bad)
-		}
-		return
+	if r.silent && bad != nil {
+		s.rejections.add(r.verb, r.name, bad)
 	}
-	var body []byte
-	if bad == nil {
-		body, bad = s.encode(r, answer)
-	}
-	if err := bus.Respond(s.nc, r.reply, r.verb, json.RawMessage(body), bad); err != nil {
+	if err := r.from.Answer(answer, bad); err != nil {
 		s.log.Warn().Err(err).Str("name", r.name).Msg("answer not sent")
 	}
-}
-
-func (s *Service) encode(r *request, answer any) ([]byte, *wire.Error) {
-	b, err := json.Marshal(answer)
-	if err == nil && int64(len(b)) > s.nc.MaxPayload() {
-		return nil, s.internal(r, "the answer is larger than NATS takes", func(id string) {
-			s.log.Error().Str("id", id).Str("verb", r.verb).Int("bytes", len(b)).Msg("answer too large")
-		})
-	}
-	if err != nil {
-		return nil, s.internal(r, "the answer cannot be encoded", func(id string) {
-			s.log.Error().Err(err).Str("id", id).Str("verb", r.verb).Msg("answer not encoded")
-		})
-	}
-	return b, nil
 }
 
 func head(r *request) wire.Head { return wire.Head{Type: wire.ResponseType(r.verb)} }

@@ -10,11 +10,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/service"
@@ -39,8 +40,8 @@ type Service struct {
 	instance string
 	log      zerolog.Logger
 	m        *metrics
+	meter    metric.Meter
 	limits   *limits
-	tally    tally
 	view     *view
 	gate     *gate
 	jobs     *dispatcher
@@ -59,6 +60,7 @@ type Service struct {
 	nc         *nats.Conn
 	js         jetstream.JetStream
 	advisor    *bus.Advisor
+	replies    *bus.Responder
 	rejections *rejections
 	jobCtx     context.Context // ends when requests must
 	opened     atomic.Pointer[stores]
@@ -87,7 +89,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	instance := bus.NewInstanceID(wire.ServiceRegistry)
 	log := d.Log.With().Str("instance", instance).Logger()
 	s := &Service{
-		cfg: cfg, common: d.Common, ns: d.Common.Namespace, instance: instance, log: log, m: m,
+		cfg: cfg, common: d.Common, ns: d.Common.Namespace, instance: instance, log: log, m: m, meter: d.Meter,
 		limits:       newLimits(cfg.MaxRequestsPerSecond, cfg.perPrefix()),
 		view:         newView(d.Common.Namespace),
 		gate:         newGate(log),
@@ -134,6 +136,13 @@ func (s *Service) Run(ctx context.Context) error {
 	s.nc, s.js, s.jobCtx = nc, js, jobCtx
 	s.advisor = bus.NewAdvisor(nc, s.ns, s.instance, s.log)
 	s.rejections = newRejections(s.advisor.Publish)
+	s.replies, err = bus.NewResponder(nc, bus.ResponderConfig{
+		Service: wire.ServiceRegistry, Advisor: s.advisor, Meter: s.meter, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer s.replies.Close()
 
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
@@ -189,6 +198,7 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	})
 	session, err := lease.NewSession(s.nc, buckets.Sessions, lease.SessionConfig{
 		Namespace: s.ns, Service: wire.ServiceRegistry, Instance: s.instance, TTL: s.common.SessionTTL,
+		Responder: s.replies,
 	}, s.log)
 	if err != nil {
 		return err
@@ -262,43 +272,32 @@ func (s *Service) flush(ctx context.Context) error {
 	return s.nc.FlushWithContext(ctx)
 }
 
-func (s *Service) addEndpoints() (micro.Service, error) {
-	byEndpoint := make(map[string]string)
-	svc, err := micro.AddService(s.nc, micro.Config{
-		Name: s.ns.MicroName(wire.ServiceRegistry), Version: wire.Version,
-		Description:  "takes, changes and shows subscriptions",
-		Metadata:     map[string]string{"namespace": string(s.ns)},
-		StatsHandler: func(e *micro.Endpoint) any { return s.tally.of(byEndpoint[e.Name]) },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("add the service: %w", err)
-	}
-	for i := range s.verbs {
-		v := &s.verbs[i]
-		byEndpoint[endpointName(v.name)] = v.name
-	}
+func (s *Service) addEndpoints() (*endpoint.Service, error) {
+	endpoints := make([]endpoint.Endpoint, 0, len(s.verbs))
 	for i := range s.verbs {
 		v := &s.verbs[i]
 		subject := s.ns.API(v.name)
 		if v.named {
 			subject += ".>" // a name of several tokens gets an answer too
 		}
-		err := svc.AddEndpoint(endpointName(v.name), micro.HandlerFunc(func(m micro.Request) { s.take(v, m) }),
-			micro.WithEndpointSubject(subject), micro.WithEndpointMetadata(map[string]string{"description": v.does}))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", v.name, err), svc.Stop())
-		}
+		endpoints = append(endpoints, endpoint.Endpoint{
+			Name: endpointName(v.name), Subject: subject, Verb: v.name, Description: v.does,
+			Handle: func(m *endpoint.Request) { s.take(v, m) },
+		})
 	}
-	return svc, nil
+	return endpoint.Serve(s.nc, endpoint.Config{
+		Namespace: s.ns, Service: wire.ServiceRegistry, Instance: s.instance,
+		Description: "takes, changes and shows subscriptions", Responder: s.replies, Log: s.log,
+	}, endpoints...)
 }
 
 func endpointName(verb string) string { return strings.ReplaceAll(verb, ".", "-") }
 
 // drain takes no more requests, finishes those taken, and closes the connection.
-func (s *Service) drain(svc micro.Service) error {
+func (s *Service) drain(svc *endpoint.Service) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	if err := svc.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err := svc.Stop(); err != nil {
 		s.log.Warn().Err(err).Msg("service not stopped cleanly")
 	}
 	// Behind this round trip no request comes in any more.

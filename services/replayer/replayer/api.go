@@ -1,14 +1,12 @@
 package replayer
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -21,14 +19,15 @@ var verbs = []struct {
 	refuse func(name string) *wire.Error
 	// advisory tells the outcome of a request that has no reply subject.
 	advisory string
+	does     string
 }{
-	{wire.VerbReplayStart, true, noReplays, wire.AdvReplayFailed},
-	{wire.VerbReplayList, false, noReplays, ""},
-	{wire.VerbReplayGet, true, noSuchReplay, ""},
-	{wire.VerbReplayCancel, true, noSuchReplay, ""},
-	{wire.VerbParkedList, true, noParked, ""},
-	{wire.VerbParkedReplay, true, noParked, wire.AdvReplayFailed},
-	{wire.VerbParkedDiscard, true, noParked, wire.AdvReplayFailed},
+	{wire.VerbReplayStart, true, noReplays, wire.AdvReplayFailed, "replay events of a store (not in this version)"},
+	{wire.VerbReplayList, false, noReplays, "", "list replays (not in this version)"},
+	{wire.VerbReplayGet, true, noSuchReplay, "", "show a replay (not in this version)"},
+	{wire.VerbReplayCancel, true, noSuchReplay, "", "end a replay (not in this version)"},
+	{wire.VerbParkedList, true, noParked, "", "list parked events (not in this version)"},
+	{wire.VerbParkedReplay, true, noParked, wire.AdvReplayFailed, "deliver parked events again (not in this version)"},
+	{wire.VerbParkedDiscard, true, noParked, wire.AdvReplayFailed, "discard parked events (not in this version)"},
 }
 
 func noReplays(string) *wire.Error {
@@ -47,41 +46,37 @@ func noSuchReplay(id string) *wire.Error {
 }
 
 // serveAPI answers requests until the service returned is stopped.
-func serveAPI(nc *nats.Conn, ns wire.Namespace, advisor *bus.Advisor) (micro.Service, error) {
-	srv, err := micro.AddService(nc, micro.Config{
-		Name: ns.MicroName(wire.ServiceReplayer), Version: wire.Version,
-		Description: "Sluice: makes sure that no change of a subscription goes unobserved; replays events",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("add micro service: %w", err)
-	}
+func serveAPI(nc *nats.Conn, cfg endpoint.Config, advisor *bus.Advisor) (*endpoint.Service, error) {
+	endpoints := make([]endpoint.Endpoint, 0, len(verbs))
 	for _, v := range verbs {
-		subject := ns.API(v.verb)
+		subject := cfg.Namespace.API(v.verb)
 		if v.named {
-			subject = ns.API(v.verb, "*")
+			subject = cfg.Namespace.API(v.verb, "*")
 		}
-		err := srv.AddEndpoint(strings.ReplaceAll(v.verb, ".", "-"), micro.HandlerFunc(func(req micro.Request) {
-			name := ""
-			if v.named {
-				name = req.Subject()[len(subject)-1:]
-			}
-			answer(nc, req, v.verb, name, v.refuse(name), v.advisory, advisor)
-		}), micro.WithEndpointSubject(subject))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", v.verb, err), srv.Stop())
-		}
+		endpoints = append(endpoints, endpoint.Endpoint{
+			Name: strings.ReplaceAll(v.verb, ".", "-"), Subject: subject, Verb: v.verb, Description: v.does,
+			Handle: func(r *endpoint.Request) {
+				name := ""
+				if v.named {
+					name = r.Subject[len(subject)-1:]
+				}
+				answer(r, v.refuse(name), refusal{verb: v.verb, name: name, advisory: v.advisory, advisor: advisor})
+			},
+		})
 	}
-	return srv, nil
+	return endpoint.Serve(nc, cfg, endpoints...)
 }
 
-// answer sends the error in body and headers, or, where nobody waits for an
-// answer, as an advisory.
-func answer(nc *nats.Conn, req micro.Request, verb, name string, e *wire.Error, advisory string, advisor *bus.Advisor) {
-	if req.Reply() == "" {
-		if advisory != "" {
-			advisor.Publish(advisory, wire.Advisory{Name: name, Detail: verb + " refused", Error: e})
-		}
-		return
+// refusal is how a request that nobody waits for is told that it was refused.
+type refusal struct {
+	verb, name, advisory string
+	advisor              *bus.Advisor
+}
+
+// answer ends a request that is refused.
+func answer(r *endpoint.Request, e *wire.Error, to refusal) {
+	if r.Silent() && to.advisory != "" {
+		to.advisor.Publish(to.advisory, wire.Advisory{Name: to.name, Detail: to.verb + " refused", Error: e})
 	}
-	_ = bus.Respond(nc, req.Reply(), verb, nil, e) // the requester is gone: nobody to tell
+	_ = r.Answer(nil, e) // the requester is gone: nobody to tell
 }

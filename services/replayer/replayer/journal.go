@@ -53,7 +53,7 @@ type barrier struct {
 // acknowledged before has a lower one, whatever is begun after, a higher one.
 func (j *journal) putBarrier(ctx context.Context, instance string) (uint64, error) {
 	b := barrier{Instance: instance, ID: nuid.Next(), At: time.Now().UTC()}
-	value, err := json.Marshal(b)
+	value, err := wire.Marshal(b)
 	if err != nil {
 		return 0, fmt.Errorf("encode barrier: %w", err)
 	}

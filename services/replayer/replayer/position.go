@@ -89,7 +89,7 @@ func (a archive) load(ctx context.Context, key string, v any) (uint64, error) {
 
 // save writes v over revision rev of key; 0 stands for a key that is not there.
 func (a archive) save(ctx context.Context, key string, v any, rev uint64) error {
-	value, err := json.Marshal(v)
+	value, err := wire.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %q: %w", key, err)
 	}

@@ -2,7 +2,6 @@ package replayer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -235,7 +234,7 @@ func (r *reconciler) send(ctx context.Context, w *work, all bool) error {
 		}
 		for _, t := range steps {
 			t.Missed, t.Replayed = true, true
-			body, err := json.Marshal(t)
+			body, err := wire.Marshal(t)
 			if err == nil {
 				err = r.nc.Publish(r.ns.Lifecycle(t.Name), body)
 			}

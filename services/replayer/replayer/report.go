@@ -3,7 +3,6 @@ package replayer
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -48,7 +47,7 @@ func (r *reconciler) report(ctx context.Context, w *work) error {
 		}
 	}
 	rep.Transitions, rep.Truncated = cut(steps)
-	body, err := json.Marshal(rep)
+	body, err := wire.Marshal(rep)
 	if err == nil {
 		err = r.nc.Publish(r.ns.ReconcileReport(), body)
 	}

@@ -8,9 +8,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -26,6 +28,7 @@ type Service struct {
 	instance string
 	log      zerolog.Logger
 	metrics  *metrics
+	meter    metric.Meter
 	ready    *service.Check
 
 	step func(name string) error // see reconciler
@@ -43,7 +46,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	}
 	instance := bus.NewInstanceID(wire.ServiceReplayer)
 	return &Service{
-		cfg: cfg, common: d.Common, instance: instance, metrics: m,
+		cfg: cfg, common: d.Common, instance: instance, metrics: m, meter: d.Meter,
 		log:   d.Log.With().Str("instance", instance).Logger(),
 		ready: d.Health.Check("nats"),
 	}, nil
@@ -83,8 +86,16 @@ func ended(ctx context.Context, err error) error {
 func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets) error {
 	ns := s.common.Namespace
 	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
+	replies, err := bus.NewResponder(nc, bus.ResponderConfig{
+		Service: wire.ServiceReplayer, Advisor: advisor, Meter: s.meter, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer replies.Close()
 	session, err := lease.NewSession(nc, buckets.Sessions, lease.SessionConfig{
 		Namespace: ns, Service: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL,
+		Responder: replies,
 	}, s.log)
 	if err != nil {
 		return err
@@ -95,7 +106,10 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 	if err != nil {
 		return err
 	}
-	api, err := serveAPI(nc, ns, advisor)
+	api, err := serveAPI(nc, endpoint.Config{
+		Namespace: ns, Service: wire.ServiceReplayer, Instance: s.instance, Responder: replies, Log: s.log,
+		Description: "makes sure that no change of a subscription goes unobserved",
+	}, advisor)
 	if err != nil {
 		return err
 	}
