@@ -97,13 +97,18 @@ func (a *answers) find(id uint64) *pool.Pool {
 // inFlight counts the deliveries that wait for an answer.
 func (a *answers) inFlight() int {
 	n := 0
+	a.each(func(p *pool.Pool) { n += p.InFlight() })
+	return n
+}
+
+// each calls f with the pools that are there, one after the other.
+func (a *answers) each(f func(*pool.Pool)) {
 	seats := *a.seats.Load()
 	for i := range seats {
 		if s := seats[i].Load(); s != nil {
-			n += s.pool.InFlight()
+			f(s.pool)
 		}
 	}
-	return n
 }
 
 // pendingAnswers bounds the answers that wait to be handled. Each belongs to a

@@ -132,7 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer s.ctl.Close()
-	if s.data, err = bus.Connect(ctx, s.common.NATS, name+"/data", s.log); err != nil {
+	if s.data, err = bus.Connect(ctx, s.common.NATS, name+"/data", s.log, s.watchData); err != nil {
 		return stopped(ctx, err)
 	}
 	defer s.data.Close()

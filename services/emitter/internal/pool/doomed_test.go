@@ -56,12 +56,17 @@ func TestPool_AnEventOfferedToBeParkedWaitsForNoSubscriber(t *testing.T) {
 			s := spec()
 			s.Breaker = wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Hour)}
 			withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-				b.offer(1, "a.x")
-				away(b, b.one("1/1"))
-				b.unjudged(2, "b.x")
+				b.offer(1, "a.x", "b.x")
+				for _, d := range b.wantSent("1/1", "2/1") {
+					away(b, d)
+				}
+				if state, _ := b.State(); state == wire.PoolLive {
+					t.Error("nothing holds deliveries back: this shows nothing")
+				}
+				b.unjudged(3, "c.x")
 				b.park.store()
-				if st := b.Status(); st.TooCostly != 1 || st.Pending != 1 {
-					t.Errorf("too costly %d, pending %d, want 1 and 1", st.TooCostly, st.Pending)
+				if st := b.Status(); st.TooCostly != 1 || st.Pending != 2 {
+					t.Errorf("too costly %d, pending %d, want 1 and 2", st.TooCostly, st.Pending)
 				}
 			})
 		})

@@ -207,6 +207,19 @@ func (w *world) connection(t *rapid.T) {
 	w.pub.failWith(f)
 }
 
+// lost loses the connection with all that waits for an answer.
+func (w *world) lost(*rapid.T) {
+	for seq, o := range w.out {
+		if time.Now().Before(o.due) && !w.handed(seq) {
+			delete(w.out, seq)
+			if !o.probe {
+				w.spent[seq]--
+			}
+		}
+	}
+	w.ConnectionLost()
+}
+
 // fetcher makes the store answer in another way from now on.
 func (w *world) fetcher(t *rapid.T) {
 	how := rapid.SampledFrom([]string{"at once", "later", "later", "not at all", "with an error"}).Draw(t, "store answers")
@@ -390,6 +403,7 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 			t.Repeat(map[string]func(*rapid.T){
 				"offer": w.offer, "reply": w.reply, "reply again": w.reply, "pass": w.pass,
 				"connection": w.connection, "store parked": w.parked,
+				"connection lost": w.lost, "connection back": func(*rapid.T) { w.ConnectionBack() },
 				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
 				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose,
 				"tick":    func(*rapid.T) { w.Tick(time.Now()) },
