@@ -87,6 +87,7 @@ func DecodePool(key string, value []byte) (*wire.Pool, error) {
 		"state":               func(path string, n *node) { f.text((*string)(&p.State))(path, n) },
 		"reason":              f.text(&p.Reason),
 		"gap":                 func(path string, n *node) { f.gap(path, n, &p) },
+		"holes":               func(path string, n *node) { f.holes(path, n, &p) },
 		"claimed_at":          f.moment(&p.ClaimedAt),
 		"updated_at":          f.moment(&p.UpdatedAt),
 	})
@@ -106,10 +107,14 @@ func DecodePool(key string, value []byte) (*wire.Pool, error) {
 func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {
 	f.object(path, n, map[string]reader{
 		"floor":  f.count(&c.Floor),
-		"ranges": func(path string, n *node) { f.ranges(path, n, c) },
+		"ranges": f.ranges(&c.Ranges),
 	})
-	last := c.Floor
-	for i, r := range c.Ranges {
+	f.ascend(path, c.Ranges, c.Floor)
+}
+
+// ascend finds fault with ranges that do not ascend above a sequence.
+func (f *fields) ascend(path string, ranges [][2]uint64, last uint64) {
+	for i, r := range ranges {
 		if r[0] <= last || r[1] < r[0] {
 			f.fault(index(join(path, "ranges"), i), "ranges must ascend, apart from each other and above the floor")
 			return
@@ -118,7 +123,11 @@ func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {
 	}
 }
 
-func (f *fields) ranges(path string, n *node, c *wire.Checkpoint) {
+func (f *fields) ranges(into *[][2]uint64) reader {
+	return func(path string, n *node) { f.readRanges(path, n, into) }
+}
+
+func (f *fields) readRanges(path string, n *node, into *[][2]uint64) {
 	if !f.want(path, n, kindArray) {
 		return
 	}
@@ -131,7 +140,7 @@ func (f *fields) ranges(path string, n *node, c *wire.Checkpoint) {
 		var r [2]uint64
 		f.count(&r[0])(index(at, 0), item.list[0])
 		f.count(&r[1])(index(at, 1), item.list[1])
-		c.Ranges = append(c.Ranges, r)
+		*into = append(*into, r)
 	}
 }
 
@@ -141,10 +150,23 @@ func (f *fields) gap(path string, n *node, p *wire.Pool) {
 		"from":       f.count(&g.From),
 		"to":         f.count(&g.To),
 		"at":         f.moment(&g.At),
+		"count":      f.count(&g.Count),
+		"kind":       f.text(&g.Kind),
 		"generation": f.count(&g.Generation),
 		"paused":     f.yes(&g.Paused),
 	})
 	p.Gap = &g
+}
+
+func (f *fields) holes(path string, n *node, p *wire.Pool) {
+	var h wire.Holes
+	f.object(path, n, map[string]reader{
+		"to":     f.count(&h.To),
+		"ranges": f.ranges(&h.Ranges),
+		"many":   f.yes(&h.Many),
+	})
+	f.ascend(path, h.Ranges, 0)
+	p.Holes = &h
 }
 
 // entryTree parses an entry, and tells a newer schema from damage.

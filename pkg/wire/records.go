@@ -70,8 +70,11 @@ type Pool struct {
 	LostFrom uint64    `json:"lost_from,omitempty"`
 	State    PoolState `json:"state"`
 	// Reason says why the state is not live, in a sentence.
-	Reason    string    `json:"reason,omitempty"`
-	Gap       *Gap      `json:"gap,omitempty"` // the last range lost
+	Reason string `json:"reason,omitempty"`
+	Gap    *Gap   `json:"gap,omitempty"` // the last range lost
+	// Holes is nil until the pool's first owner, since its start or a seek,
+	// has looked at the store.
+	Holes     *Holes    `json:"holes,omitempty"`
 	ClaimedAt time.Time `json:"claimed_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -98,6 +101,16 @@ type Gap struct {
 	// Paused says that the subscription has been paused since: whoever
 	// resumes it wants it to go on behind the gap.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// Holes are what a store lacked up to To when a pool began to read it there:
+// what is known to have been missing then is no loss of the pool's.
+type Holes struct {
+	To     uint64      `json:"to"`
+	Ranges [][2]uint64 `json:"ranges,omitempty"` // each a first and a last sequence, ascending and disjoint
+	// Many is set where there were too many to keep. Nothing that the store
+	// lacks up to To is then taken for a loss.
+	Many bool `json:"many,omitempty"`
 }
 
 // Values of Gap.Kind.

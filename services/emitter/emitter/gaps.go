@@ -37,6 +37,9 @@ func (s *Service) pauseAtGaps(ctx context.Context) error {
 		case <-again.C:
 		}
 		for name, g := range s.openGaps() {
+			if s.unfinished(name) {
+				continue // what lies before the gap is delivered first
+			}
 			if err := s.pauseAtGap(ctx, name, g); err != nil && ctx.Err() == nil {
 				s.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
 				continue
@@ -44,6 +47,19 @@ func (s *Service) pauseAtGaps(ctx context.Context) error {
 			s.closeGap(name, g)
 		}
 	}
+}
+
+// unfinished reports whether a pool of ours has events that it has read and not
+// finished.
+func (s *Service) unfinished(name string) bool {
+	h := s.holding(name)
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	p := h.pool
+	h.mu.Unlock()
+	return p != nil && p.Status().Pending > 0
 }
 
 func (s *Service) openGaps() map[string]gapped {
@@ -83,8 +99,9 @@ func (s *Service) pauseAtGap(ctx context.Context, name string, g gapped) error {
 		return fmt.Errorf("pause %q at a gap: %w", name, err)
 	}
 	s.tell(wire.AdvSubscriptionPaused, name,
-		fmt.Sprintf("the store no longer holds sequences %d to %d, which were still to be read; resume goes on behind them", g.gap.From, g.gap.To),
-		map[string]any{"from": g.gap.From, "to": g.gap.To})
+		fmt.Sprintf("the store no longer holds %d of the sequences %d to %d, which were still to be read; resume goes on behind them",
+			g.gap.Count, g.gap.From, g.gap.To),
+		map[string]any{"from": g.gap.From, "to": g.gap.To, "count": g.gap.Count, "kind": g.gap.Kind})
 	return nil
 }
 

@@ -122,14 +122,14 @@ func (h *holding) snapshot() wire.Pool {
 	if h.pool != nil {
 		next.Checkpoint = h.pool.Checkpoint()
 		next.State, next.Reason = h.pool.State()
-		next.Gap, next.LostFrom = h.pool.Gap(), h.pool.LostFrom()
+		next.Gap, next.LostFrom, next.Holes = h.pool.Gap(), h.pool.LostFrom(), h.pool.Holes()
 	}
 	return next
 }
 
 // differs reports whether a snapshot is worth writing.
 func differs(a, b *wire.Pool) bool {
-	if a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.LostFrom != b.LostFrom || a.Checkpoint.Floor != b.Checkpoint.Floor ||
+	if a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.LostFrom != b.LostFrom || a.Holes != b.Holes || a.Checkpoint.Floor != b.Checkpoint.Floor ||
 		len(a.Checkpoint.Ranges) != len(b.Checkpoint.Ranges) {
 		return true
 	}

@@ -138,7 +138,7 @@ func (s *Service) claimed(h *holding, rec *wire.Record, recRev, epoch uint64) wi
 	}
 	if old != nil && old.UID == rec.UID {
 		next.Checkpoint, next.Gap = old.Checkpoint, old.Gap
-		next.Begin, next.LostFrom = old.Begin, old.LostFrom
+		next.Begin, next.LostFrom, next.Holes = old.Begin, old.LostFrom, old.Holes
 	}
 	if rec.Paused {
 		next.State, next.Gap = wire.PoolPaused, acknowledged(next.Gap)
@@ -153,7 +153,7 @@ func (s *Service) start(h *holding) error {
 	}
 	id, prefix := s.answers.reserve()
 	p, err := pool.New(pool.Config{
-		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom,
+		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom, Holes: h.entry.Holes,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
 		Fetcher: s.fetcher, MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
 		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },

@@ -48,8 +48,9 @@ type Config struct {
 	Record     *wire.Record
 	Epoch      uint64
 	Checkpoint wire.Checkpoint
-	Gap        *wire.Gap // the last range lost by an earlier owner, if any
-	LostFrom   uint64    // as an earlier owner's LoseEnd noted it
+	Gap        *wire.Gap   // the last range lost by an earlier owner, if any
+	LostFrom   uint64      // as an earlier owner's LoseEnd noted it
+	Holes      *wire.Holes // as an earlier owner's Began noted them; nil if none has
 	// AnswerPrefix begins the reply subjects of this pool; what follows it is
 	// the token that Answer takes.
 	AnswerPrefix string
@@ -120,6 +121,7 @@ type Pool struct {
 	stuck     int // lanes held by exhausted events
 	gap       *wire.Gap
 	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not
+	holes     *wire.Holes
 	wait      wait
 	trouble   Trouble
 
@@ -171,7 +173,7 @@ func New(cfg Config) (*Pool, error) {
 		limit:   limit.New(spec.PoolSize.Min, spec.PoolSize.Max),
 	}
 	p.nonce0 = p.nonce
-	p.base, p.gap, p.lostFrom = p.tracker.Floor(), cfg.Gap, cfg.LostFrom
+	p.base, p.gap, p.lostFrom, p.holes = p.tracker.Floor(), cfg.Gap, cfg.LostFrom, cfg.Holes
 	if spec.Deliver.Mode == wire.ModePublish {
 		p.limit = limit.New(spec.PoolSize.Max, spec.PoolSize.Max) // nothing is waited for, so nothing adapts
 	}

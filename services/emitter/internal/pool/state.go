@@ -70,12 +70,15 @@ func (p *Pool) SkipTo(seq uint64) {
 	}
 }
 
-// Lost notes that the range from..to was gone before it was read.
+// Lost notes that events of the range from..to were gone before they were read.
 func (p *Pool) Lost(gap wire.Gap) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.gap = &gap
 	p.moved = true
+	p.note(wire.AdvEventLost, "the store no longer held events that were still to be read", map[string]any{
+		"from": gap.From, "to": gap.To, "count": gap.Count, "kind": gap.Kind,
+	})
 }
 
 // wait is what a pool waits for while no reader serves it.

@@ -8,14 +8,23 @@ import (
 )
 
 // jump is a range of sequences that the stream did not deliver: not asked for,
-// deleted one by one (which is no fault) or gone from the front of the stream.
+// deleted or displaced one by one, or gone from the front of the stream.
 type jump struct {
 	from, to uint64
 	look     uint64 // the last look at the store that had begun by then
+	last     uint64 // a reader that keeps up had read everything up to here
+	all      bool   // the reader asked for everything, so the store holds none of it
 }
 
-// jump returns one that a reader meets now.
-func (s *Store) jump(from, to uint64) jump { return jump{from, to, s.looks.Load()} }
+// jumpOf returns one that r meets now. A reader at the head has read all that
+// the look before the last one saw; one that is not is behind all of it.
+func (s *Store) jumpOf(r *reader, from, to uint64) jump {
+	last := s.end.Load()
+	if r.atHead.Load() {
+		last = s.before.Load()
+	}
+	return jump{from, to, s.looks.Load(), last, r.filters == nil}
+}
 
 // maxJumps bounds the jumps kept between two looks; beyond it they are joined.
 const maxJumps = 64
@@ -25,23 +34,44 @@ type jumps []jump
 
 func (js jumps) with(j jump) jumps {
 	if n := len(js); n >= maxJumps {
-		js[n-1].to, js[n-1].look = j.to, j.look
+		j.from, j.all = js[n-1].from, false // the events between them are there
+		js[n-1] = j
 		return js
 	}
 	return append(js, j)
 }
 
-// judge calls lost with what the store has dropped from its front of each jump,
-// by a look at it, and returns the jumps that are not older than that look: it
-// says nothing of them.
-func (js jumps) judge(now info, lost func(from, to uint64)) jumps {
-	var younger jumps
+// middle is what the store lacks of the jump above its front. Where the reader
+// asked for a part only, the store's own list says it, but nothing of what a
+// reader would have had at once: what it asks for comes before it can be
+// displaced, and the rest is none of its business.
+func (j jump) middle(now info) ranges {
+	from, to := max(j.from, now.first), j.to
+	if j.all {
+		return ranges{{from, to}}.within(from, to)
+	}
+	return now.holes.within(from, min(to, j.last))
+}
+
+// losses are told of what the store has lost of a jump.
+type losses struct {
+	front  func(from, to uint64)
+	middle func(holes ranges)
+}
+
+// judge tells, by a look at the store, what it has lost of each jump, and
+// returns the jumps that are not older than that look: it says nothing of them.
+func (js jumps) judge(now info, tell losses) (younger jumps) {
 	for _, j := range js {
-		switch {
-		case j.look >= now.look:
+		if j.look >= now.look {
 			younger = append(younger, j)
-		case j.from < now.first:
-			lost(j.from, min(j.to, now.first-1))
+			continue
+		}
+		if j.from < now.first {
+			tell.front(j.from, min(j.to, now.first-1))
+		}
+		if holes := j.middle(now); len(holes) > 0 {
+			tell.middle(holes)
 		}
 	}
 	return younger
@@ -62,29 +92,56 @@ func (m *member) keep(passed jumps, at uint64) {
 func (s *Store) judge(now info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, m := range s.members { // first: it passed these before those of its present reader
-		m.passed = m.passed.judge(now, func(from, to uint64) { m.missed(p, from, to) })
+	lost := map[*pool.Pool]ranges{} // of the middle, each in ascending order
+	for p, m := range s.members {   // first: it passed these before those of its present reader
+		m.passed = m.passed.judge(now, losses{
+			front:  func(from, to uint64) { m.missed(p, from, to) },
+			middle: func(holes ranges) { lost[p] = append(lost[p], p.NotRead(holes)...) },
+		})
+	}
+	for _, r := range s.readers() {
+		r.mu.Lock()
+		each := func(tell func(p *pool.Pool, m *member)) {
+			r.index.Keys(func(p *pool.Pool) {
+				if m := s.members[p]; m != nil {
+					tell(p, m)
+				}
+			})
+		}
+		r.jumps = r.jumps.judge(now, losses{
+			front: func(from, to uint64) {
+				each(func(p *pool.Pool, m *member) { m.missed(p, max(from, m.since+1), to) })
+			},
+			middle: func(holes ranges) {
+				each(func(p *pool.Pool, m *member) {
+					lost[p] = append(lost[p], p.NotRead(holes.within(m.since+1, ^uint64(0)))...)
+				})
+			},
+		})
+		r.mu.Unlock()
+	}
+	for p, m := range s.members {
+		if len(lost[p]) > 0 {
+			p.Lost(m.gap(wire.GapMiddle, lost[p]))
+		}
 		if m.told != nil && len(m.passed) == 0 {
 			delete(s.members, p)
 			close(m.told)
 		}
-	}
-	for _, r := range s.readers() {
-		r.mu.Lock()
-		r.jumps = r.jumps.judge(now, func(from, to uint64) {
-			r.index.Keys(func(p *pool.Pool) {
-				if m := s.members[p]; m != nil {
-					m.missed(p, max(from, m.since+1), to)
-				}
-			})
-		})
-		r.mu.Unlock()
 	}
 }
 
 // missed tells p of a gap that it has passed, if it was still to read any of that.
 func (m *member) missed(p *pool.Pool, from, to uint64) {
 	if from <= to && !p.Finished(from, to) {
-		p.Lost(wire.Gap{From: from, To: to, At: time.Now().UTC(), Generation: m.rec.Generation})
+		p.Lost(m.gap(wire.GapFront, ranges{{from, to}}))
+	}
+}
+
+// gap is what is told of lost sequences: where they lie, and how many they are.
+func (m *member) gap(kind string, lost ranges) wire.Gap {
+	return wire.Gap{
+		From: lost[0][0], To: lost[len(lost)-1][1], Count: lost.count(), Kind: kind,
+		At: time.Now().UTC(), Generation: m.rec.Generation,
 	}
 }

@@ -104,7 +104,9 @@ func (w *world) check(f *follower) error {
 		matches := slices.ContainsFunc(f.filters, func(filter string) bool {
 			return selector.SubjectMatches(filter, w.subjects[seq-1])
 		})
-		named := slices.ContainsFunc(gaps, func(g *wire.Gap) bool { return g.From <= seq && seq <= g.To })
+		named := slices.ContainsFunc(gaps, func(g *wire.Gap) bool {
+			return g.From <= seq && seq <= g.To && (g.Kind == wire.GapFront || w.deleted[seq])
+		})
 		came := len(got) > 0 && got[0] == seq
 		switch {
 		case !matches:
@@ -131,10 +133,19 @@ func (w *world) check(f *follower) error {
 func (w *world) checkGaps(f *follower) {
 	gaps, _ := f.lost()
 	for _, g := range gaps {
+		var there, gone uint64
 		for seq := g.From; seq <= g.To; seq++ {
 			if seq > w.purged && !w.deleted[seq] {
-				w.rt.Fatalf("%s was told of the gap %d to %d, but event %d is there", f.pool.Name(), g.From, g.To, seq)
+				there = seq
+			} else {
+				gone++
 			}
+		}
+		if g.Kind == wire.GapFront && there > 0 {
+			w.rt.Fatalf("%s was told of the gap %d to %d, but event %d is there", f.pool.Name(), g.From, g.To, there)
+		}
+		if g.Count > gone || g.Count == 0 {
+			w.rt.Fatalf("%s was told of %d events lost from %d to %d, of which %d are gone", f.pool.Name(), g.Count, g.From, g.To, gone)
 		}
 	}
 }

@@ -194,7 +194,7 @@ func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
 // gap leave before they get what follows, so that the store can tell first
 // whether it is one; one that joined ahead of the reader may have read that.
 func (r *reader) jumped(from, to uint64) {
-	j := r.store.jump(from, to)
+	j := r.store.jumpOf(r, from, to)
 	for p := range r.pausing {
 		if p.Position() < to {
 			r.leave(p, from-1, &j)

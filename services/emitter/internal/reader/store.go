@@ -81,6 +81,9 @@ type Store struct {
 	sight fare          // whether the store can be looked at
 	looks atomic.Uint64 // how often the store has been asked what it holds
 
+	end    atomic.Uint64 // the store's end at the last look
+	before atomic.Uint64 // and at the one before
+
 	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
 }
 
@@ -103,6 +106,9 @@ type info struct {
 	first, last uint64
 	created     time.Time
 	look        uint64 // which look at the store this is of
+	deleted     int    // how many sequences it lacks between first and last
+	holes       ranges // those, where holesKnown
+	holesKnown  bool
 }
 
 func newStore(name string, cfg Config) *Store {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,6 +37,11 @@ func (s *Store) tend(ctx context.Context) {
 		s.sight.note(feed.State{Err: fmt.Errorf("look at the store: %w", err)})
 		return
 	}
+	if err := s.findHoles(ctx, &now); err != nil {
+		s.log.Warn().Err(err).Msg("store cannot be looked at")
+		s.sight.note(feed.State{Err: err})
+		return
+	}
 	s.sight.note(feed.State{})
 	s.renew(now)
 	s.reap()
@@ -58,7 +62,7 @@ func (s *Store) inspect(ctx context.Context) (info, error) {
 		return info{}, jsapi.Denied(s.js.Conn(), "STREAM.INFO."+s.name, err)
 	}
 	c := stream.CachedInfo()
-	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look}, nil
+	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted}, nil
 }
 
 // renew notes what the store holds and judges the jumps that were met before.
@@ -67,10 +71,12 @@ func (s *Store) renew(now info) {
 	another := !s.info.created.IsZero() && !s.info.created.Equal(now.created) || now.last < s.info.last
 	s.info = now
 	s.mu.Unlock()
+	s.before.Store(s.end.Swap(now.last))
 	if another {
 		s.lost("the store was deleted and created anew, or lost its end")
 		return
 	}
+	s.begin(now)
 	s.judge(now)
 }
 
@@ -214,8 +220,8 @@ func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
 	if m.jump != nil && m.jump.look >= now.look || !s.passGap(p, m, now.first) {
 		return false // it left after the look at the store: there is another one soon
 	}
-	if m.jump != nil && m.jump.from == p.Position()+1 {
-		p.SkipTo(m.jump.to) // deleted one by one: nothing was there
+	if !s.passHoles(p, m, now) {
+		return false
 	}
 	m.jump = nil
 	p.SkipTo(now.first - 1)
@@ -237,14 +243,19 @@ func (s *Store) beyond(p *pool.Pool, m *member, reach, last uint64) {
 }
 
 // passGap deals with a store that has dropped what p is to read next, and
-// reports whether p may go on behind it. A pool that is to pause waits until the
-// subscription has been paused for this very gap, whatever else changes.
+// reports whether p may go on behind it.
 func (s *Store) passGap(p *pool.Pool, m *member, first uint64) bool {
 	next := p.Position() + 1
 	if first <= next || p.Finished(next, first-1) {
 		return true
 	}
-	gap := wire.Gap{From: next, To: first - 1, At: time.Now().UTC(), Generation: m.rec.Generation}
+	return s.pass(p, m, m.gap(wire.GapFront, ranges{{next, first - 1}}))
+}
+
+// pass tells p of a gap and reports whether it may go on behind it. A pool that
+// is to pause waits until the subscription has been paused for this very gap,
+// whatever else changes.
+func (s *Store) pass(p *pool.Pool, m *member, gap wire.Gap) bool {
 	if before := p.Gap(); before != nil && before.From == gap.From && before.Paused {
 		gap.Paused = true
 		if before.To == gap.To {
