@@ -23,7 +23,9 @@ type Entry struct {
 	Key      string
 	Value    []byte // not to be changed; nil once deleted
 	Revision uint64 // of the value, or of the tombstone
-	Deleted  bool
+	// Created is when the server stored that revision, by its clock.
+	Created time.Time
+	Deleted bool
 	// Absent goes with Deleted where the key is gone but no tombstone was
 	// seen: it expired, its tombstone was purged, or the bucket is another
 	// one. Revision is then the last one known.
@@ -332,7 +334,9 @@ func (m *Mirror) forget() {
 
 // apply takes an entry of the watch over into the copy unless it is stale.
 func (m *Mirror) apply(e jetstream.KeyValueEntry) {
-	next := Entry{Key: e.Key(), Revision: e.Revision(), Deleted: e.Operation() != jetstream.KeyValuePut}
+	next := Entry{
+		Key: e.Key(), Revision: e.Revision(), Created: e.Created(), Deleted: e.Operation() != jetstream.KeyValuePut,
+	}
 	if !next.Deleted {
 		next.Value = e.Value()
 	}

@@ -168,9 +168,9 @@ func TestTombstoneAndAbsenceAreToldApart(t *testing.T) {
 		m.Kick()
 		synctest.Wait()
 		for key, want := range map[string]mirror.Entry{
-			"deleted": {Key: "deleted", Revision: 4, Deleted: true},
+			"deleted": {Key: "deleted", Revision: 4, Created: time.Now(), Deleted: true},
 			"erased":  {Key: "erased", Revision: 2, Deleted: true, Absent: true},
-			"kept":    {Key: "kept", Revision: 3, Value: []byte("v")},
+			"kept":    {Key: "kept", Revision: 3, Created: time.Now(), Value: []byte("v")},
 		} {
 			got, ok := m.Get(key)
 			if diff := cmp.Diff(want, got); diff != "" || !ok {

@@ -377,4 +377,6 @@ type PoolsRequest struct {
 // PoolsResponse answers it. Names that the instance does not own are left out.
 type PoolsResponse struct {
 	Pools []PoolStatus `json:"pools"`
+	// At is when it answered, by its own clock.
+	At *time.Time `json:"at,omitempty"`
 }

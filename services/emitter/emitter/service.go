@@ -271,10 +271,11 @@ func (s *Service) tellPools(r *endpoint.Request) {
 		}
 	}
 	var pools []wire.PoolStatus
+	now := time.Now().UTC()
 	if bad == nil {
 		pools = s.statuses(q.Names)
 	}
-	if err := r.Answer(wire.PoolsResponse{Pools: pools}, bad); err != nil {
+	if err := r.Answer(wire.PoolsResponse{Pools: pools, At: &now}, bad); err != nil {
 		s.log.Debug().Err(err).Msg("question about pools not answered")
 	}
 }

@@ -48,7 +48,7 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 			continue
 		}
 		ref := check.Ref{Kind: i.Kind, Name: i.Name}
-		switch verdict, left := m.book.Ask(ref, time.Now()); verdict {
+		switch verdict, left := m.book.Ask(ref, m.src.clock.now()); verdict {
 		case repair.Wait:
 			sooner(left)
 		case repair.GiveUp:
@@ -82,7 +82,7 @@ func (m *monitor) giveUp(i wire.Issue, action string) wire.Repair {
 
 // attempt counts and makes one automatic repair.
 func (m *monitor) attempt(ctx context.Context, ref check.Ref, i wire.Issue, action string, h check.Held) (wire.Repair, error) {
-	n := m.book.Tried(ref, time.Now(), outcomeStarted)
+	n := m.book.Tried(ref, m.src.clock.now(), outcomeStarted)
 	if err := m.keepIssue(ctx, ref, h); err != nil {
 		return wire.Repair{}, err
 	}
@@ -94,7 +94,7 @@ func (m *monitor) attempt(ctx context.Context, ref check.Ref, i wire.Issue, acti
 
 // act does what the action says, after it has looked again, and says so.
 func (m *monitor) act(ctx context.Context, i wire.Issue, action string) wire.Repair {
-	r := wire.Repair{Kind: i.Kind, Name: i.Name, Action: action, At: time.Now().UTC(), Outcome: outcomeDone}
+	r := wire.Repair{Kind: i.Kind, Name: i.Name, Action: action, At: m.src.clock.now().UTC(), Outcome: outcomeDone}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	do := map[string]func(context.Context, wire.Issue, *wire.Repair) error{
@@ -146,8 +146,8 @@ func (m *monitor) removeSubscription(ctx context.Context, i wire.Issue, r *wire.
 		return err
 	}
 	l := found[subject]
-	r.Observed = fmt.Sprintf("revision %d, %d listeners on %q", rev, l.Count(), subject)
-	if !l.None() {
+	r.Observed = fmt.Sprintf("revision %d, %d listeners on %q", rev, l.Subscriptions, subject)
+	if !l.None(rec.Spec.Deliver.Stream) {
 		return fmt.Errorf("%w: somebody listens again, or it cannot be known", errNothing)
 	}
 	st, err := m.src.status(ctx, rec)
@@ -316,7 +316,7 @@ func (s *source) unreadable(bucket, key string, e jetstream.KeyValueEntry) (reas
 		p := s.pool(key, e.Value(), e.Revision())
 		return p.Reason, p.Newer
 	}
-	r := s.record(key, e.Value(), e.Revision())
+	r := s.record(key, e.Value(), e.Revision(), e.Created())
 	return r.Reason, r.Newer
 }
 

@@ -274,22 +274,33 @@ func (a *api) status(ctx context.Context, name string) (*wire.SubscriptionHealth
 	case err != nil && !errors.As(err, &corrupt):
 		return nil, wire.Errorf(wire.CodeUnavailable, "the subscription cannot be read: %s", err)
 	}
-	out := &wire.SubscriptionHealthResponse{Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthSubscription)}}
-	found, err := read(ctx, a.health, subscriptionKey(name), &out.SubscriptionHealth)
-	if err != nil {
+	st, err := a.latest(ctx, name)
+	switch {
+	case err != nil:
 		return nil, wire.Errorf(wire.CodeUnavailable, "the status cannot be read: %s", err)
-	}
-	if !found || rec != nil && out.CheckedAt.Before(rec.CreatedAt) {
+	case st == nil || rec != nil && st.UID != rec.UID:
 		return nil, nil
 	}
-	// The status is written when it changes: it holds as of the last report.
-	var last struct {
-		Timestamp time.Time `json:"timestamp"`
+	return &wire.SubscriptionHealthResponse{
+		Head: wire.Head{Type: wire.ResponseType(wire.VerbHealthSubscription)}, SubscriptionHealth: st.SubscriptionHealth,
+	}, nil
+}
+
+// latest is a status as of the leader's last sweep. While nobody leads it is the
+// one that was kept, with the time at which its numbers were taken.
+func (a *api) latest(ctx context.Context, name string) (*keptStatus, error) {
+	var st keptStatus
+	quick, cancel := context.WithTimeout(ctx, askTimeout/2)
+	defer cancel()
+	m, err := a.nc.RequestWithContext(quick, leaderSubject(a.ns, verbStatus), []byte(name))
+	if err == nil && json.Unmarshal(m.Data, &st) == nil && st.Name == name {
+		return &st, nil
 	}
-	if _, err := read(ctx, a.health, keyReport, &last); err == nil && last.Timestamp.After(out.CheckedAt) {
-		out.CheckedAt = last.Timestamp
+	found, err := read(ctx, a.health, subscriptionKey(name), &st)
+	if err != nil || !found {
+		return nil, err
 	}
-	return out, nil
+	return &st, nil
 }
 
 // read decodes the entry under key; false where there is none, or none that

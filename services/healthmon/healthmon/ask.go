@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -38,24 +39,27 @@ func sorted[V any](m map[string]V) []V {
 	return out
 }
 
-// statuses asks the live owners how their pools are, and notes in answered
-// who answered about which pool. An owner that does not answer leaves its pools
+// statuses asks the live owners how their pools are, and notes who answered about
+// which pool, and by what clock. An owner that does not answer leaves its pools
 // without a status, and nothing is known of them.
-func (s *source) statuses(ctx context.Context, snap *check.Snapshot) (out map[string]wire.PoolStatus, answered map[string]string) {
+func (s *source) statuses(ctx context.Context, snap *check.Snapshot) {
 	owned := map[string][]string{}
 	for _, p := range snap.Pools {
 		if p.Pool != nil && snap.Emitters[p.Pool.Owner] {
 			owned[p.Pool.Owner] = append(owned[p.Pool.Owner], p.Key)
 		}
 	}
-	out, answered = map[string]wire.PoolStatus{}, map[string]string{}
+	out, answered := map[string]wire.PoolStatus{}, map[string]string{}
+	clocks := map[string]check.Clock{}
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(parallel)
 	for owner, names := range owned {
 		g.Go(func() error {
 			for chunk := range slices.Chunk(names, statusChunk) {
-				pools, err := s.ask(ctx, owner, chunk)
+				from := s.clock.local()
+				answer, err := s.ask(ctx, owner, chunk)
+				to := s.clock.local()
 				if err != nil {
 					s.log.Warn().Err(err).Str("emitter", owner).Msg("emitter does not tell how its pools are")
 					return nil
@@ -64,8 +68,11 @@ func (s *source) statuses(ctx context.Context, snap *check.Snapshot) (out map[st
 				for _, n := range chunk {
 					answered[n] = owner
 				}
-				for _, p := range pools {
+				for _, p := range answer.Pools {
 					out[p.Name] = p
+				}
+				if answer.At != nil {
+					clocks[owner] = s.clock.other(wire.ServiceEmitter, *answer.At, from, to)
 				}
 				mu.Unlock()
 			}
@@ -74,7 +81,7 @@ func (s *source) statuses(ctx context.Context, snap *check.Snapshot) (out map[st
 	}
 	_ = g.Wait()
 	s.confirmMissing(ctx, snap, out, answered)
-	return out, answered
+	snap.Statuses, snap.Answered, snap.Clocks = out, answered, clocks
 }
 
 // confirmMissing reads the entries again of pools that their owners did not
@@ -125,19 +132,19 @@ func (s *source) status(ctx context.Context, rec *wire.Record) (*wire.PoolStatus
 // owner asks the owner of a pool anew how it is; nil where it answers and does
 // not have the pool, by the claim that p shows.
 func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, error) {
-	pools, err := s.ask(ctx, p.Owner, []string{p.Name})
+	answer, err := s.ask(ctx, p.Owner, []string{p.Name})
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", p.Owner, err)
 	}
-	for i := range pools {
-		if pools[i].Name == p.Name && pools[i].UID == p.UID && pools[i].Epoch == p.Epoch {
-			return &pools[i], nil
+	for i := range answer.Pools {
+		if st := &answer.Pools[i]; st.Name == p.Name && st.UID == p.UID && st.Epoch == p.Epoch {
+			return st, nil
 		}
 	}
 	return nil, nil
 }
 
-func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.PoolStatus, error) {
+func (s *source) ask(ctx context.Context, owner string, names []string) (*wire.PoolsResponse, error) {
 	body, err := wire.Marshal(wire.PoolsRequest{Names: names})
 	if err != nil {
 		return nil, fmt.Errorf("encode question: %w", err)
@@ -152,7 +159,7 @@ func (s *source) ask(ctx context.Context, owner string, names []string) ([]wire.
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return nil, fmt.Errorf("decode pools: %w", err)
 	}
-	return answer.Pools, nil
+	return &answer, nil
 }
 
 // stores looks at every store that a record names. One that cannot be asked
@@ -192,21 +199,24 @@ func (s *source) lookAt(ctx context.Context, name string) check.Store {
 	case errors.Is(err, subscription.ErrNoStore):
 		return check.Store{Known: true}
 	case err != nil:
+		err = jsapi.Denied(s.nc, "STREAM.INFO."+name+`"`, err)
 		s.log.Warn().Err(err).Str("store", name).Msg("store cannot be looked at")
-		return check.Store{Reason: err.Error()}
+		return check.Store{Reason: err.Error(), Refused: refusal(err)}
 	}
 	return check.Store{Known: true, Exists: true, Created: info.Created, First: info.First, Last: info.Last}
 }
 
-// nextAt finds, for each pool that the numbers say is behind its store, the
+// unread finds, for each pool that the numbers say is behind its store, the
 // first event that it has not read. Sequences at the end of a store can be
 // deleted, so the numbers alone prove nothing.
-func (s *source) nextAt(ctx context.Context, snap *check.Snapshot) {
+func (s *source) unread(ctx context.Context, snap *check.Snapshot) {
 	type place struct {
 		store string
 		seq   uint64
 	}
 	wanted := map[place][]int{}
+	refused := map[string]string{} // by store
+	var mu sync.Mutex
 	index := make(map[string]int, len(snap.Pools))
 	for i, p := range snap.Pools {
 		index[p.Key] = i
@@ -232,31 +242,48 @@ func (s *source) nextAt(ctx context.Context, snap *check.Snapshot) {
 	g.SetLimit(parallel)
 	for at, pools := range wanted {
 		g.Go(func() error {
-			if t := s.storedAt(ctx, at.store, at.seq); t != nil {
-				for _, i := range pools { // a pool is wanted at one place only
-					snap.Pools[i].NextAt = t
-				}
+			next, denied := s.next(ctx, at.store, at.seq)
+			for _, i := range pools { // a pool is wanted at one place only
+				snap.Pools[i].Next = next
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			refused[at.store] = cmp.Or(refused[at.store], denied)
 			return nil
 		})
 	}
 	_ = g.Wait()
+	for name, why := range refused {
+		st := snap.Stores[name]
+		st.Refused = why
+		snap.Stores[name] = st
+	}
 }
 
-// storedAt is when the first event at or after seq was stored; nil where there
-// is none, or it cannot be learnt.
-func (s *source) storedAt(ctx context.Context, store string, seq uint64) *time.Time {
+// next is the first event at or after seq; denied is why it may not be read.
+// What an event says of itself steers nothing: the leader answers with JSON.
+func (s *source) next(ctx context.Context, store string, seq uint64) (next check.Next, denied string) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	m, err := jsapi.GetMsg(ctx, s.js, store, map[string]any{"seq": seq, "next_by_subj": ">", "no_hdr": true})
-	if err != nil {
-		if !errors.Is(err, jetstream.ErrMsgNotFound) {
-			s.log.Warn().Err(err).Str("store", store).Uint64("sequence", seq).Msg("event cannot be looked at")
-		}
-		return nil
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return check.Next{}, ""
+	case err != nil:
+		s.log.Warn().Err(err).Str("store", store).Uint64("sequence", seq).Msg("event cannot be looked at")
+		return check.Next{Behind: true, Sequence: seq, Fault: err.Error()}, refusal(err)
 	}
-	t := m.Time.UTC()
-	return &t
+	return check.Next{Behind: true, Sequence: m.Sequence, At: m.Time.UTC()}, ""
+}
+
+// refusal is the text of an error by which the server refused something, "" of
+// one that only says that no answer came.
+func refusal(err error) string {
+	var api *jetstream.APIError
+	if errors.As(err, &api) || errors.Is(err, nats.ErrPermissionViolation) {
+		return err.Error()
+	}
+	return ""
 }
 
 // parked counts the parked events of every subscription.
@@ -322,8 +349,10 @@ func (s *source) probe(ctx context.Context, subjects []string, out map[string]ch
 			delete(out, subject) // not known, whatever an earlier probe said
 			continue
 		}
-		out[subject] = check.Listeners{Known: l.Known, Count: l.Count(), Detail: cmp.Or(l.Reason, strings.Join(l.Streams, ","))}
-		if l.None() {
+		out[subject] = check.Listeners{
+			Known: l.Known, Count: l.Subscriptions, Streams: l.Streams, Detail: cmp.Or(l.Reason, strings.Join(l.Streams, ",")),
+		}
+		if l.None("") {
 			silent = append(silent, subject)
 		}
 	}

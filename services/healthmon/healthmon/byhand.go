@@ -3,8 +3,6 @@ package healthmon
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -39,7 +37,7 @@ func (m *monitor) repairByHand(ctx context.Context, req wire.RepairRequest) (*wi
 	res := check.Judge(cfg, mem, snap)
 	issue, ok := find(res.Issues, req)
 	out := &wire.Repair{
-		Kind: req.Kind, Name: req.Name, At: time.Now().UTC(), DryRun: req.DryRun, Outcome: outcomeNothing,
+		Kind: req.Kind, Name: req.Name, At: m.src.clock.now().UTC(), DryRun: req.DryRun, Outcome: outcomeNothing,
 	}
 	if !ok {
 		out.Detail = "there is no such issue"
@@ -51,7 +49,7 @@ func (m *monitor) repairByHand(ctx context.Context, req wire.RepairRequest) (*wi
 	case action == "":
 		return out, nil
 	case req.DryRun:
-		out.Outcome, out.Detail, out.Observed = outcomeWouldDo, issue.Detail, fmt.Sprintf("%v", issue.Evidence)
+		out.Outcome, out.Detail, out.Observed = outcomeWouldDo, issue.Detail, words(issue.Evidence)
 		return out, nil
 	}
 	r := m.act(ctx, issue, action)
@@ -60,8 +58,15 @@ func (m *monitor) repairByHand(ctx context.Context, req wire.RepairRequest) (*wi
 
 // lookAtOne gathers what the issue is judged by.
 func (m *monitor) lookAtOne(ctx context.Context, req wire.RepairRequest) (check.Snapshot, *wire.Error) {
-	if req.Kind == wire.IssueLostStore {
+	switch {
+	case check.OfStore(req.Kind):
 		return m.lookAtStore(ctx, req.Name)
+	case !check.OfSubscription(req.Kind):
+		snap, err := m.src.all(ctx, m.mem.Known())
+		if err != nil {
+			return snap, away(err)
+		}
+		return snap, nil
 	}
 	snap, err := m.src.only(ctx, req.Name)
 	if err != nil {
@@ -75,7 +80,7 @@ func (m *monitor) lookAtOne(ctx context.Context, req wire.RepairRequest) (check.
 
 // lookAtStore gathers what concerns the subscriptions of one store.
 func (m *monitor) lookAtStore(ctx context.Context, store string) (check.Snapshot, *wire.Error) {
-	snap, err := m.src.all(ctx)
+	snap, err := m.src.all(ctx, m.mem.Known())
 	if err != nil {
 		return snap, away(err)
 	}

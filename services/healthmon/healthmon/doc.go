@@ -22,9 +22,13 @@
 // nobody listens is asked twice, a moment apart, with probes that deliver
 // nothing.
 //
+// Times are the server's, which is asked at every sweep; the clock of the machine
+// only measures what passes between two of its answers. Where a bucket is missing
+// without which nothing can be judged, that is the report.
+//
 // The status of the report is healthy without issues; failing with a missing
-// or stalled pool, a lost store or a corrupt record; degraded with any other
-// issue. The status of one subscription follows from its own issues in the
+// or stalled pool, a lost or unreadable store, a corrupt or vanished record or a
+// missing bucket; degraded with any other issue. The status of one subscription follows from its own issues in the
 // same way, and is paused where it is paused and nothing is failing.
 //
 // # Repairs
@@ -55,7 +59,8 @@
 // # What lies in the health bucket
 //
 //	report                 the last report
-//	subscription.<name>    the status, written when it changes or its numbers do by a tenth
+//	subscription.<name>    the status, written when it changes or its numbers do by a tenth;
+//	                       that of the last sweep is the leader's to tell
 //	cleanup                the switch, once somebody has set it
 //	issue.<kind>.<name>    since when an issue lasts and what was tried
 package healthmon

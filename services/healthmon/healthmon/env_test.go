@@ -100,6 +100,12 @@ type running struct {
 // start runs a monitor until stop is called or the test ends.
 func (e *env) start(cfg Config) *running {
 	e.t.Helper()
+	return e.startOff(cfg, 0)
+}
+
+// startOff runs one on a machine whose clock is ahead by off.
+func (e *env) startOff(cfg Config, off time.Duration) *running {
+	e.t.Helper()
 	common, err := service.ParseCommon(service.Env{"NATS_URL": e.srv.URL(), "SLUICE_SESSION_TTL": ttl.String()})
 	if err != nil {
 		e.t.Fatal(err)
@@ -109,6 +115,7 @@ func (e *env) start(cfg Config) *running {
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	s.clock = func() time.Time { return time.Now().Add(off) }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

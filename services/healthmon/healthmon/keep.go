@@ -36,6 +36,12 @@ type heldIssue struct {
 	Repair repair.Entry `json:"repair"`
 }
 
+// keptStatus is what lies under subscription.<name>.
+type keptStatus struct {
+	UID string `json:"uid,omitempty"`
+	wire.SubscriptionHealth
+}
+
 // cleanupSwitch is what lies under cleanup.
 type cleanupSwitch struct {
 	Enabled bool `json:"enabled"`
@@ -170,12 +176,14 @@ func (k *kept) list(ctx context.Context, keys string) (map[string][]byte, error)
 
 // memory reads back what an earlier leader knew. What cannot be read is left
 // out: the next sweep finds it anew.
-func (k *kept) memory(ctx context.Context) (check.Memory, map[check.Ref]repair.Entry, error) {
-	mem := check.Memory{Issues: map[check.Ref]check.Held{}, Statuses: map[string]wire.SubscriptionHealth{}}
-	tried := map[check.Ref]repair.Entry{}
+func (k *kept) memory(ctx context.Context) (
+	mem check.Memory, tried map[check.Ref]repair.Entry, kept map[string]keptStatus, err error,
+) {
+	mem = check.Memory{Issues: map[check.Ref]check.Held{}, Statuses: map[string]wire.SubscriptionHealth{}}
+	tried, kept = map[check.Ref]repair.Entry{}, map[string]keptStatus{}
 	issues, err := k.list(ctx, keyOfAllIssues)
 	if err != nil {
-		return mem, nil, err
+		return mem, nil, nil, err
 	}
 	for key, value := range issues {
 		var h heldIssue
@@ -190,13 +198,13 @@ func (k *kept) memory(ctx context.Context) (check.Memory, map[check.Ref]repair.E
 	}
 	statuses, err := k.list(ctx, keyOfAllSubscriptions)
 	if err != nil {
-		return mem, nil, err
+		return mem, nil, nil, err
 	}
 	for key, value := range statuses {
-		var st wire.SubscriptionHealth
+		var st keptStatus
 		if json.Unmarshal(value, &st) == nil && strings.TrimPrefix(key, prefixSubscription) == st.Name {
-			mem.Statuses[st.Name] = st
+			mem.Statuses[st.Name], kept[st.Name] = st.SubscriptionHealth, st
 		}
 	}
-	return mem, tried, nil
+	return mem, tried, kept, nil
 }

@@ -46,13 +46,20 @@ type monitor struct {
 	// emitters are the live ones as of the last change, for emittersAre.
 	emitters atomic.Pointer[string]
 
+	// shown are the statuses of the last sweep of this term; nil: none yet.
+	shown atomic.Pointer[map[string]keptStatus]
+
 	// Below: of the current term, touched by its loop only.
 	mem    check.Memory
 	book   *repair.Book
 	kept   *kept
-	issues map[check.Ref]heldIssue            // as they lie in KV
-	status map[string]wire.SubscriptionHealth // likewise
+	issues map[check.Ref]heldIssue // as they lie in KV
+	status map[string]keptStatus   // likewise
+	uids   map[string]string       // of the subscriptions
+	born   time.Time               // the bucket that they lie in
 	swept  time.Time
+	// totalPools counts the pool entries, as of the last sweep that saw them.
+	totalPools int
 }
 
 // task is a request that was handed to the leader.
@@ -97,20 +104,26 @@ func leaderSubject(ns wire.Namespace, verb string) string {
 // lead does the leader's work until ctx ends.
 func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
 	m.kept = &kept{kv: m.buckets.Health, revs: map[string]uint64{}}
-	mem, tried, err := m.kept.memory(ctx)
+	mem, tried, statuses, err := m.kept.memory(ctx)
+	if err != nil && m.src.isMissing(ctx, m.cfg.ns.BucketHealth()) {
+		m.log.Warn().Err(err).Msg("nothing is known of what was found before: its bucket is missing")
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("read back issues: %w", err)
 	}
 	m.mem, m.book = mem, repair.NewBook(repair.Limits{
 		MaxAttempts: m.cfg.CleanupMaxAttempts, Delay: m.cfg.CleanupRetryDelay,
 	}, tried)
-	m.issues, m.status = map[check.Ref]heldIssue{}, map[string]wire.SubscriptionHealth{}
+	m.issues, m.status = map[check.Ref]heldIssue{}, statuses
+	m.uids, m.born, m.totalPools = map[string]string{}, time.Time{}, 0
 	for ref, h := range mem.Issues {
 		m.issues[ref] = heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: tried[ref]}
 	}
-	for name, st := range mem.Statuses {
-		m.status[name] = st
+	for name, st := range statuses {
+		m.uids[name] = st.UID
 	}
+	m.shown.Store(nil)
 	stop, err := m.take()
 	if err != nil {
 		return err
@@ -163,7 +176,26 @@ func (m *monitor) take() (stop func(), err error) {
 		}
 		subs = append(subs, s)
 	}
+	s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verbStatus), m.tellStatus)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("take requests: %w", err)
+	}
+	subs = append(subs, s)
 	return stop, nil
+}
+
+// verbStatus is the leader's verb for the status of the subscription that the
+// request names, as of its last sweep.
+const verbStatus = "health.status"
+
+// tellStatus answers with a status, an empty one where there is none.
+func (m *monitor) tellStatus(msg *nats.Msg) {
+	var st keptStatus
+	if shown := m.shown.Load(); shown != nil {
+		st = (*shown)[string(msg.Data)]
+	}
+	m.answer(msg, verbStatus, st, nil)
 }
 
 // refuse answers what was handed over too late to be done.

@@ -3,6 +3,7 @@ package healthmon
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -138,18 +139,18 @@ func TestAnOwnerIsNotHeldToAClaimThatHasBeenReplaced(t *testing.T) {
 	seen := func(name, uid string, epoch uint64) check.Pool {
 		return check.Pool{Key: name, Pool: &wire.Pool{Name: name, UID: uid, Owner: "emitter-1", Epoch: epoch}}
 	}
-	s := &source{ns: ns, nc: e.nc, poolsKV: e.b.Pools, subsKV: e.b.Subscriptions}
-	_, answered := s.statuses(t.Context(), &check.Snapshot{
+	s := &source{ns: ns, nc: e.nc, poolsKV: e.b.Pools, subsKV: e.b.Subscriptions, clock: &clock{local: time.Now}}
+	snap := check.Snapshot{
 		Emitters: map[string]bool{"emitter-1": true},
 		Pools:    []check.Pool{seen("lost", "uid-another", 1), seen("moved", "uid-moved", 0)},
-	})
-	if len(answered) != 0 {
-		t.Errorf("answered = %v, want nothing known of claims that are no more", answered)
 	}
-	_, answered = s.statuses(t.Context(), &check.Snapshot{
-		Emitters: map[string]bool{"emitter-1": true}, Pools: []check.Pool{seen("moved", "uid-moved", 1)},
-	})
-	if answered["moved"] != "emitter-1" {
-		t.Errorf("answered = %v, want the owner", answered)
+	s.statuses(t.Context(), &snap)
+	if len(snap.Answered) != 0 {
+		t.Errorf("answered = %v, want nothing known of claims that are no more", snap.Answered)
+	}
+	snap.Pools = []check.Pool{seen("moved", "uid-moved", 1)}
+	s.statuses(t.Context(), &snap)
+	if snap.Answered["moved"] != "emitter-1" {
+		t.Errorf("answered = %v, want the owner", snap.Answered)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,6 +22,9 @@ import (
 	"github.com/sluicehq/sluice/services/healthmon/internal/presence"
 )
 
+// maxSkew is how far a clock may be off: more than networks make of an answer's way.
+const maxSkew = 2 * time.Second
+
 // Role is the role that the monitors elect a leader for.
 const Role = "healthmon"
 
@@ -33,6 +37,7 @@ type Service struct {
 	meter    metric.Meter
 	ready    *service.Check
 	instance string
+	clock    func() time.Time // of this machine
 }
 
 // New returns an instance that is not yet running.
@@ -46,7 +51,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	}
 	instance := bus.NewInstanceID(wire.ServiceHealthmon)
 	return &Service{
-		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance,
+		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance, clock: time.Now,
 		log:   d.Log.With().Str("instance", instance).Logger(),
 		ready: d.Health.Check("healthmon"),
 	}, nil
@@ -136,11 +141,12 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	src := &source{
 		ns: ns, nc: nc, js: js, subs: p.subs, pools: p.pools, subsKV: b.Subscriptions, poolsKV: b.Pools,
 		prober: presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
+		clock:  &clock{local: s.clock},
 		log:    s.log,
 	}
 	p.mon = newMonitor(monitorConfig{
 		Config: s.cfg, ns: ns, instance: s.instance, replies: p.replies,
-		check: check.Config{Grace: ttl, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge},
+		check: check.Config{Grace: ttl, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge, Skew: maxSkew},
 	}, src, b, advisor, s.metrics, s.log)
 	src.emitters = func() []wire.Session { return p.peers.Live() }
 	p.peers, err = lease.NewPeers(nc, b.Sessions, lease.PeersConfig{

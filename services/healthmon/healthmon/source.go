@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,25 +39,36 @@ type source struct {
 	subs, pools     *mirror.Mirror
 	subsKV, poolsKV jetstream.KeyValue
 	emitters        func() []wire.Session
+	clock           *clock
+	seen            bucketState // at the last look; the leader's loop's own
 	prober          *presence.Prober
 	log             zerolog.Logger
 }
 
 func (s *source) store() *subscription.Store { return subscription.NewStore(s.subsKV, s.ns) }
 
-// all gathers everything. It fails only where the buckets themselves cannot
-// be reached; whatever else cannot be learnt is left unknown.
-func (s *source) all(ctx context.Context) (check.Snapshot, error) {
-	if err := s.level(ctx); err != nil {
+// all gathers everything, with what became of the subscriptions that were known
+// before. It fails only where the buckets themselves cannot be reached; whatever
+// else cannot be learnt is left unknown.
+func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error) {
+	b, err := s.buckets(ctx)
+	if err != nil {
 		return check.Snapshot{}, err
 	}
-	snap := check.Snapshot{Emitters: map[string]bool{}}
+	snap := check.Snapshot{Emitters: map[string]bool{}, Missing: b.missing, Unasked: b.unasked, Blind: s.blind(b)}
 	for _, e := range s.emitters() {
 		snap.Emitters[e.Instance] = true
 	}
+	if snap.Blind {
+		snap.At = s.clock.now()
+		return snap, ctx.Err()
+	}
+	if err := s.level(ctx, b); err != nil {
+		return check.Snapshot{}, err
+	}
 	for _, e := range s.subs.Live() {
 		if wire.ValidName(e.Key) {
-			snap.Records = append(snap.Records, s.record(e.Key, e.Value, e.Revision))
+			snap.Records = append(snap.Records, s.record(e.Key, e.Value, e.Revision, e.Created))
 		}
 	}
 	for _, e := range s.pools.Live() {
@@ -67,11 +79,21 @@ func (s *source) all(ctx context.Context) (check.Snapshot, error) {
 	if err := s.confirm(ctx, &snap); err != nil {
 		return check.Snapshot{}, err
 	}
+	if snap.Gone, err = s.gone(ctx, &snap, known); err != nil {
+		return check.Snapshot{}, err
+	}
 	return snap, s.fill(ctx, &snap)
 }
 
 // only gathers what concerns the given names, read from the server.
 func (s *source) only(ctx context.Context, names ...string) (check.Snapshot, error) {
+	b, err := s.buckets(ctx)
+	if err != nil {
+		return check.Snapshot{}, err
+	}
+	if s.blind(b) {
+		return check.Snapshot{}, fmt.Errorf("missing: %s", strings.Join(b.missing, ", "))
+	}
 	snap := check.Snapshot{Emitters: map[string]bool{}}
 	for _, e := range s.emitters() {
 		snap.Emitters[e.Instance] = true
@@ -94,36 +116,14 @@ func (s *source) only(ctx context.Context, names ...string) (check.Snapshot, err
 // fill adds what the stores, the owners and the servers say.
 func (s *source) fill(ctx context.Context, snap *check.Snapshot) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { snap.Statuses, snap.Answered = s.statuses(gctx, snap); return nil })
+	g.Go(func() error { s.statuses(gctx, snap); return nil })
+	g.Go(func() error { s.captures(gctx, snap); return nil })
 	g.Go(func() error { snap.Stores = s.stores(gctx, snap); return nil })
 	g.Go(func() error { snap.Parked, snap.ParkedKnown = s.parked(gctx); return nil })
 	g.Go(func() error { snap.Listeners = s.listeners(gctx, snap); return nil })
 	_ = g.Wait() // none of them fails
-	s.nextAt(ctx, snap)
-	snap.At = time.Now()
-	return ctx.Err()
-}
-
-// level waits until the local copies show what the buckets held when it was
-// called, for a moment at most: what looks wrong is read again anyhow.
-func (s *source) level(ctx context.Context) error {
-	for bucket, m := range map[string]*mirror.Mirror{
-		s.ns.BucketSubscriptions(): s.subs, s.ns.BucketPools(): s.pools,
-	} {
-		st, err := s.js.Stream(ctx, "KV_"+bucket)
-		if err != nil {
-			return fmt.Errorf("look at bucket %q: %w", bucket, err)
-		}
-		last := st.CachedInfo().State.LastSeq
-		wait, cancel := context.WithTimeout(ctx, levelTimeout)
-		reached := poll(wait, func() bool { return m.Last() >= last })
-		cancel()
-		if !reached && ctx.Err() == nil {
-			m.Kick()
-			s.log.Debug().Str("bucket", bucket).Uint64("revision", last).Uint64("seen", m.Last()).
-				Msg("local copy lags behind its bucket")
-		}
-	}
+	s.unread(ctx, snap)
+	snap.At = s.clock.now()
 	return ctx.Err()
 }
 
@@ -141,8 +141,8 @@ func poll(ctx context.Context, cond func() bool) bool {
 	return true
 }
 
-func (s *source) record(key string, value []byte, rev uint64) check.Record {
-	r := check.Record{Key: key, Revision: rev, Size: len(value)}
+func (s *source) record(key string, value []byte, rev uint64, created time.Time) check.Record {
+	r := check.Record{Key: key, Revision: rev, Created: created, Size: len(value)}
 	rec, err := subscription.DecodeRecord(key, value, s.ns)
 	if err != nil {
 		r.Reason, r.Newer = err.Error(), errors.Is(err, subscription.ErrNewerSchema)
@@ -237,30 +237,55 @@ func (s *source) fresh(ctx context.Context, name string) (*check.Record, *check.
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		if p != nil && p.Pool != nil && p.Pool.ObservedRevision > 0 {
-			p.Vanished, err = s.vanished(ctx, name)
-			if err != nil {
-				return nil, nil, err
-			}
+			p.Vanished = !deleted(err)
 		}
 	case err != nil:
 		return nil, nil, fmt.Errorf("read subscription %q: %w", name, err)
 	default:
-		v := s.record(name, re.Value(), re.Revision())
+		v := s.record(name, re.Value(), re.Revision(), re.Created())
 		r = &v
 	}
 	return r, p, nil
 }
 
-// vanished reports whether the bucket holds no trace of name, not even that
-// it was deleted.
-func (s *source) vanished(ctx context.Context, name string) (bool, error) {
-	_, err := s.subsKV.Get(ctx, name)
-	var deleted *bucket.DeletedError
-	switch {
-	case err == nil, errors.As(err, &deleted):
-		return false, nil
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return true, nil
+// deleted reports whether the error of a read says that the key was deleted, and
+// not only that it is not there.
+func deleted(err error) bool {
+	var tombstone *bucket.DeletedError
+	return errors.As(err, &tombstone)
+}
+
+// gone tells which of the subscriptions that were known have no record any more
+// and no mark that they were deleted.
+func (s *source) gone(ctx context.Context, snap *check.Snapshot, known []string) ([]check.Gone, error) {
+	there := make(map[string]bool, len(snap.Records))
+	for _, r := range snap.Records {
+		there[r.Key] = true
 	}
-	return false, fmt.Errorf("look for a trace of %q: %w", name, err)
+	var mu sync.Mutex
+	var out []check.Gone
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, name := range known {
+		if e, ok := s.subs.Get(name); there[name] || ok && e.Deleted && !e.Absent {
+			continue
+		}
+		g.Go(func() error {
+			ctx, cancel := context.WithTimeout(gctx, askTimeout)
+			defer cancel()
+			_, err := s.subsKV.Get(ctx, name)
+			switch {
+			case err == nil || deleted(err):
+				return nil
+			case !errors.Is(err, jetstream.ErrKeyNotFound):
+				return fmt.Errorf("look for a trace of %q: %w", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, check.Gone{Name: name, Detail: "the record is gone from the bucket, and nobody deleted it"})
+			return nil
+		})
+	}
+	err := g.Wait()
+	return out, err
 }

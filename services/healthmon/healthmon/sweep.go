@@ -30,27 +30,29 @@ type made struct {
 // sweep looks, judges, repairs, keeps and publishes. It returns how soon to
 // look again, 0 for the interval.
 func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Duration, error) {
-	enabled, err := m.cleanup(ctx)
+	snap, err := m.src.all(ctx, m.mem.Known())
 	if err != nil {
 		return made{}, 0, err
 	}
-	snap, err := m.src.all(ctx)
+	keeps := m.keeps(snap)
+	enabled, err := m.cleanup(ctx, keeps)
 	if err != nil {
 		return made{}, 0, err
 	}
+	if snap.Clocks == nil {
+		snap.Clocks = map[string]check.Clock{}
+	}
+	snap.Clocks[m.cfg.instance] = m.src.clock.own()
 	res := check.Judge(m.cfg.check, m.mem, snap)
+	m.markNeeds(&res, snap)
 	m.tell(res)
 	m.mem = res.Memory
+	m.show(res, snap)
 	recheck := res.Recheck
-	// First kept, then acted upon: a leader that dies in between leaves to
-	// the next one what it knew and how often it tried.
-	if err := m.keepIssues(ctx, res.Memory); err != nil {
-		return made{}, 0, err
-	}
 	repairs := []wire.Repair{}
-	if enabled {
+	if keeps {
 		var again time.Duration
-		repairs, again, err = m.repairAll(ctx, res, snap)
+		repairs, again, err = m.settle(ctx, res, snap, enabled)
 		if err != nil {
 			return made{}, 0, err
 		}
@@ -58,17 +60,16 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 			recheck = again
 		}
 	}
-	if err := m.keepStatuses(ctx, res.Statuses); err != nil {
-		return made{}, 0, err
-	}
 	r := m.report(res, snap, enabled, repairs)
 	r.CheckDurationMS = time.Since(start).Milliseconds()
 	body, err := fitReport(r, int(m.src.nc.MaxPayload())-reserve)
 	if err != nil {
 		return made{}, 0, err
 	}
-	if err := m.kept.put(ctx, keyReport, json.RawMessage(body)); err != nil {
-		return made{}, 0, err
+	if keeps {
+		if err := m.kept.put(ctx, keyReport, json.RawMessage(body)); err != nil {
+			return made{}, 0, err
+		}
 	}
 	if err := m.src.nc.Publish(m.cfg.ns.HealthReport(), body); err != nil {
 		m.log.Warn().Err(err).Msg("report not published")
@@ -76,8 +77,66 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 	return made{body: body, all: res.Issues}, recheck, ctx.Err()
 }
 
-// cleanup reads whether automatic repair is on.
-func (m *monitor) cleanup(ctx context.Context) (bool, error) {
+// settle keeps what was found and makes the repairs that are due. First it is
+// kept, then acted upon: a leader that dies in between leaves to the next one
+// what it knew and how often it tried.
+func (m *monitor) settle(ctx context.Context, res check.Result, snap check.Snapshot, enabled bool) (
+	repairs []wire.Repair, again time.Duration, err error,
+) {
+	repairs = []wire.Repair{}
+	if err := m.keepIssues(ctx, res.Memory); err != nil {
+		return nil, 0, err
+	}
+	if enabled && !snap.Blind {
+		if repairs, again, err = m.repairAll(ctx, res, snap); err != nil {
+			return nil, 0, err
+		}
+	}
+	return repairs, again, m.keepStatuses(ctx, res.Statuses)
+}
+
+// keeps reports whether there is a bucket to keep things in. Of one that was made
+// anew nothing is known: all is written again.
+func (m *monitor) keeps(snap check.Snapshot) bool {
+	bucket := m.cfg.ns.BucketHealth()
+	if slices.Contains(snap.Missing, bucket) {
+		return false
+	}
+	if born := m.src.created(bucket); !born.IsZero() && !born.Equal(m.born) {
+		if !m.born.IsZero() {
+			m.log.Warn().Str("bucket", bucket).Msg("bucket was made anew, everything is written again")
+			m.kept.revs = map[string]uint64{}
+			m.issues, m.status = map[check.Ref]heldIssue{}, map[string]keptStatus{}
+		}
+		m.born = born
+	}
+	return true
+}
+
+// show makes the statuses of this sweep known to whoever asks the leader.
+func (m *monitor) show(res check.Result, snap check.Snapshot) {
+	if !snap.Blind {
+		m.uids = make(map[string]string, len(snap.Records))
+		for _, r := range snap.Records {
+			if r.Record != nil {
+				m.uids[r.Key] = r.Record.UID
+			}
+		}
+		m.totalPools = len(snap.Pools)
+	}
+	shown := make(map[string]keptStatus, len(res.Statuses))
+	for _, st := range res.Statuses {
+		shown[st.Name] = keptStatus{UID: m.uids[st.Name], SubscriptionHealth: st}
+	}
+	m.shown.Store(&shown)
+}
+
+// cleanup reads whether automatic repair is on. It is off while there is no bucket
+// that could say so, and in which attempts are counted.
+func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
+	if !keeps {
+		return false, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return readCleanup(ctx, m.buckets.Health, m.cfg.CleanupEnabled)
@@ -141,7 +200,8 @@ func (m *monitor) keepIssues(ctx context.Context, mem check.Memory) error {
 func (m *monitor) keepIssue(ctx context.Context, ref check.Ref, h check.Held) error {
 	was, ok := m.issues[ref]
 	now := heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: m.book.Entry(ref)}
-	if ok && was.UID == now.UID && was.Issue.Since.Equal(now.Issue.Since) && was.Repair == now.Repair {
+	if ok && was.UID == now.UID && was.Issue.Since.Equal(now.Issue.Since) && was.Repair == now.Repair &&
+		was.Issue.NeedsPerson == now.Issue.NeedsPerson {
 		return nil
 	}
 	if err := m.kept.put(ctx, issueKey(ref), now); err != nil {
@@ -158,13 +218,14 @@ func (m *monitor) keepStatuses(ctx context.Context, statuses []wire.Subscription
 	for _, st := range statuses {
 		there[st.Name] = true
 		was, ok := m.status[st.Name]
-		if ok && !worthWriting(was, st) {
+		now := keptStatus{UID: m.uids[st.Name], SubscriptionHealth: st}
+		if ok && was.UID == now.UID && !worthWriting(was.SubscriptionHealth, st) {
 			continue
 		}
-		if err := m.kept.put(ctx, subscriptionKey(st.Name), st); err != nil {
+		if err := m.kept.put(ctx, subscriptionKey(st.Name), now); err != nil {
 			return fmt.Errorf("keep status: %w", err)
 		}
-		m.status[st.Name] = st
+		m.status[st.Name] = now
 		if !ok || was.Status != st.Status {
 			m.publishStatus(st)
 		}
@@ -195,7 +256,7 @@ func (m *monitor) publishStatus(st wire.SubscriptionHealth) {
 // anything but its numbers, or a number that changed by more than a tenth.
 func worthWriting(was, now wire.SubscriptionHealth) bool {
 	if was.Status != now.Status || was.State != now.State || was.Owner != now.Owner || was.Epoch != now.Epoch ||
-		was.Parked != now.Parked || was.Listeners != now.Listeners || len(was.Reasons) != len(now.Reasons) {
+		was.Parked != now.Parked || was.Listeners != now.Listeners || !slices.Equal(was.Reasons, now.Reasons) {
 		return true
 	}
 	return moved(float64(was.Lag), float64(now.Lag)) || moved(was.Rate, now.Rate) ||
@@ -210,9 +271,9 @@ func moved(was, now float64) bool {
 // report puts a sweep into the words of the contract.
 func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool, repairs []wire.Repair) wire.Report {
 	r := wire.Report{
-		Type: wire.ReportType, ID: nuid.Next(), Timestamp: time.Now().UTC(), Namespace: m.cfg.ns,
+		Type: wire.ReportType, ID: nuid.Next(), Timestamp: m.src.clock.now().UTC(), Namespace: m.cfg.ns,
 		Leader: m.cfg.instance, CleanupEnabled: enabled, Status: res.Status,
-		TotalSubscriptions: len(snap.Records), TotalPools: len(snap.Pools), TotalEmitters: len(snap.Emitters),
+		TotalSubscriptions: len(res.Statuses), TotalPools: m.totalPools, TotalEmitters: len(snap.Emitters),
 		Repairs: repairs,
 	}
 	lists := issueLists(&r.Issues)

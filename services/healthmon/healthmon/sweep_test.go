@@ -138,7 +138,7 @@ func TestAnEphemeralSubscriptionIsRemovedAndADurableOneNever(t *testing.T) {
 	}
 	for _, kind := range check.Kinds() {
 		body := fmt.Sprintf(`{"kind":%q,"name":"durable"}`, kind)
-		if kind == wire.IssueLostStore {
+		if check.OfStore(kind) {
 			body = fmt.Sprintf(`{"kind":%q,"name":"GITHUB"}`, kind)
 		}
 		r := ask[wire.RepairResponse](e, ns.API(wire.VerbHealthRepair), body)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	born  = start.Add(-time.Hour)
-	cfg   = Config{Grace: 10 * time.Second, StallAfter: 10 * time.Second, LagAge: 5 * time.Minute}
+	cfg   = Config{Grace: 10 * time.Second, StallAfter: 10 * time.Second, LagAge: 5 * time.Minute, Skew: 2 * time.Second}
 )
 
 // world is a healthy installation with one subscription, to be spoilt.
@@ -35,13 +35,14 @@ func newWorld() *world {
 	rec.Spec.Deliver = wire.Deliver{Subject: "triage.issues", Mode: wire.ModeAck}
 	rec.Spec.AckWait = wire.Duration(2 * time.Second)
 	rec.Spec.Retry.MaxAttempts = 5
+	rec.Spec.Breaker.OpenFor = wire.Duration(time.Minute)
 	pool := wire.Pool{
 		Schema: 1, Name: "triage", UID: "u1", Owner: "emitter-1", Epoch: 4, ObservedGeneration: 3,
 		Checkpoint: wire.Checkpoint{Floor: 100}, State: wire.PoolLive,
 	}
 	return &world{Snapshot: Snapshot{
 		At:       start,
-		Records:  []Record{{Key: "triage", Revision: 7, Record: &rec}},
+		Records:  []Record{{Key: "triage", Revision: 7, Created: born, Record: &rec}},
 		Pools:    []Pool{{Key: "triage", Revision: 9, Pool: &pool}},
 		Emitters: map[string]bool{"emitter-1": true},
 		Answered: map[string]string{"triage": "emitter-1"},
@@ -52,7 +53,7 @@ func newWorld() *world {
 		Stores:      map[string]Store{"GITHUB": {Known: true, Exists: true, Created: born, First: 1, Last: 100}},
 		Listeners:   map[string]Listeners{"triage.issues": {Known: true, Count: 1}},
 		Parked:      map[string]uint64{},
-		ParkedKnown: true,
+		ParkedKnown: true, CapturesKnown: true,
 	}}
 }
 
@@ -111,7 +112,7 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 		}, "stale_subscriptions triage", wire.StatusDegraded, false},
 		{"no record", func(w *world) { w.Records = nil }, "orphaned_pools triage", wire.StatusDegraded, true},
 		{"pool of another uid", func(w *world) {
-			w.rec().UID, w.rec().UpdatedAt = "u2", start.Add(time.Second)
+			w.rec().UID, w.Records[0].Created = "u2", start.Add(time.Second)
 		}, "orphaned_pools triage, missing_pools triage", wire.StatusFailing, true},
 		{"no pool any more", func(w *world) { w.Pools = nil }, "missing_pools triage", wire.StatusFailing, true},
 		{"never a pool", func(w *world) { w.Pools, w.mem = nil, Memory{} }, "missing_pools triage", wire.StatusFailing, false},
@@ -120,7 +121,7 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 			w.Emitters = map[string]bool{"emitter-2": true}
 		}, "missing_pools triage", wire.StatusFailing, true},
 		{"no progress", func(w *world) {
-			w.Pools[0].NextAt = &start
+			w.Pools[0].Next = Next{Behind: true, At: start}
 			st := w.Stores["GITHUB"]
 			st.Last = 200
 			w.Stores["GITHUB"] = st
@@ -149,6 +150,36 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 		{"record unreadable", func(w *world) {
 			w.Records[0].Record, w.Records[0].Reason = nil, "not JSON"
 		}, "corrupt_records triage", wire.StatusFailing, false},
+		{"a record that vanished", func(w *world) {
+			w.Records, w.Pools, w.Gone = nil, nil, []Gone{{"triage", "the record is gone"}}
+		}, "corrupt_records triage", wire.StatusFailing, false},
+		{"a bucket that is missing", func(w *world) { w.Missing = []string{"sluice_replays"} }, "missing_buckets sluice_replays", wire.StatusFailing, false},
+		{"a store that its pool cannot read", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.Unreadable = "maximum consumers limit reached" })
+		}, "unreadable_stores GITHUB", wire.StatusFailing, true},
+		{"a store that the monitor may not look at", func(w *world) {
+			w.Stores["GITHUB"] = Store{Refused: "permissions violation", Reason: "permissions violation"}
+		}, "unreadable_stores GITHUB", wire.StatusFailing, true},
+		{"a stream that captures deliveries", func(w *world) {
+			w.Captures = map[string][]Capture{"triage.issues": {{"AUDIT", "triage.>"}}}
+		}, "delivery_captured triage", wire.StatusDegraded, false},
+		{"the store captures its own deliveries, which are said to go there", func(w *world) {
+			w.rec().Spec.Deliver.Stream = "GITHUB"
+			w.Origins = map[string][]string{"GITHUB": {"GITHUB"}}
+			w.Captures = map[string][]Capture{"triage.issues": {{"GITHUB", "triage.>"}}}
+		}, "delivery_captured triage", wire.StatusDegraded, false},
+		{"answers of a stream that nobody sees", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.Captured = 2 })
+		}, "delivery_captured triage", wire.StatusDegraded, false},
+		{"events that are too costly", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.TooCostly = 2 })
+		}, "too_costly triage", wire.StatusDegraded, false},
+		{"an emitter whose clock is ahead", func(w *world) {
+			w.Clocks = map[string]Clock{"emitter-1": {Service: "emitter", Off: time.Hour}}
+		}, "clock_skew emitter-1", wire.StatusDegraded, true},
+		{"a monitor whose clock is behind", func(w *world) {
+			w.Clocks = map[string]Clock{"healthmon-1": {Service: "healthmon", Off: -3 * time.Second, Doubt: 500 * time.Millisecond}}
+		}, "clock_skew healthmon-1", wire.StatusDegraded, true},
 		{"pool entry unreadable", func(w *world) {
 			w.Pools[0].Pool, w.Pools[0].Reason = nil, "not JSON"
 		}, "corrupt_records triage", wire.StatusFailing, false},
@@ -186,6 +217,8 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 			}
 			well := newWorld()
 			well.At, well.mem = w.At, w.mem
+			well.status(func(s *wire.PoolStatus) { s.Finished++ })
+			well.Clocks = map[string]Clock{"emitter-1": {Service: "emitter"}}
 			cleared := well.judge(time.Minute)
 			if len(cleared.Issues) != 0 || show(cleared.Cleared) != tt.want || cleared.Status != wire.StatusHealthy {
 				t.Errorf("after the cure: issues %q, cleared %q, status %s, want none, %q, healthy",
@@ -197,21 +230,21 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 
 func TestWhatIsNormalIsNoIssue(t *testing.T) {
 	t.Parallel()
-	busy := start.Add(time.Hour)
+	busy := start.Add(-2 * time.Hour)
 	for _, tt := range []struct {
 		name  string
 		world func(w *world)
 	}{
 		{"a new subscription without a pool or a subscriber", func(w *world) {
-			w.rec().UpdatedAt, w.Pools = start, nil
+			w.Records[0].Created, w.Pools = start, nil
 			w.Listeners["triage.issues"] = Listeners{Known: true}
 		}},
 		{"a paused subscription without an owner or a subscriber", func(w *world) {
 			w.rec().Paused, w.Pools = true, nil
 			w.Listeners["triage.issues"] = Listeners{Known: true}
 		}},
-		{"a change that has just been made", func(w *world) { w.rec().UpdatedAt, w.pool().ObservedGeneration = start, 2 }},
-		{"a clock ahead of ours", func(w *world) { w.rec().UpdatedAt, w.Pools = busy, nil }},
+		{"a change that has just been made", func(w *world) { w.Records[0].Created, w.pool().ObservedGeneration = start, 2 }},
+		{"a registry whose clock is hours ahead or behind", func(w *world) { w.Records[0].Created, w.rec().UpdatedAt, w.Pools = start, busy, nil }},
 		{"a gap before the last change", func(w *world) { w.pool().Gap = &wire.Gap{From: 1, To: 2, Generation: 2} }},
 		{"parked events of others", func(w *world) { w.Parked["gone"] = 9 }},
 		{"a store that cannot be asked", func(w *world) { w.Stores["GITHUB"] = Store{Reason: "timeout"} }},
@@ -219,6 +252,17 @@ func TestWhatIsNormalIsNoIssue(t *testing.T) {
 		{"an owner that is silent", func(w *world) { w.Statuses = nil }},
 		{"a status of an earlier claim", func(w *world) {
 			w.status(func(s *wire.PoolStatus) { s.Epoch, s.Breaker = 3, "open" })
+		}},
+		{"the stream that is the target", func(w *world) {
+			w.rec().Spec.Deliver.Stream, w.Listeners["triage.issues"] = "TRIAGE", Listeners{Known: true, Streams: []string{"TRIAGE"}}
+			w.Captures = map[string][]Capture{"triage.issues": {{"TRIAGE", "triage.>"}}}
+		}},
+		{"a clock within its doubt", func(w *world) {
+			w.Clocks = map[string]Clock{"emitter-1": {Off: 4 * time.Second, Doubt: 3 * time.Second}}
+		}},
+		{"a store that does not answer for now", func(w *world) { w.Stores["GITHUB"] = Store{Reason: "timeout"} }},
+		{"events that were too costly to another owner", func(w *world) {
+			w.status(func(s *wire.PoolStatus) { s.Owner, s.TooCostly = "emitter-9", 3 })
 		}},
 		{"a record without the store's birth", func(w *world) { w.rec().StoreCreated = time.Time{} }},
 	} {
@@ -327,7 +371,7 @@ func TestStatusOfASubscription(t *testing.T) {
 	w.status(func(s *wire.PoolStatus) { s.Finished, s.Floor, s.State = 150, 120, wire.PoolCatchingUp })
 	w.Stores["GITHUB"] = Store{Known: true, Exists: true, Created: born, First: 1, Last: 150}
 	next := start.Add(-time.Minute)
-	w.Pools[0].NextAt = &next
+	w.Pools[0].Next = Next{Behind: true, At: next}
 	w.Parked["triage"] = 2
 	got := w.judge(10 * time.Second).Statuses[0]
 	if got.Status != wire.StatusDegraded || got.Lag != 30 || got.LagAge.Std() != 70*time.Second || got.Rate != 10 ||

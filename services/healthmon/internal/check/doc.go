@@ -13,8 +13,8 @@
 // # Status
 //
 // healthy: no issues. failing: somebody does not get their events and nothing
-// that they declared explains it: missing or stalled pools, lost stores,
-// corrupt records. degraded: any other issue. A subscription has the status
+// that they declared explains it: missing or stalled pools, lost or unreadable
+// stores, corrupt or vanished records, missing buckets. degraded: any other issue. A subscription has the status
 // of its own issues; paused where it is paused and nothing is failing.
 //
 // # Movement
@@ -23,7 +23,12 @@
 // them: time in which the monitor did not look proves nothing, since whatever
 // kept it from looking may have kept the emitter from working.
 //
+// A reader that is opened anew again and again and does not get on has stalled in
+// any state. Other waits that a pool declares are checked where that is cheap.
+//
 // # Time
+//
+// All times are the server's, but for those that an owner tells of its subscribers.
 //
 // What is normal while a change is on its way (a new subscription not yet
 // claimed, a dead emitter's pools not yet taken over, a pool of a deleted

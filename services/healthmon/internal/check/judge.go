@@ -14,10 +14,29 @@ import (
 func Judge(cfg Config, prev Memory, s Snapshot) Result {
 	j := &judge{
 		cfg: cfg, prev: prev, s: s,
-		found: map[Ref]Held{}, expired: map[string]bool{}, lost: map[string]bool{},
+		found: map[Ref]Held{}, expired: map[string]bool{}, stores: map[string][]Ref{}, rank: map[string]int{},
 		pools: make(map[string]*Pool, len(s.Pools)), records: make(map[string]*Record, len(s.Records)),
-		next: Memory{at: s.At, suspects: map[Ref]suspect{}, progress: map[string]progress{}, heard: map[string]heard{}},
+		next: Memory{
+			at: s.At, suspects: map[Ref]suspect{}, progress: map[string]progress{}, heard: map[string]heard{},
+			counts: map[Ref]count{},
+		},
 	}
+	for i, k := range Kinds() {
+		j.rank[k] = i
+	}
+	j.buckets()
+	j.clocks()
+	if s.Blind {
+		j.carry()
+		return j.result(nil)
+	}
+	return j.result(j.installation())
+}
+
+// installation judges the records, the pools and the stores, and returns the
+// rates at which the pools finish events.
+func (j *judge) installation() map[string]float64 {
+	s := j.s
 	for i := range s.Pools {
 		j.pools[s.Pools[i].Key] = &s.Pools[i]
 	}
@@ -36,8 +55,28 @@ func Judge(cfg Config, prev Memory, s Snapshot) Result {
 	for i := range s.Pools {
 		j.pool(&s.Pools[i])
 	}
-	j.stores()
-	return j.result(rates)
+	for _, g := range s.Gone {
+		j.gone(g)
+	}
+	j.readStores()
+	return rates
+}
+
+// carry leaves everything as it was: what was seen proves nothing, and nothing
+// is done about it.
+func (j *judge) carry() {
+	for ref, held := range j.prev.Issues {
+		if OfStore(ref.Kind) || OfSubscription(ref.Kind) {
+			held.Issue.Repair = ""
+			j.found[ref] = held
+		}
+	}
+	for ref, sus := range j.prev.suspects {
+		if _, ok := j.next.suspects[ref]; !ok && (OfStore(ref.Kind) || OfSubscription(ref.Kind)) {
+			j.next.suspects[ref] = sus
+		}
+	}
+	j.next.progress, j.next.heard, j.next.counts = j.prev.progress, j.prev.heard, j.prev.counts
 }
 
 type judge struct {
@@ -49,7 +88,8 @@ type judge struct {
 	next    Memory
 	found   map[Ref]Held
 	expired map[string]bool
-	lost    map[string]bool // the subscriptions whose store is
+	stores  map[string][]Ref // by subscription: the issues of its store that concern it
+	rank    map[string]int   // of the kinds
 	recheck time.Duration
 }
 
@@ -114,8 +154,7 @@ func (j *judge) keepOnly(kind, name, uid string) {
 }
 
 // lasting raises f once it has lasted grace. The condition holds at least
-// since the time at, if that is not zero: a time of another host's clock,
-// which can shorten the wait but never lengthen it. An issue that is raised
+// since the time at, if that is not zero. An issue that is raised
 // already stays so, but what is about one claim is repaired only once it has
 // lasted grace for that very claim.
 func (j *judge) lasting(f finding, at time.Time, grace time.Duration) {
@@ -202,13 +241,6 @@ func (j *judge) pool(p *Pool) {
 
 // result puts everything together.
 func (j *judge) result(rates map[string]float64) Result {
-	order := map[string]int{}
-	for i, k := range Kinds() {
-		order[k] = i
-	}
-	byName := func(a, b wire.Issue) int {
-		return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), cmp.Compare(a.Name, b.Name))
-	}
 	res := Result{Status: wire.StatusHealthy, Recheck: j.recheck, Expired: j.expired}
 	for ref, h := range j.found {
 		res.Issues = append(res.Issues, h.Issue)
@@ -221,11 +253,11 @@ func (j *judge) result(rates map[string]float64) Result {
 			res.Cleared = append(res.Cleared, h.Issue)
 		}
 	}
-	slices.SortFunc(res.Issues, byName)
-	slices.SortFunc(res.Raised, byName)
-	slices.SortFunc(res.Cleared, byName)
+	slices.SortFunc(res.Issues, j.inOrder)
+	slices.SortFunc(res.Raised, j.inOrder)
+	slices.SortFunc(res.Cleared, j.inOrder)
 	res.Status = worst(res.Issues)
-	res.Statuses = j.statuses(res.Issues, rates)
+	res.Statuses = j.statuses(rates)
 	j.next.Issues = maps.Clone(j.found)
 	j.next.Statuses = make(map[string]wire.SubscriptionHealth, len(res.Statuses))
 	for _, st := range res.Statuses {
@@ -233,6 +265,11 @@ func (j *judge) result(rates map[string]float64) Result {
 	}
 	res.Memory = j.next
 	return res
+}
+
+// inOrder compares issues by kind in the order of Kinds, then by name.
+func (j *judge) inOrder(a, b wire.Issue) int {
+	return cmp.Or(cmp.Compare(j.rank[a.Kind], j.rank[b.Kind]), cmp.Compare(a.Name, b.Name))
 }
 
 // worst is the status that issues amount to.

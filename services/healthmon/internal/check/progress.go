@@ -18,8 +18,8 @@ const stallSteps = 3
 // the rate at which it finishes events. It goes by what the owner answers and
 // by nothing else: the checkpoint in the pool's entry is late by design. Work
 // that stands still is explained by a wait that the pool declares, by a backoff
-// or by deliveries that their subscriber may still answer; time counts only
-// while nothing explains it.
+// or by deliveries that their subscriber may still answer, for as long as each
+// of them can last; time counts only while nothing explains it.
 func (j *judge) progress(rec *wire.Record, p *Pool) float64 {
 	prev := j.prev.progress[rec.Name]
 	st, ok := j.live(rec)
@@ -29,15 +29,15 @@ func (j *judge) progress(rec *wire.Record, p *Pool) float64 {
 		}
 		return j.silent(rec)
 	}
-	now := progress{claim: claim{st.UID, st.Owner, st.Epoch}, marks: marksOf(st), at: j.s.At}
+	now := progress{claim: claim{st.UID, st.Owner, st.Epoch}, finished: st.Finished, at: j.s.At}
 	var rate float64
-	if prev.claim == now.claim && st.Finished >= prev.marks.finished {
+	if prev.claim == now.claim && st.Finished >= prev.finished {
 		if dt := now.at.Sub(prev.at).Seconds(); dt > 0 {
-			rate = float64(st.Finished-prev.marks.finished) / dt
+			rate = float64(st.Finished-prev.finished) / dt
 		}
 	}
-	if (p.NextAt != nil || st.Pending > 0) && !rec.Paused && !explained(st) {
-		now.stand(prev, step(j.patience(rec, st)))
+	if (p.Next.Behind || st.Pending > 0) && !rec.Paused && !j.explained(rec, p, st) {
+		now.stand(prev, still{marks: marksOf(p, st), patience: j.patience(rec, p, st)})
 		j.stalled(rec, st, prev, now)
 	}
 	j.next.progress[rec.Name] = now
@@ -54,7 +54,17 @@ func (j *judge) silent(rec *wire.Record) float64 {
 	return 0
 }
 
-func marksOf(st wire.PoolStatus) marks {
+// hung reports whether the pool's reader is opened anew again and again and has
+// read nothing since, although the store has more. That is no way to wait for
+// anything, whatever the pool's deliveries wait for.
+func hung(p *Pool, st wire.PoolStatus) bool { return p.Next.Behind && st.Reopened > 0 }
+
+// marksOf are the marks that have to move: of a reader that hangs it is its
+// position, since deliveries may be tried on meanwhile.
+func marksOf(p *Pool, st wire.PoolStatus) marks {
+	if hung(p, st) {
+		return marks{position: st.Position}
+	}
 	m := marks{
 		floor: st.Floor, position: st.Position, matched: st.Matched,
 		delivered: st.Delivered, finished: st.Finished, parked: st.Parked,
@@ -65,29 +75,69 @@ func marksOf(st wire.PoolStatus) marks {
 	return m
 }
 
-// explained reports whether the pool itself says why its work stands still.
-func explained(st wire.PoolStatus) bool {
-	return declared(st.State) || st.Retrying > 0 || st.Parking > 0 || st.Breaker == "open" || st.Breaker == "half-open"
+// explained reports whether the pool says why its work stands still, where that
+// may last for any time. What can be checked is not simply believed.
+func (j *judge) explained(rec *wire.Record, p *Pool, st wire.PoolStatus) bool {
+	switch {
+	case st.Unreadable != "" || st.State == wire.PoolStoreLost:
+		return true // an issue of its own
+	case hung(p, st):
+		return false
+	case st.State == wire.PoolWaiting:
+		return !j.heardOn(rec)
+	case st.State == wire.PoolNotBegun:
+		return !p.Next.Behind
+	case breakerOpen(st):
+		return !j.heardOn(rec) // nobody answers a probe
+	default:
+		return st.Parking > 0 || endless(st.State)
+	}
+}
+
+// endless reports whether a state may last for any time and cannot be checked.
+func endless(s wire.PoolState) bool {
+	return s == wire.PoolPaused || s == wire.PoolNoReader || s == wire.PoolReleased
+}
+
+// heardOn reports whether it is known that somebody listens on the delivery
+// subject of rec.
+func (j *judge) heardOn(rec *wire.Record) bool {
+	l := j.s.Listeners[rec.Spec.Deliver.Subject]
+	return l.Known && l.count(rec) > 0
 }
 
 // stand counts how long work has stood still: on from prev where that saw the
-// same, else anew. This look vouches for at most the given part of the time.
-func (n *progress) stand(prev progress, most time.Duration) {
-	n.stillAt, n.looks = n.at, 1
-	if prev.claim == n.claim && prev.marks == n.marks && !prev.stillAt.IsZero() {
-		n.stillAt, n.looks = prev.stillAt, prev.looks+1
-		n.watched = prev.watched + max(0, min(n.at.Sub(prev.at), most))
+// same, else anew. This look vouches for at most one step of the patience.
+func (n *progress) stand(prev progress, s still) {
+	s.since, s.looks = n.at, 1
+	if was := prev.still; prev.claim == n.claim && was.marks == s.marks && was.patience == s.patience && was.looks > 0 {
+		s.since, s.looks = was.since, was.looks+1
+		s.watched = was.watched + max(0, min(n.at.Sub(prev.at), step(s.patience)))
 	}
+	n.still = s
 }
 
-// patience is how long work may stand still without an explanation.
-func (j *judge) patience(rec *wire.Record, st wire.PoolStatus) time.Duration {
+// maxDelay is the longest that a subscriber can ask to be left alone.
+const maxDelay = time.Hour
+
+// patience is how long work may stand still: twice what may lie between two
+// signs of life of a pool in that state, and never less than configured.
+func (j *judge) patience(rec *wire.Record, p *Pool, st wire.PoolStatus) time.Duration {
+	var wait time.Duration
 	if st.InFlight > 0 {
 		// A delivery may stay unanswered for ack_wait; then it is tried
 		// again or parked, and both are progress.
-		return max(j.cfg.StallAfter, 2*rec.Spec.AckWait.Std())
+		wait = rec.Spec.AckWait.Std()
 	}
-	return j.cfg.StallAfter
+	switch {
+	case hung(p, st):
+		wait = 0
+	case breakerOpen(st): // a probe every open_for
+		wait = rec.Spec.AckWait.Std() + rec.Spec.Breaker.OpenFor.Std()
+	case st.Retrying > 0 || st.State == wire.PoolBlocked:
+		wait = rec.Spec.AckWait.Std() + max(maxDelay, rec.Spec.Retry.MaxBackoff.Std())
+	}
+	return max(j.cfg.StallAfter, 2*wait)
 }
 
 // step is how much of a patience one look vouches for, rounded up.
@@ -97,10 +147,10 @@ func step(patience time.Duration) time.Duration { return (patience + stallSteps 
 // keeps it until the pool is seen to move: a new claim alone is no cure. But a
 // claim is restarted only after it has been watched itself.
 func (j *judge) stalled(rec *wire.Record, st wire.PoolStatus, prev, now progress) {
-	patience := j.patience(rec, st)
+	s, next := now.still, j.pools[rec.Name].Next
 	f := finding{kind: wire.IssueStalledPool, name: rec.Name, uid: rec.UID, repair: "restart_pool"}
-	if now.watched < patience {
-		j.again(min(patience-now.watched, step(patience)))
+	if s.watched < s.patience {
+		j.again(min(s.patience-s.watched, step(s.patience)))
 		if !j.stillStalled(st, prev, now) {
 			return
 		}
@@ -109,17 +159,26 @@ func (j *judge) stalled(rec *wire.Record, st wire.PoolStatus, prev, now progress
 	f.evidence = map[string]any{
 		"owner": st.Owner, "epoch": st.Epoch, "state": string(st.State), "floor": st.Floor,
 		"position": st.Position, "pending": st.Pending, "in_flight": st.InFlight,
-		"delivered": st.Delivered, "finished": st.Finished, "unread": j.pools[rec.Name].NextAt != nil,
+		"delivered": st.Delivered, "finished": st.Finished, "unread": next.Behind, evReopened: st.Reopened,
 		"store_last": j.s.Stores[rec.Spec.Store].Last,
-		"looks":      now.looks, "watched_ms": now.watched.Milliseconds(), "stood_ms": now.at.Sub(now.stillAt).Milliseconds(),
+		"looks":      s.looks, "watched_ms": s.watched.Milliseconds(), "stood_ms": now.at.Sub(s.since).Milliseconds(),
+	}
+	if next.Fault != "" {
+		f.evidence["next_sequence"], f.evidence["next_fault"] = next.Sequence, next.Fault
 	}
 	f.detail = fmt.Sprintf("the pool has work and has not moved in %d looks over %s",
-		now.looks, now.at.Sub(now.stillAt).Round(time.Millisecond))
-	if f.repair == "" {
+		s.looks, now.at.Sub(s.since).Round(time.Millisecond))
+	switch {
+	case f.repair == "":
 		f.detail = "the pool has work, and has not been seen to move since it was found stalled"
+	case hung(j.pools[rec.Name], st):
+		f.detail = fmt.Sprintf("the reader stands at sequence %d of %d, however often it is opened anew", st.Position, j.s.Stores[rec.Spec.Store].Last)
 	}
-	j.raise(f, now.stillAt)
+	j.raise(f, s.since)
 }
+
+// evReopened is the evidence of how often the reader was opened anew.
+const evReopened = "reopened"
 
 // stillStalled reports whether a pool that was stalled has not moved since, as
 // far as that is known.
@@ -129,17 +188,23 @@ func (j *judge) stillStalled(st wire.PoolStatus, prev, now progress) bool {
 		return false
 	}
 	if prev.claim == now.claim {
-		return prev.marks == now.marks
+		return prev.still.marks == now.still.marks
 	}
 	return !Moved(held.Issue.Evidence, st)
 }
 
 // Moved reports whether a pool has moved since the evidence of its stall was
-// taken. Of another claim than that of the evidence nothing is known.
+// taken: only its reader can, where that was what hung. Of another claim than
+// that of the evidence nothing is known.
 func Moved(evidence map[string]any, st wire.PoolStatus) bool {
-	return SameClaim(evidence, st.Owner, st.Epoch) &&
-		(!equal(evidence["floor"], st.Floor) || !equal(evidence["position"], st.Position) ||
-			!equal(evidence["delivered"], st.Delivered) || !equal(evidence["finished"], st.Finished))
+	if !SameClaim(evidence, st.Owner, st.Epoch) {
+		return false
+	}
+	if reopened, ok := evidence[evReopened]; ok && !equal(reopened, 0) {
+		return !equal(evidence["position"], st.Position)
+	}
+	return !equal(evidence["floor"], st.Floor) || !equal(evidence["position"], st.Position) ||
+		!equal(evidence["delivered"], st.Delivered) || !equal(evidence["finished"], st.Finished)
 }
 
 // SameClaim reports whether evidence was taken of the claim of owner and epoch.
@@ -151,6 +216,8 @@ func SameClaim(evidence map[string]any, owner string, epoch uint64) bool {
 // JSON, with n.
 func equal(v any, n uint64) bool {
 	switch v := v.(type) {
+	case int:
+		return v >= 0 && uint64(v) == n
 	case uint64:
 		return v == n
 	case float64:
@@ -158,67 +225,4 @@ func equal(v any, n uint64) bool {
 	default:
 		return false
 	}
-}
-
-// statuses makes the status of every subscription, in the order of the records.
-func (j *judge) statuses(issues []wire.Issue, rates map[string]float64) []wire.SubscriptionHealth {
-	own := map[string][]wire.Issue{}
-	for _, i := range issues {
-		if i.Kind == wire.IssueLostStore {
-			continue
-		}
-		own[i.Name] = append(own[i.Name], i)
-	}
-	lost := map[string]wire.Issue{}
-	for _, i := range issues {
-		if i.Kind == wire.IssueLostStore {
-			lost[i.Name] = i
-		}
-	}
-	out := make([]wire.SubscriptionHealth, 0, len(j.s.Records))
-	for i := range j.s.Records {
-		r := &j.s.Records[i]
-		mine := own[r.Key]
-		if rec := r.Record; rec != nil && j.lost[rec.Name] {
-			mine = append(mine, lost[rec.Spec.Store])
-		}
-		out = append(out, j.status(r, mine, rates[r.Key]))
-	}
-	return out
-}
-
-// status makes the status of one subscription from its issues.
-func (j *judge) status(r *Record, mine []wire.Issue, rate float64) wire.SubscriptionHealth {
-	h := wire.SubscriptionHealth{
-		Name: r.Key, Status: worst(mine), Reasons: make([]string, 0, len(mine)),
-		State: wire.StateUnclaimed, Rate: rate, Since: j.s.At.UTC().Round(0), CheckedAt: j.s.At.UTC().Round(0),
-	}
-	for _, i := range mine {
-		h.Reasons = append(h.Reasons, i.Kind+": "+i.Detail)
-	}
-	if rec := r.Record; rec != nil {
-		p := j.pools[r.Key]
-		if p != nil && p.Pool != nil && p.Pool.UID == rec.UID {
-			h.State, h.Owner, h.Epoch = string(p.Pool.State), p.Pool.Owner, p.Pool.Epoch
-		}
-		if st, ok := j.live(rec); ok {
-			h.State = string(st.State)
-		}
-		if rec.Paused && h.Status != wire.StatusFailing {
-			h.Status = "paused"
-		}
-		h.Lag = j.lag(rec, p)
-		h.LagAge = wire.Duration(j.lagAge(rec, p).Round(time.Millisecond))
-		h.Parked = j.s.Parked[rec.Name]
-		h.Listeners = j.s.Listeners[rec.Spec.Deliver.Subject].Count
-	}
-	if prev, ok := j.prev.Statuses[r.Key]; ok {
-		if prev.Status == h.Status {
-			h.Since = prev.Since
-		}
-		if !j.s.ParkedKnown {
-			h.Parked = prev.Parked
-		}
-	}
-	return h
 }

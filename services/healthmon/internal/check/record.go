@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -27,6 +26,8 @@ func (j *judge) record(r *Record, p *Pool) float64 {
 	j.parked(rec)
 	j.gap(rec, pool)
 	j.breaker(rec, pool)
+	j.captured(r)
+	j.costly(rec)
 	rate := j.progress(rec, p)
 	j.lagging(rec, p)
 	return rate
@@ -42,7 +43,7 @@ func (j *judge) missing(r *Record, pool *wire.Pool) {
 			"emitters": len(j.s.Emitters), "revision": r.Revision, "generation": rec.Generation,
 		},
 	}
-	var since time.Time // of another host's clock
+	var since time.Time
 	owned := j.owned(rec)
 	switch {
 	case rec.Paused:
@@ -59,7 +60,7 @@ func (j *judge) missing(r *Record, pool *wire.Pool) {
 	case pool == nil:
 		f.detail = "no emitter has claimed the subscription"
 		if prev, ok := j.prev.Statuses[rec.Name]; !ok || prev.State == wire.StateUnclaimed {
-			since = rec.UpdatedAt // else it had a pool when last seen
+			since = r.Created // else it had a pool when last seen
 		}
 	case pool.Owner == "":
 		f.detail = "the pool was released and no emitter has claimed it"
@@ -97,7 +98,7 @@ func (j *judge) unobserved(r *Record, pool *wire.Pool) {
 			"revision": r.Revision, "observed_revision": pool.ObservedRevision, "owner": pool.Owner,
 		},
 		repair: "reconcile_pool",
-	}, rec.UpdatedAt, j.cfg.Grace)
+	}, r.Created, j.cfg.Grace)
 }
 
 func (j *judge) parked(rec *wire.Record) {
@@ -145,7 +146,7 @@ func (j *judge) gap(rec *wire.Record, pool *wire.Pool) {
 
 func (j *judge) breaker(rec *wire.Record, pool *wire.Pool) {
 	st, ok := j.live(rec)
-	open := ok && (st.Breaker == "open" || st.Breaker == "half-open" || st.State == wire.PoolBreakerOpen)
+	open := ok && breakerOpen(st)
 	if !ok {
 		open = pool != nil && pool.State == wire.PoolBreakerOpen && j.s.Emitters[pool.Owner]
 	}
@@ -160,6 +161,10 @@ func (j *judge) breaker(rec *wire.Record, pool *wire.Pool) {
 	j.raise(finding{
 		kind: wire.IssueOpenBreaker, name: rec.Name, uid: rec.UID, detail: detail, evidence: ev,
 	}, j.s.At)
+}
+
+func breakerOpen(st wire.PoolStatus) bool {
+	return st.Breaker == "open" || st.Breaker == "half-open" || st.State == wire.PoolBreakerOpen
 }
 
 // live is what the owner of a record's pool says of it, if it is of the same
@@ -200,8 +205,8 @@ func (j *judge) lagAge(rec *wire.Record, p *Pool) time.Duration {
 	if st, ok := j.live(rec); ok && st.OldestAt != nil {
 		oldest = *st.OldestAt
 	}
-	if p != nil && p.NextAt != nil && (oldest.IsZero() || p.NextAt.Before(oldest)) {
-		oldest = *p.NextAt
+	if p != nil && !p.Next.At.IsZero() && (oldest.IsZero() || p.Next.At.Before(oldest)) {
+		oldest = p.Next.At
 	}
 	if oldest.IsZero() {
 		return 0
@@ -216,7 +221,7 @@ func (j *judge) lagging(rec *wire.Record, p *Pool) {
 	}
 	j.raise(finding{
 		kind: wire.IssueLaggingPool, name: rec.Name, uid: rec.UID,
-		detail: fmt.Sprintf("the oldest unfinished event is %s old", age.Round(time.Second)),
+		detail: fmt.Sprintf("the oldest unfinished event is older than %s", j.cfg.LagAge),
 		evidence: map[string]any{
 			"lag": j.lag(rec, p), "lag_age": wire.Duration(age.Round(time.Millisecond)).String(),
 			"threshold": wire.Duration(j.cfg.LagAge).String(),
@@ -247,12 +252,4 @@ func (j *judge) lag(rec *wire.Record, p *Pool) uint64 {
 		return 0
 	}
 	return store.Last - floor
-}
-
-// declared are the states in which a pool says that it waits, and why.
-func declared(s wire.PoolState) bool {
-	return slices.Contains([]wire.PoolState{
-		wire.PoolWaiting, wire.PoolBreakerOpen, wire.PoolBlocked, wire.PoolPaused,
-		wire.PoolNotBegun, wire.PoolNoReader, wire.PoolStoreLost, wire.PoolReleased,
-	}, s)
 }

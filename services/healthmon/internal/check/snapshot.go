@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -8,7 +9,7 @@ import (
 
 // Snapshot is what was seen in one sweep.
 type Snapshot struct {
-	At       time.Time
+	At       time.Time // by the server's clock, as is every time but those that an owner tells
 	Records  []Record
 	Pools    []Pool
 	Emitters map[string]bool            // live instances
@@ -19,6 +20,24 @@ type Snapshot struct {
 	Stores   map[string]Store // every store that a record names
 	// Listeners holds, by delivery subject, who would get a delivery.
 	Listeners map[string]Listeners
+	// Captures holds, by delivery subject, the streams that store what is
+	// delivered there, and Origins, by store, the streams that its events come
+	// from, itself included. CapturesKnown is false where not every stream could
+	// be looked at.
+	Captures      map[string][]Capture
+	Origins       map[string][]string
+	CapturesKnown bool
+	// Gone are the subscriptions that were there at an earlier sweep, and are
+	// not any more without ever having been deleted.
+	Gone []Gone
+	// Missing are the buckets that do not exist. Blind is set where one is among
+	// them without which records and pools cannot be judged.
+	Missing []string
+	Blind   bool
+	// Unasked are the buckets that could not be looked at.
+	Unasked []string
+	// Clocks are those that were compared with the server's, by instance.
+	Clocks map[string]Clock
 	// Parked holds how many events are parked, by subscription.
 	// ParkedKnown is false where that could not be learnt.
 	Parked      map[string]uint64
@@ -29,9 +48,11 @@ type Snapshot struct {
 type Record struct {
 	Key      string
 	Revision uint64
-	Record   *wire.Record // nil where it cannot be read
-	Reason   string       // why it cannot be read
-	Size     int
+	// Created is when the server stored this revision; zero: not known.
+	Created time.Time
+	Record  *wire.Record // nil where it cannot be read
+	Reason  string       // why it cannot be read
+	Size    int
 	// Newer is set where the entry has a later schema than this version
 	// knows: it is not corrupt, and nothing may be done to it.
 	Newer bool
@@ -48,9 +69,18 @@ type Pool struct {
 	// Vanished is set where the entry has no record, and the bucket holds no
 	// trace that there was one and was deleted, although the pool has seen it.
 	Vanished bool
-	// NextAt is when the first stored event that the pool has not read was
-	// stored; nil where there is none or it is not known.
-	NextAt *time.Time
+	Next     Next
+}
+
+// Next is the first stored event that a pool has not read. The zero value says
+// that there is none.
+type Next struct {
+	// Behind is set where the store goes on beyond what the pool has read, and
+	// it is not known that nothing is stored there any more.
+	Behind   bool
+	Sequence uint64    // from which on there is more
+	At       time.Time // when it was stored; zero: not known
+	Fault    string    // why it could not be looked at
 }
 
 // Store is what is known of a store.
@@ -61,13 +91,39 @@ type Store struct {
 	First   uint64
 	Last    uint64
 	Reason  string // why it is not known
+	Refused string // why the monitor may not look at it, or read it; "" where it may
 }
 
 // Listeners is who listens on a delivery subject.
 type Listeners struct {
 	Known  bool
-	Count  int
+	Count  int // of subscribers
 	Detail string
+	// Streams store what is delivered. They are nobody, but where one is the
+	// target that a subscription names.
+	Streams []string
+}
+
+// count is how many get the deliveries of rec.
+func (l Listeners) count(rec *wire.Record) int {
+	if to := rec.Spec.Deliver.Stream; to != "" && slices.Contains(l.Streams, to) {
+		return l.Count + 1
+	}
+	return l.Count
+}
+
+// Capture is a stream that stores what is published on a subject, and its filter
+// that says so.
+type Capture struct{ Stream, Filter string }
+
+// Gone is a subscription whose record went without having been deleted.
+type Gone struct{ Name, Detail string }
+
+// Clock is how far the clock of an instance is ahead of the server's, which is
+// known but for Doubt.
+type Clock struct {
+	Service    string
+	Off, Doubt time.Duration
 }
 
 // Config sets the thresholds.
@@ -79,6 +135,8 @@ type Config struct {
 	StallAfter time.Duration
 	// LagAge is the age of the oldest unfinished event that counts as lagging.
 	LagAge time.Duration
+	// Skew is how far a clock may be off.
+	Skew time.Duration
 }
 
 // Ref names an issue.
@@ -99,6 +157,7 @@ type Memory struct {
 	suspects map[Ref]suspect
 	progress map[string]progress
 	heard    map[string]heard
+	counts   map[Ref]count
 }
 
 // suspect is a condition that has not lasted long enough to be an issue.
@@ -118,12 +177,19 @@ type claim struct {
 
 // progress is what the owner of a pool said when it last answered.
 type progress struct {
-	claim   claim
-	marks   marks
-	at      time.Time
-	stillAt time.Time     // since when it has had work without a sign of life; zero: not so
-	watched time.Duration // how much of the time since then was watched
-	looks   int           // in how many answers it was so
+	claim    claim
+	finished uint64
+	at       time.Time
+	still    still
+}
+
+// still is how long work has stood still. The zero value: it has not.
+type still struct {
+	marks    marks
+	patience time.Duration // how long it may
+	since    time.Time
+	watched  time.Duration // how much of the time since then was watched
+	looks    int           // in how many answers it was so
 }
 
 // marks are the numbers of which any change is progress.
@@ -162,9 +228,27 @@ func Kinds() []string {
 // arrive and nothing that was declared explains it.
 func Failing(kind string) bool {
 	switch kind {
-	case wire.IssueMissingPool, wire.IssueStalledPool, wire.IssueLostStore, wire.IssueCorruptRecord:
+	case wire.IssueMissingPool, wire.IssueStalledPool, wire.IssueLostStore, wire.IssueCorruptRecord,
+		wire.IssueUnreadableStore, wire.IssueMissingBucket:
 		return true
 	default:
 		return false
+	}
+}
+
+// OfStore reports whether issues of this kind have the name of a store, and
+// concern the subscriptions that read it.
+func OfStore(kind string) bool {
+	return kind == wire.IssueLostStore || kind == wire.IssueUnreadableStore
+}
+
+// OfSubscription reports whether issues of this kind have the name of a
+// subscription.
+func OfSubscription(kind string) bool {
+	switch kind {
+	case wire.IssueMissingBucket, wire.IssueClockSkew, wire.IssueStorageFull, wire.IssueCredentials:
+		return false
+	default:
+		return !OfStore(kind)
 	}
 }

@@ -35,7 +35,7 @@ func (j *judge) stale(r *Record) {
 		}
 	}
 	j.next.heard[rec.Name] = now
-	if l.Count > 0 || rec.Paused && !ephemeral {
+	if l.count(rec) > 0 || rec.Paused && !ephemeral {
 		return
 	}
 	f := finding{
@@ -57,7 +57,7 @@ func (j *judge) stale(r *Record) {
 		f.repair = "remove_subscription"
 		grace = min(grace, rec.Spec.ExpireAfter.Std())
 	}
-	j.lasting(f, rec.UpdatedAt, grace)
+	j.lasting(f, r.Created, grace)
 	if ephemeral {
 		j.expiry(rec)
 	}

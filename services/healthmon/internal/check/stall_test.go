@@ -12,7 +12,7 @@ import (
 // stuck is a world whose pool has work and does not move.
 func stuck() *world {
 	w := newWorld()
-	w.Pools[0].NextAt = &start
+	w.Pools[0].Next = Next{Behind: true, At: start}
 	return w
 }
 
@@ -66,10 +66,10 @@ func TestAStallIsNotSeenWhereSomethingExplainsIt(t *testing.T) {
 	}{
 		{"nothing explains it", func(*world, int) {}, true},
 		{"pending but nothing moves", func(w *world, _ int) {
-			w.Pools[0].NextAt = nil
+			w.Pools[0].Next = Next{}
 			w.status(func(s *wire.PoolStatus) { s.Pending = 3 })
 		}, true},
-		{"the end of the store was deleted", func(w *world, _ int) { w.Pools[0].NextAt = nil }, false},
+		{"the end of the store was deleted", func(w *world, _ int) { w.Pools[0].Next = Next{} }, false},
 		{"the position moves", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Position = uint64(n) }) }, false},
 		{"deliveries are tried", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Delivered = uint64(n) }) }, false},
 		{"a subscriber says it works on it", func(w *world, n int) {
@@ -78,12 +78,60 @@ func TestAStallIsNotSeenWhereSomethingExplainsIt(t *testing.T) {
 		}, false},
 		{"backoff", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Retrying = 1 }) }, false},
 		{"events on their way to the parked stream", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Parking, s.Pending = 2, 2 }) }, false},
-		{"the store has not reached the start", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolNotBegun }) }, false},
+		{"the store has not reached the start", func(w *world, _ int) {
+			w.Pools[0].Next = Next{}
+			w.status(func(s *wire.PoolStatus) { s.State, s.Pending = wire.PoolNotBegun, 1 })
+		}, false},
+		{"the store has reached the start long ago, whatever the pool says", func(w *world, _ int) {
+			w.status(func(s *wire.PoolStatus) { s.State = wire.PoolNotBegun })
+		}, true},
 		{"every reader is in use", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolNoReader }) }, false},
 		{"the floor moves", func(w *world, n int) { w.status(func(s *wire.PoolStatus) { s.Floor = uint64(n) }) }, false},
 		{"only the checkpoint in the entry moves", func(w *world, n int) { w.pool().Checkpoint.Floor = uint64(n) }, true},
 		{"breaker", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.Breaker = "open" }) }, false},
-		{"nobody listens", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting }) }, false},
+		{"a breaker that should have probed long ago", func(w *world, _ int) {
+			w.rec().Spec.Breaker.OpenFor = wire.Duration(time.Second)
+			w.status(func(s *wire.PoolStatus) { s.Breaker = "open" })
+		}, true},
+		{"a breaker with nobody to probe", func(w *world, _ int) {
+			w.rec().Spec.Breaker.OpenFor = wire.Duration(time.Second)
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+			w.status(func(s *wire.PoolStatus) { s.Breaker = "open" })
+		}, false},
+		{"nobody listens", func(w *world, _ int) {
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+			w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting })
+		}, false},
+		{"nobody listens, as far as is known", func(w *world, _ int) {
+			w.Listeners["triage.issues"] = Listeners{}
+			w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting })
+		}, false},
+		{"the pool says that nobody listens, and somebody does", func(w *world, _ int) {
+			w.status(func(s *wire.PoolStatus) { s.State = wire.PoolWaiting })
+		}, true},
+		{"when the next event was stored is not known", func(w *world, _ int) {
+			w.Pools[0].Next = Next{Behind: true, Sequence: 101, Fault: "timeout"}
+		}, true},
+		{"a reader that is opened anew again and again, catching up", func(w *world, n int) {
+			w.status(func(s *wire.PoolStatus) { s.State, s.Reopened = wire.PoolCatchingUp, n+1 })
+		}, true},
+		{"the same, while deliveries are tried again", func(w *world, n int) {
+			w.status(func(s *wire.PoolStatus) { s.Reopened, s.Retrying, s.Delivered = n+1, 1, uint64(n) })
+		}, true},
+		{"the same, while nobody listens", func(w *world, n int) {
+			w.Listeners["triage.issues"] = Listeners{Known: true}
+			w.status(func(s *wire.PoolStatus) { s.State, s.Reopened = wire.PoolWaiting, n+1 })
+		}, true},
+		{"a reader that is opened anew at the end of its store", func(w *world, n int) {
+			w.Pools[0].Next = Next{}
+			w.status(func(s *wire.PoolStatus) { s.State, s.Reopened = wire.PoolCatchingUp, n+1 })
+		}, false},
+		{"a reader that is opened anew and gets on", func(w *world, n int) {
+			w.status(func(s *wire.PoolStatus) { s.State, s.Reopened, s.Position = wire.PoolCatchingUp, 1, uint64(n) })
+		}, false},
+		{"a store that cannot be read", func(w *world, n int) {
+			w.status(func(s *wire.PoolStatus) { s.Reopened, s.Unreadable = n+1, "maximum consumers limit reached" })
+		}, false},
 		{"blocked by choice", func(w *world, _ int) { w.status(func(s *wire.PoolStatus) { s.State = wire.PoolBlocked }) }, false},
 		{"paused", func(w *world, _ int) { w.rec().Paused = true }, false},
 		{"a new epoch at each sweep", func(w *world, n int) {
@@ -101,7 +149,7 @@ func TestAStallIsNotSeenWhereSomethingExplainsIt(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			w.Pools[0].NextAt = &start
+			w.Pools[0].Next = Next{Behind: true, At: start}
 			var res Result
 			for n := range 10 {
 				tt.world(w, n)
@@ -119,7 +167,7 @@ func TestWorkAfterALongIdleTimeIsNoStall(t *testing.T) {
 	w := newWorld()
 	w.judge(0)
 	w.judge(time.Hour)
-	w.Pools[0].NextAt = &start
+	w.Pools[0].Next = Next{Behind: true, At: start}
 	if res := w.judge(time.Hour); len(res.Issues) != 0 && strings.Contains(show(res.Issues), wire.IssueStalledPool) {
 		t.Errorf("issues = %+v, want no stall at the first sight of work", res.Issues)
 	}
@@ -216,4 +264,23 @@ func readBack(t *testing.T, mem Memory) Memory {
 		out.Issues[ref] = now
 	}
 	return out
+}
+
+// A pool whose reader hangs may still try deliveries: only its position says that
+// it reads again.
+func TestAReaderThatHangsHasMovedOnlyWhenItsPositionHas(t *testing.T) {
+	t.Parallel()
+	w := stuck()
+	w.status(func(s *wire.PoolStatus) { s.Reopened, s.Retrying = 4, 1 })
+	res, _ := w.judgeAsAsked(t, stalledAndRepaired)
+	st := w.Statuses["triage"]
+	st.Delivered++
+	ev := res.Issues[0].Evidence
+	if Moved(ev, st) {
+		t.Errorf("moved by a delivery, evidence %v", ev)
+	}
+	st.Position++
+	if !Moved(ev, st) {
+		t.Errorf("not moved although the position has, evidence %v", ev)
+	}
 }

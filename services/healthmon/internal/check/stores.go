@@ -8,9 +8,9 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// stores judges the stores that records name: by what a store is, and by what
-// the pools say that read it.
-func (j *judge) stores() {
+// readStores judges the stores that records name: by what a store is, and by
+// what the pools say that read it.
+func (j *judge) readStores() {
 	users := map[string][]*wire.Record{}
 	for i := range j.s.Records {
 		if r := j.s.Records[i].Record; r != nil {
@@ -20,12 +20,21 @@ func (j *judge) stores() {
 	for name, rs := range users {
 		if _, held := j.prev.Issues[Ref{wire.IssueLostStore, name}]; held && !j.s.Stores[name].Known {
 			j.keep(wire.IssueLostStore, name, "")
-			for _, r := range rs {
-				j.lost[r.Name] = true
-			}
+			j.concern(Ref{wire.IssueLostStore, name}, rs)
 			continue
 		}
 		j.lostStore(name, rs)
+		j.unreadable(name, rs)
+	}
+}
+
+// concern notes that an issue of a store, if there is one, concerns rs.
+func (j *judge) concern(ref Ref, rs []*wire.Record) {
+	if _, ok := j.found[ref]; !ok {
+		return
+	}
+	for _, r := range rs {
+		j.stores[r.Name] = append(j.stores[r.Name], ref)
 	}
 }
 
@@ -42,7 +51,6 @@ func (j *judge) lostStore(name string, rs []*wire.Record) {
 			continue
 		}
 		lost = append(lost, r)
-		j.lost[r.Name] = true
 		if len(reasons) < maxNames {
 			reasons[r.Name] = reason
 			why = append(why, reason)
@@ -63,6 +71,7 @@ func (j *judge) lostStore(name string, rs []*wire.Record) {
 		f.evidence["store_created"], f.evidence["store_last"] = st.Created.UTC(), st.Last
 	}
 	j.raise(f, j.s.At)
+	j.concern(Ref{wire.IssueLostStore, name}, lost)
 }
 
 // loss says why the store is lost to a subscription, "" that it is not. Where

@@ -94,7 +94,7 @@ func TestProbeCountsListenersAndDeliversNothing(t *testing.T) {
 		{"wanted.nobody", 0, ""},
 	} {
 		got := probe(t, p, tt.subject)
-		if !got.Known || got.Count() != tt.want || strings.Join(got.Streams, ",") != tt.streams {
+		if !got.Known || got.Subscriptions+len(got.Streams) != tt.want || strings.Join(got.Streams, ",") != tt.streams {
 			t.Errorf("Probe(%q) = %+v, want %d listeners, streams %q", tt.subject, got, tt.want, tt.streams)
 		}
 	}
@@ -126,7 +126,7 @@ func TestProbeOfMoreThanAWindowAnswersForEverySubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, s := range subjects {
-		if l := got[s]; !l.Known || l.Count() != (i+1)%2 {
+		if l := got[s]; !l.Known || l.Subscriptions+len(l.Streams) != (i+1)%2 {
 			t.Errorf("Probe(%q) = %+v, want %d listeners", s, l, (i+1)%2)
 		}
 	}
@@ -181,7 +181,7 @@ func TestProbeSeesListenersOnAnotherServer(t *testing.T) {
 	p := New(here, nothingOurs, 2*time.Second)
 	natstest.Await(t, "the probe to see across", func() error {
 		for subject, want := range map[string]int{"far": 1, "group": 1, "both": 2, "none": 0} {
-			if l := probe(t, p, subject); !l.Known || l.Count() != want {
+			if l := probe(t, p, subject); !l.Known || l.Subscriptions+len(l.Streams) != want {
 				return fmt.Errorf("Probe(%q) = %+v, want %d", subject, l, want)
 			}
 		}
@@ -218,7 +218,7 @@ func TestAbsenceIsNotKnownWhileAServerOnThePathIsSilent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := p.result(); got.Known != tt.known || got.Count() != tt.count {
+			if got := p.result(); got.Known != tt.known || got.Subscriptions+len(got.Streams) != tt.count {
 				t.Errorf("result = %+v, want known %v, count %d", got, tt.known, tt.count)
 			}
 		})

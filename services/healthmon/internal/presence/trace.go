@@ -3,6 +3,7 @@ package presence
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Listeners is who would get a message on a subject.
@@ -18,11 +19,11 @@ type Listeners struct {
 	Reason string
 }
 
-// Count is how many would get the message.
-func (l Listeners) Count() int { return l.Subscriptions + len(l.Streams) }
-
-// None reports whether it is known that nobody listens.
-func (l Listeners) None() bool { return l.Known && l.Count() == 0 }
+// None reports whether it is known that nobody listens. A stream is nobody, but
+// the one that is the target; "" is none.
+func (l Listeners) None(target string) bool {
+	return l.Known && l.Subscriptions == 0 && (target == "" || !slices.Contains(l.Streams, target))
+}
 
 // headerHop is set by a server on the message it passes on, and tells in that
 // server's trace which hop it was.
@@ -119,7 +120,7 @@ func (p *path) complete() bool {
 func (p *path) result() Listeners {
 	l := p.listeners
 	switch {
-	case l.Count() > 0:
+	case l.Subscriptions > 0:
 		l.Known = true
 	case p.blind != "":
 		l.Reason = p.blind

@@ -78,6 +78,13 @@ func (b *Book) Tried(ref check.Ref, now time.Time, outcome string) int {
 	return e.Attempts
 }
 
+// Spent reports whether every attempt on ref has been made, and the last one has
+// had its time to show.
+func (b *Book) Spent(ref check.Ref, now time.Time) bool {
+	e := b.entries[ref]
+	return e.GivenUp || e.Attempts >= b.limits.MaxAttempts && now.Sub(e.LastAt) >= b.limits.Delay
+}
+
 // Entry returns the count of ref.
 func (b *Book) Entry(ref check.Ref) Entry { return b.entries[ref] }
 

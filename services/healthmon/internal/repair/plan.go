@@ -47,6 +47,22 @@ func Plan(i wire.Issue, f Facts) (action, reason string) {
 	}
 }
 
+// Possible reports whether the monitor has a repair for the issue, or will have
+// one, if it lasts. Where it has none a person must decide.
+func Possible(i wire.Issue, f Facts) bool {
+	switch i.Kind {
+	case wire.IssueStale:
+		return !f.Durable
+	case wire.IssueMissingPool, wire.IssueUnobservedChange:
+		return f.Emitters > 0
+	case wire.IssueStalledPool:
+		n, ok := number(i.Evidence["in_flight"])
+		return !ok || n == 0
+	default:
+		return i.Repair != ""
+	}
+}
+
 func planStalled(i wire.Issue, f Facts) (action, reason string) {
 	n, ok := number(i.Evidence["in_flight"])
 	switch {
