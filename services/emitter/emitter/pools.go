@@ -39,6 +39,7 @@ func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.
 	case claim.Release:
 		return s.release(ctx, h)
 	case claim.Drop:
+		s.contests.Lost(name, time.Now())
 		s.lose(h, "another claim was made")
 	}
 	return nil
@@ -298,7 +299,11 @@ func (s *Service) lose(h *holding, why string) {
 func (s *Service) write(ctx context.Context, h *holding, next wire.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, min(writeTimeout, s.trust()))
 	defer cancel()
-	return h.write(ctx, s.pools, next)
+	err := h.write(ctx, s.pools, next)
+	if errors.Is(err, errLost) {
+		s.contests.Lost(h.name, time.Now())
+	}
+	return err
 }
 
 // forget is lose with h.turn held.

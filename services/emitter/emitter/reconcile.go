@@ -165,7 +165,7 @@ func (s *Service) look(ctx context.Context, name string) {
 	}
 	s.mu.Lock()
 	delete(s.busy, name)
-	if err != nil {
+	if err != nil || action == claim.None && v.Contested {
 		s.failed[name] = struct{}{}
 	}
 	s.mu.Unlock()
@@ -177,7 +177,7 @@ func (s *Service) look(ctx context.Context, name string) {
 	}
 }
 
-// retryFailed makes the pools dirty whose action failed.
+// retryFailed makes the pools dirty whose action failed, or has to wait.
 func (s *Service) retryFailed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,6 +253,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	}
 	v.Pool = p
 	v.OwnerAlive = p.Owner != "" && s.peers.Alive(p.Owner)
+	v.Contested = s.contests.Paused(name, time.Now())
 }
 
 // candidates are the instances that may own pools.

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 	"github.com/sluicehq/sluice/services/emitter/internal/fetch"
 	"github.com/sluicehq/sluice/services/emitter/internal/park"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -72,6 +73,7 @@ type Service struct {
 	lookAll  bool
 	busy     map[string]struct{}
 	failed   map[string]struct{}
+	contests claim.Contests
 	gaps     map[string]gapped // by subscription: to be paused
 	draining bool
 }

@@ -56,12 +56,13 @@ type View struct {
 
 	Rightful   string // who should own the pool; "" if nobody lives
 	OwnerAlive bool   // whether Pool.Owner lives, ourselves included
+	Contested  bool   // the pool was lost to others again and again: take it from none for now
 }
 
 // Settled reports whether there is nothing to do whatever record and entry say:
 // the instance holds the pool and should, and neither of them is newer than what
 // it holds; or it neither holds the pool nor should, and is not the entry's
-// owner. Record, Pool, PoolCorrupt and OwnerAlive are not looked at, so that
+// owner. Record, Pool, PoolCorrupt, OwnerAlive and Contested are not looked at, so that
 // they need not be known.
 func (v View) Settled() bool {
 	if v.Held == nil {
@@ -119,6 +120,8 @@ func (v View) decideFree() Action {
 		return None
 	case v.Pool != nil && v.Pool.Owner != "" && v.Pool.Owner != v.Me && v.OwnerAlive:
 		return None // its owner will release it
+	case v.Contested && v.Pool != nil && v.Pool.Owner != "" && v.Pool.Owner != v.Me:
+		return None // it will be looked at again
 	case v.Deleted && v.Pool != nil:
 		return Remove
 	case v.Record == nil:

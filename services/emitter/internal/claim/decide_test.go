@@ -20,7 +20,7 @@ func TestWhatIsSettledNeedsNoContents(t *testing.T) {
 		v := View{
 			Me: "me", Rightful: who("rightful"), RecordRevision: few("record"), PoolRevision: few("entry"),
 			Deleted: rapid.Bool().Draw(t, "deleted"), PoolCorrupt: rapid.Bool().Draw(t, "corrupt"),
-			OwnerAlive: rapid.Bool().Draw(t, "alive"),
+			OwnerAlive: rapid.Bool().Draw(t, "alive"), Contested: rapid.Bool().Draw(t, "contested"),
 		}
 		if rapid.Bool().Draw(t, "held") {
 			v.Held = &Held{UID: uid("held uid"), Generation: few("held generation"), Epoch: few("held epoch"), Revision: few("held entry"), RecordRevision: few("held record")}
@@ -67,6 +67,10 @@ func TestDecide(t *testing.T) {
 		{"a released pool", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("", "u1", 4, 3)}, Claim},
 		{"the owner lives", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("other", "u1", 4, 3), OwnerAlive: true}, None},
 		{"the owner is dead", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("other", "u1", 4, 3)}, Claim},
+		{"the owner is dead, but took it from us again and again", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("other", "u1", 4, 3), Contested: true}, None},
+		{"fought over, and without an owner now", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("", "u1", 4, 3), Contested: true}, Claim},
+		{"fought over, and our own", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("me", "u1", 4, 3), OwnerAlive: true, Contested: true}, Claim},
+		{"held, fought over, another owner", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Held: held, Pool: entry("other", "u1", 11, 3), PoolRevision: 11, Contested: true}, Drop},
 		{"our own claim whose answer was lost", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("me", "u1", 4, 3), OwnerAlive: true}, Claim},
 		{"ours, not held, and somebody else should have it", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "other", Pool: entry("me", "u1", 4, 3), OwnerAlive: true}, Claim},
 		{"the same, as the other sees it", View{Record: rec("u1", 1), RecordRevision: 3, Rightful: "me", Pool: entry("other", "u1", 4, 3), OwnerAlive: true}, None},
