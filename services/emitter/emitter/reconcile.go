@@ -3,6 +3,7 @@ package emitter
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +57,8 @@ func (s *Service) reconcile(ctx context.Context) error {
 	defer compare.Stop()
 	again := time.NewTicker(retryAfter)
 	defer again.Stop()
+	idle := time.NewTicker(s.common.SessionTTL / 2)
+	defer idle.Stop()
 	var actions sync.WaitGroup
 	defer actions.Wait()
 	for {
@@ -69,6 +72,8 @@ func (s *Service) reconcile(ctx context.Context) error {
 			s.allDirty()
 		case <-again.C:
 			s.retryFailed()
+		case <-idle.C:
+			s.findIdle(time.Now())
 		}
 		if !s.session.Valid() || !s.synced() {
 			continue // what is dirty stays so
@@ -107,6 +112,7 @@ func (s *Service) sessionChanged() {
 		return
 	}
 	s.ready.Fail("the session cannot be renewed, so no pool can be kept")
+	s.idle.Blind()
 	var wg sync.WaitGroup
 	for _, h := range s.allHoldings() { // at once: a write that is under way holds up its own pool only
 		wg.Go(func() { s.lose(h, "the session could not be renewed in time") })
@@ -133,12 +139,8 @@ func (s *Service) takeDirty() []string {
 	defer s.mu.Unlock()
 	if s.lookAll {
 		s.lookAll = false
-		for _, keys := range [][]string{s.recordCopy.Keys(), s.poolCopy.Keys()} {
-			for _, k := range keys {
-				if wire.ValidName(k) {
-					s.toLook[k] = struct{}{}
-				}
-			}
+		for _, name := range s.stored() {
+			s.toLook[name] = struct{}{}
 		}
 		for name := range s.holdings {
 			s.toLook[name] = struct{}{}
@@ -153,6 +155,20 @@ func (s *Service) takeDirty() []string {
 		}
 	}
 	return names
+}
+
+// stored are the names of the pools that have a record or an entry.
+func (s *Service) stored() []string {
+	var names []string
+	for _, keys := range [][]string{s.recordCopy.Keys(), s.poolCopy.Keys()} {
+		for _, k := range keys {
+			if wire.ValidName(k) {
+				names = append(names, k)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // look decides about one pool and acts. It has a slot.
@@ -201,7 +217,7 @@ func (s *Service) view(name string) claim.View {
 // every checkpoint, of ours and of our peers, makes its pool dirty, and a full
 // comparison all of them.
 func (s *Service) glance(name string) claim.View {
-	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.candidates())}
+	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.idle.Candidates(name, s.candidates()))}
 	if e, ok := s.recordCopy.Get(name); ok {
 		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 	}
@@ -253,6 +269,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	}
 	v.Pool = p
 	v.OwnerAlive = p.Owner != "" && s.peers.Alive(p.Owner)
+	s.idle.Claimed(name, p.Owner, p.Epoch)
 	v.Contested = s.contests.Paused(name, time.Now())
 }
 

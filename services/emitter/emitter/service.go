@@ -74,6 +74,7 @@ type Service struct {
 	busy     map[string]struct{}
 	failed   map[string]struct{}
 	contests claim.Contests
+	idle     *claim.Idle
 	gaps     map[string]gapped // by subscription: to be paused
 	draining bool
 }
@@ -111,6 +112,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		toLook:   map[string]struct{}{},
 		busy:     map[string]struct{}{},
 		failed:   map[string]struct{}{},
+		idle:     claim.NewIdle(d.Common.SessionTTL),
 		gaps:     map[string]gapped{},
 	}
 	s.log = d.Log.With().Str("instance", s.instance).Logger()

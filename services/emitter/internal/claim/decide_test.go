@@ -18,7 +18,7 @@ func TestWhatIsSettledNeedsNoContents(t *testing.T) {
 		who := func(what string) string { return rapid.SampledFrom([]string{"me", "other", ""}).Draw(t, what) }
 		uid := func(what string) string { return rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, what) }
 		v := View{
-			Me: "me", Rightful: who("rightful"), RecordRevision: few("record"), PoolRevision: few("entry"),
+			Me: "me", Rightful: rapid.SampledFrom([]string{"me", "me", "me", "me", "other", ""}).Draw(t, "rightful"), RecordRevision: few("record"), PoolRevision: few("entry"),
 			Deleted: rapid.Bool().Draw(t, "deleted"), PoolCorrupt: rapid.Bool().Draw(t, "corrupt"),
 			OwnerAlive: rapid.Bool().Draw(t, "alive"), Contested: rapid.Bool().Draw(t, "contested"),
 		}
