@@ -34,7 +34,7 @@ const (
 	MinOpenFor        = time.Millisecond
 	MaxOpenFor        = 24 * time.Hour
 	MinExpireAfter    = time.Second
-	MaxExpireAfter    = 10 * 365 * 24 * time.Hour
+	MaxExpireAfter    = 365 * 24 * time.Hour
 	MaxLabels         = 16
 	MaxLabelKey       = 64  // characters
 	MaxLabelValue     = 256 // characters

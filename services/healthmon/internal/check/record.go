@@ -115,35 +115,6 @@ func (j *judge) parked(rec *wire.Record) {
 	}
 }
 
-// gap reports the last range lost, until the subscription has been changed or
-// resumed since.
-func (j *judge) gap(rec *wire.Record, pool *wire.Pool) {
-	var g *wire.Gap
-	if pool != nil {
-		g = pool.Gap
-	}
-	if st, ok := j.live(rec); ok && st.Gap != nil {
-		g = st.Gap
-	}
-	if g == nil {
-		return
-	}
-	since := g.Generation
-	if rec.Paused && rec.Spec.OnGap == wire.GapPause {
-		since++ // the pause that the gap itself brought about
-	}
-	if since < rec.Generation {
-		return
-	}
-	j.raise(finding{
-		kind: wire.IssueGap, name: rec.Name, uid: rec.UID,
-		detail: fmt.Sprintf("the store no longer held the events %d to %d when the pool came to read them", g.From, g.To),
-		evidence: map[string]any{
-			"from": g.From, "to": g.To, "at": g.At.UTC(), "generation": g.Generation, "on_gap": rec.Spec.OnGap,
-		},
-	}, g.At)
-}
-
 func (j *judge) breaker(rec *wire.Record, pool *wire.Pool) {
 	st, ok := j.live(rec)
 	open := ok && breakerOpen(st)
