@@ -63,6 +63,7 @@ type env struct {
 	b       *bus.Buckets
 	records *subscription.Store
 	pools   *subscription.Pools
+	skew    time.Duration // by which the clocks of emitters are ahead
 }
 
 func newEnv(t *testing.T) *env {
@@ -238,9 +239,8 @@ func (e *env) emitter(instance string, status func(name string) wire.PoolStatus)
 		var req struct {
 			Names []string `json:"names"`
 		}
-		var answer struct {
-			Pools []wire.PoolStatus `json:"pools"`
-		}
+		now := time.Now().Add(e.skew)
+		answer := wire.PoolsResponse{At: &now}
 		_ = json.Unmarshal(m.Data, &req)
 		for _, n := range req.Names {
 			if st := status(n); st.Name != "" {

@@ -32,6 +32,7 @@ func TestAMonitorWhoseClockIsOffJudgesByTheServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t)
+			e.skew = -time.Hour
 			e.storeNamed("GITHUB", 1)
 			e.subscribe("triage", "GITHUB", nil)
 			e.pool("triage", "uid-triage", "emitter-1", 0)
@@ -58,10 +59,13 @@ func TestAMonitorWhoseClockIsOffJudgesByTheServers(t *testing.T) {
 			if d := time.Since(report.Timestamp).Abs(); d > time.Minute {
 				t.Errorf("the report's timestamp is off by %s", d)
 			}
-			report = e.await("both to be found", func(r wire.Report) error {
-				return errors.Join(want(1, r.Issues.ClockSkew), want(1, r.Issues.Missing))
+			report = e.await("all to be found", func(r wire.Report) error {
+				return errors.Join(want(2, r.Issues.ClockSkew), want(1, r.Issues.Missing))
 			})
-			skew := report.Issues.ClockSkew[0]
+			emitter, skew := report.Issues.ClockSkew[0], report.Issues.ClockSkew[1]
+			if behind := emitter.Evidence["off_ms"].(float64); emitter.Name != "emitter-1" || behind > -3_590_000 || behind < -3_610_000 {
+				t.Errorf("issue = %+v, want emitter-1 an hour behind", emitter)
+			}
 			if skew.Name != r.Instance() || skew.Evidence["off_ms"].(float64)*float64(off) < 0 || !skew.NeedsPerson {
 				t.Errorf("issue = %+v, want one of %s, off by about %s, for a person", skew, r.Instance(), off)
 			}
@@ -192,7 +196,7 @@ func TestDeliveriesThatAStreamCapturesAreFound(t *testing.T) {
 		}
 	}
 	for i := range 300 { // more than a page of the list
-		mustStream(jetstream.StreamConfig{Name: fmt.Sprintf("S%d", i), Subjects: []string{fmt.Sprintf("s%d.>", i)}})
+		mustStream(jetstream.StreamConfig{Name: fmt.Sprintf("A%d", i), Subjects: []string{fmt.Sprintf("a%d.>", i)}})
 	}
 	mustStream(jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"to.audited"}})
 	mustStream(jetstream.StreamConfig{Name: "TARGET", Subjects: []string{"to.target"}})
@@ -277,7 +281,11 @@ func TestTheStatusOfASubscriptionHasTheNumbersOfTheTimeThatItNames(t *testing.T)
 	e.pool("triage", "uid-triage", "emitter-1", 20)
 	var floor atomic.Uint64
 	floor.Store(20)
-	e.emitter("emitter-1", func(name string) wire.PoolStatus { return idle("emitter-1", floor.Load())(name) })
+	e.emitter("emitter-1", func(name string) wire.PoolStatus {
+		st := idle("emitter-1", floor.Load())(name)
+		st.Position = 100
+		return st
+	})
 	e.leader(e.start(slow()))
 	e.check()
 	floor.Store(21) // less than a tenth of the lag

@@ -204,6 +204,9 @@ func TestAbsenceIsNotKnownWhileAServerOnThePathIsSilent(t *testing.T) {
 		{"both answered, nobody listens", []string{first, fmt.Sprintf(second, "")}, true, 0},
 		{"in the other order", []string{fmt.Sprintf(second, ""), first}, true, 0},
 		{"somebody listens there", []string{first, fmt.Sprintf(second, `,{"type":"eg","kind":0}`)}, true, 1},
+		{"a stream here, and the second server is silent", []string{
+			`{"events":[{"type":"in"},{"type":"js","stream":"AUDIT"},{"type":"eg","kind":1,"hop":"1"}]}`,
+		}, false, 1},
 		{"a closed connection is nobody", []string{first, fmt.Sprintf(second, `,{"type":"eg","kind":0,"error":"closed"}`)}, true, 0},
 		{"the second server is too old", []string{`{"events":[{"type":"in"},{"type":"eg","kind":1,"hop":"1","error":"no support"}]}`}, false, 0},
 		{"the publish was refused", []string{`{"events":[{"type":"in","error":"permission"}]}`}, false, 0},
