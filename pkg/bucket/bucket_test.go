@@ -34,11 +34,18 @@ func TestWhatAnEntrySaysNeverSteersItsReader(t *testing.T) {
 	t.Parallel()
 	js, kv := open(t)
 	for _, h := range []nats.Header{
-		{"Status": {"503"}}, {"Status": {"404"}, "Description": {"Message Not Found"}}, {"Status": {"408"}},
-		{"Status": {"409"}, "Description": {"Consumer Deleted"}}, {"Status": {"100"}}, {"Status": {"shipped"}},
-		{"Nats-Pin-Id": {"x"}}, {"Nats-Last-Consumer": {"9"}}, {"Nats-Pending-Messages": {"9"}},
+		{"Status": {"503"}},
+		{"Status": {"404"}, "Description": {"Message Not Found"}},
+		{"Status": {"408"}},
+		{"Status": {"409"}, "Description": {"Consumer Deleted"}},
+		{"Status": {"100"}},
+		{"Status": {"shipped"}},
+		{"Nats-Pin-Id": {"x"}},
+		{"Nats-Last-Consumer": {"9"}},
+		{"Nats-Pending-Messages": {"9"}},
 		{"Nats-Sequence": {"99"}, "Nats-Subject": {"other"}, "Nats-Time-Stamp": {"never"}},
-		{"KV-Operation": {"other"}}, {"Nats-Marker-Reason": {"other"}},
+		{"KV-Operation": {"other"}},
+		{"Nats-Marker-Reason": {"other"}},
 	} {
 		for _, value := range []string{"", "value"} {
 			ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "$KV.b.k", Header: h, Data: []byte(value)})

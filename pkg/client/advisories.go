@@ -55,6 +55,8 @@ func stream[T any](ctx context.Context, c *Client, subject string) (iter.Seq2[T,
 				return
 			case errors.Is(err, nats.ErrSlowConsumer):
 				err = fmt.Errorf("listen on %q: %w", subject, ErrLost)
+			case errors.Is(err, nats.ErrNoResponders): // what the library makes of an empty message with such a status
+				err = fmt.Errorf("decode a message on %q: it is empty", subject)
 			case err != nil:
 				yield(value, fmt.Errorf("listen on %q: %w", subject, err))
 				return

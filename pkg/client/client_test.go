@@ -386,13 +386,20 @@ func TestAdvisoriesAreYieldedFromTheCallOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// What the client library takes for its own word is a message like any other.
+	if err := nc.PublishMsg(&nats.Msg{Subject: ns.Advisory(wire.AdvEventParked, "x"), Header: nats.Header{"Status": {"503"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish(ns.Advisory(wire.AdvPoolLost, "triage"), []byte(`{"type":"last"}`)); err != nil {
+		t.Fatal(err)
+	}
 	flush(t, nc)
 	var got []string
 	for a, err := range all {
 		if err != nil {
 			a.Type = "error"
 		}
-		if got = append(got, a.Type); len(got) == 3 {
+		if got = append(got, a.Type); len(got) == 5 {
 			break
 		}
 	}
@@ -400,13 +407,13 @@ func TestAdvisoriesAreYieldedFromTheCallOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got = append(got, a.Type); len(got) == 5 {
+		if got = append(got, a.Type); len(got) == 8 {
 			cancel() // the iteration ends by itself
 		}
 	}
 	want := []string{
-		"io.sluice.advisory.v1.pool.claimed", "error", "io.sluice.advisory.v1.pool.lost",
-		"io.sluice.advisory.v1.pool.claimed", "io.sluice.advisory.v1.pool.lost",
+		"io.sluice.advisory.v1.pool.claimed", "error", "io.sluice.advisory.v1.pool.lost", "error", "last",
+		"io.sluice.advisory.v1.pool.claimed", "io.sluice.advisory.v1.pool.lost", "last",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("advisories (-want +got):\n%s", diff)

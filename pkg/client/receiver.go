@@ -324,8 +324,8 @@ func (r *Receiver) giveBack(sub *nats.Subscription) int {
 			return n
 		}
 		msg, err := sub.NextMsg(time.Second) // does not wait: there are some
-		if errors.Is(err, nats.ErrSlowConsumer) {
-			continue
+		if errors.Is(err, nats.ErrSlowConsumer) || errors.Is(err, nats.ErrNoResponders) {
+			continue // the latter is a status message that strayed here
 		}
 		if err != nil {
 			return n
