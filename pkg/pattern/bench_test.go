@@ -102,7 +102,7 @@ func TestOnlyPatternsThatMatchAreTriedOnAWebhook(t *testing.T) {
 		x.Add(i, p)
 	}
 	found := 0
-	tried := x.Match(NewDocument(Event{Data: data}), func(int) { found++ })
+	tried := x.Match(NewDocument(Event{Data: data}), nil, onMatch(func(int) { found++ }))
 	if found != len(kinds) || tried > 2*len(kinds) {
 		t.Errorf("tried %d and found %d, want %d", tried, found, len(kinds))
 	}
@@ -122,7 +122,7 @@ func BenchmarkIndexMatch(b *testing.B) {
 			indexed := heap()
 			b.ReportAllocs()
 			for b.Loop() {
-				x.Match(NewDocument(Event{Data: data}), func(int) {})
+				x.Match(NewDocument(Event{Data: data}), nil, func(int, Verdict) {})
 			}
 			b.ReportMetric(float64(parsed-empty)/float64(n), "B/pattern")
 			b.ReportMetric(float64(indexed-parsed)/float64(n), "B/indexed")
@@ -149,7 +149,7 @@ func BenchmarkFewPaths(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		x.Match(NewDocument(Event{Data: data}), func(int) {})
+		x.Match(NewDocument(Event{Data: data}), nil, func(int, Verdict) {})
 	}
 }
 

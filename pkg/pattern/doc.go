@@ -102,7 +102,9 @@
 //
 // Matching one pattern costs at most the product of its size and the
 // document's: nothing backtracks, $or is not multiplied out, and the size of a
-// number's exponent does not count.
+// number's exponent does not count. That product can still be minutes, so the
+// steps are counted, and beyond Budget the verdict is TooCostly. A verdict
+// within the budget is never another one because of it.
 //
 // A payload is scanned in one pass that checks all of it and makes values,
 // about 64 bytes each and without a copy of their text, only of what the
@@ -134,6 +136,11 @@
 // than one of the payload. An entry filed in the payload leaves a mark at its
 // best leaf of the envelope, if it has one: a payload is read only if a mark
 // was met, or an entry could be anywhere.
+//
+// To look up a document costs an index time that grows with the document, and
+// with the depth of the trees, and once for each entry that may match. What it
+// then costs to judge an entry is what the budget bounds, for each by itself. An
+// entry that the look-up rules out is not judged, so it is never too costly.
 //
 // Adding and removing an entry costs its own size, and the depth of the trees.
 package pattern

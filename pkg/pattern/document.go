@@ -75,10 +75,12 @@ func (r *reading) covers(paths *Paths) bool {
 	return r != nil && (r.paths == nil || r.paths == paths && r.grown == paths.grown)
 }
 
-// view is a document that is read as far as paths say, nil being everything.
+// view is a document that is read as far as paths say, nil being everything,
+// and the steps that may still be taken in it.
 type view struct {
 	doc   *Document
 	paths *Paths
+	left  int
 }
 
 // NewDocument returns the document of an event. It does no work yet.
@@ -147,7 +149,7 @@ func readEnvelope(e *Event, paths *Paths) *reading {
 
 // makeEnvelope makes those fields of the event document that are wanted.
 func makeEnvelope(e *Event, w *wanted) *node {
-	n := &node{kind: kindObject}
+	n := &node{kind: kindObject, members: uint32(len(eventFields))}
 	add := func(k kind, key, text string) {
 		n.kids = append(n.kids, node{kind: k, key: key, text: text})
 	}
@@ -182,6 +184,7 @@ func makeHeaders(h iter.Seq2[string, string], w *wanted) node {
 		return n
 	}
 	for name, value := range h {
+		n.members++
 		if name = strings.ToLower(name); w.member(name) != nil {
 			n.kids = append(n.kids, node{kind: kindString, key: name, text: value})
 		}

@@ -12,7 +12,11 @@ func ExamplePattern_Explain() {
 		panic(err)
 	}
 	d := pattern.NewDocument(pattern.Event{Data: []byte(`{"issue": {"user": {"login": "octocat"}}}`)})
-	for _, why := range p.Explain(d) {
+	reasons, err := p.Explain(d, pattern.Budget)
+	if err != nil {
+		panic(err)
+	}
+	for _, why := range reasons {
 		fmt.Println(why)
 	}
 	// Output:
@@ -38,6 +42,8 @@ func ExampleIndex() {
 		Headers: pattern.HeadersOf(map[string][]string{"X-Region": {"eu"}}),
 		Data:    []byte(`{"issue": {"comments": 3}}`),
 	})
-	x.Match(d, func(name string) { fmt.Println(name) })
-	// Output: triage
+	x.Match(d, nil, func(name string, v pattern.Verdict) { fmt.Printf("%s: %s\n", name, v) })
+	// Unordered output:
+	// triage: match
+	// escalate: no match
 }

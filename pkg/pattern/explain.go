@@ -1,6 +1,7 @@
 package pattern
 
 import (
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -32,16 +33,28 @@ func (r Reason) String() string {
 	return fmt.Sprintf("%s: want %s, found %s", path, r.Want, r.Found)
 }
 
+// ErrTooCostly says that an explanation would have taken too many steps.
+var ErrTooCostly = errors.New("too costly to explain")
+
 // Explain returns why the pattern does not hold for the document: every field
 // that fails, and nothing if it matches. Where no element of an array matches,
 // the reasons are those of the one that comes closest among the first 16; where
 // no pattern of a $or matches, those of the $or as a whole and then of its
-// closest pattern.
-func (p *Pattern) Explain(d *Document) []Reason {
+// closest pattern. It is ErrTooCostly if that takes more than so many steps,
+// which are those of Judge and one for each path that is written down.
+func (p *Pattern) Explain(d *Document, steps int) ([]Reason, error) {
 	if p.root == nil {
-		return []Reason{{Want: "a pattern", Found: "the zero Pattern, which matches nothing"}}
+		return []Reason{{Want: "a pattern", Found: "the zero Pattern, which matches nothing"}}, nil
 	}
-	v := &view{doc: d} // what is found is shown whole
+	v := &view{doc: d, left: steps} // what is found is shown whole
+	why := p.explain(v)
+	if v.left < 0 {
+		return nil, ErrTooCostly
+	}
+	return why, nil
+}
+
+func (p *Pattern) explain(v *view) []Reason {
 	if p.event {
 		return p.root.explain(v, v.envelope(), "")
 	}
@@ -68,6 +81,9 @@ func (o *object) explainMatch(d *view, v *node, at string) []Reason {
 	v.elementsAt(&where, func(e *node) bool {
 		path := at
 		for _, i := range where {
+			if !d.spend(1 + scanned(len(path))) {
+				return false
+			}
 			path = joinIndex(path, i)
 		}
 		why := o.explain(d, e, path)
@@ -122,6 +138,9 @@ func (c *clause) explain(d *view, v *node, at string) []Reason {
 	if c.any != nil {
 		return c.explainAny(d, v, at)
 	}
+	if !d.spend(1 + scanned(len(at)+len(c.name))) {
+		return nil
+	}
 	member, path := c.member(d, v), joinField(at, c.name)
 	if c.envelope && member == nil && !c.holds(d, v) {
 		return d.noPayload(path)
@@ -129,7 +148,7 @@ func (c *clause) explain(d *view, v *node, at string) []Reason {
 	if c.object != nil {
 		return c.object.explainMatch(d, member, path)
 	}
-	if c.leaf.match(member) {
+	if c.leaf.match(d, member) {
 		return nil
 	}
 	return []Reason{{path, cut(c.leaf.want), found(member)}}
@@ -139,7 +158,7 @@ func (c *clause) explainAny(d *view, v *node, at string) []Reason {
 	var closest []Reason
 	for i, o := range c.any {
 		why := o.explain(d, v, at)
-		if len(why) == 0 {
+		if len(why) == 0 || d.left < 0 {
 			return nil
 		}
 		if i == 0 || len(why) < len(closest) {
@@ -155,10 +174,9 @@ func found(v *node) string {
 		return "nothing"
 	}
 	if n := v.size(maxQuote); n >= maxQuote {
-		// Rendering a large value only to cut it would cost its whole size.
 		return fmt.Sprintf("%s of %d members", v.kind.describe(), len(v.kids))
 	}
-	return cut(string(v.appendJSON(nil)))
+	return cut(string(v.appendStart(nil, maxQuote)))
 }
 
 // size counts the values in n, up to limit.

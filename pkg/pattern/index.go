@@ -169,14 +169,16 @@ func (x *Index[K]) bucket(p *place) *bucket[K] {
 	return x.shelf(p.payload).reach(p.path).bucket(p.term)
 }
 
-// Match calls found once for every key whose patterns all match the document,
-// in no particular order. Found must not change the index. It returns how many
-// entries were tried, of which those that did not match were tried in vain.
-func (x *Index[K]) Match(d *Document, found func(K)) (tried int) {
+// Match judges, in no particular order, every key that the document may match.
+// Allow says in how many steps, of which 0 is not to judge it; nil allows each
+// its Budget. Judged takes each verdict. What a key costs beyond its steps grows
+// with its own size or that of the document, never with their product. Neither
+// function may change the index. Match returns how many keys it judged.
+func (x *Index[K]) Match(d *Document, allow func(K) int, judged func(K, Verdict)) (tried int) {
 	if len(x.entries) == 0 {
 		return 0
 	}
-	s := search[K]{view: view{d, x.Paths}, found: found, payload: x.ungated > 0}
+	s := search[K]{view: view{doc: d, paths: x.Paths}, allow: allow, judged: judged, payload: x.ungated > 0}
 	for _, slot := range x.unfiled.slots {
 		s.try(slot.entry)
 	}

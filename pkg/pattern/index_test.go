@@ -14,7 +14,7 @@ import (
 
 func matches(x *Index[int], d *Document) []int {
 	var got []int
-	x.Match(d, func(k int) { got = append(got, k) })
+	x.Match(d, nil, onMatch(func(k int) { got = append(got, k) }))
 	slices.Sort(got)
 	return got
 }
@@ -163,7 +163,7 @@ func TestIndexTriesOnlyWhatAValueLeadsTo(t *testing.T) {
 				x.Add(i, mustPayload(t, fmt.Sprintf(tt.pattern, i)))
 			}
 			var found []int
-			tried := x.Match(payloadDoc(tt.hit), func(k int) { found = append(found, k) })
+			tried := x.Match(payloadDoc(tt.hit), nil, onMatch(func(k int) { found = append(found, k) }))
 			if diff := cmp.Diff([]int{7}, found); diff != "" || tried > 10 {
 				t.Errorf("tried %d of %d: %s", tried, n, diff)
 			}

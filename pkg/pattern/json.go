@@ -166,8 +166,9 @@ func (p *scanner) array(w *wanted, depth int) node {
 }
 
 func (p *scanner) object(w *wanted, depth int) node {
-	mark := len(p.stack)
+	mark, members := len(p.stack), uint32(0)
 	for more := p.enter(depth, '}'); more; more = p.more('}') {
+		members++
 		key, inner := p.name(w)
 		if inner == nil {
 			p.skip(depth + 1)
@@ -181,7 +182,7 @@ func (p *scanner) object(w *wanted, depth int) node {
 	if !p.strict {
 		seal(kids)
 	}
-	return node{kind: kindObject, kids: kids}
+	return node{kind: kindObject, members: members, kids: kids}
 }
 
 // enter passes an opening bracket and reports whether a member follows, not

@@ -1,6 +1,7 @@
 package pattern
 
 import (
+	"math"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -30,3 +31,21 @@ func mustEvent(tb testing.TB, raw string) *Pattern {
 
 // payloadDoc is the document of an event that has only a payload.
 func payloadDoc(data string) *Document { return NewDocument(Event{Data: []byte(data)}) }
+
+// mustExplain explains within all the steps there are.
+func mustExplain(tb interface{ Fatalf(string, ...any) }, p *Pattern, d *Document) []Reason {
+	why, err := p.Explain(d, math.MaxInt)
+	if err != nil {
+		tb.Fatalf("Explain: %v", err)
+	}
+	return why
+}
+
+// onMatch calls f for every key that an Index finds to match.
+func onMatch[K comparable](f func(K)) func(K, Verdict) {
+	return func(k K, v Verdict) {
+		if v == Matches {
+			f(k)
+		}
+	}
+}

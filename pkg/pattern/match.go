@@ -30,7 +30,6 @@ type leaf struct {
 
 // test is an operator held against one scalar.
 type test interface {
-	holds(s scalar) bool
 	// appendTerm appends what an Index files the test under: a term that holds
 	// for every scalar for which the test does, or none if there is no such.
 	appendTerm(ts []term) []term
@@ -43,7 +42,7 @@ func (o *object) match(d *view, v *node) bool {
 		return o.holds(d, v)
 	}
 	found, empty := false, true
-	v.elements(func(e *node) bool {
+	d.each(v, func(e *node) bool {
 		empty = false
 		found = o.holds(d, e)
 		return !found
@@ -51,10 +50,23 @@ func (o *object) match(d *view, v *node) bool {
 	return found || empty && o.holds(d, nil)
 }
 
+// each is node.elements, with a step for each value.
+func (v *view) each(n *node, yield func(*node) bool) bool {
+	if n.kind != kindArray {
+		return yield(n)
+	}
+	for i := range n.kids {
+		if !v.spend(1) || !v.each(&n.kids[i], yield) {
+			return false
+		}
+	}
+	return true
+}
+
 // holds holds an object against a value that is not an array.
 func (o *object) holds(d *view, v *node) bool {
 	for i := range o.clauses {
-		if !o.clauses[i].holds(d, v) {
+		if !d.spend(1) || !o.clauses[i].holds(d, v) {
 			return false
 		}
 	}
@@ -68,23 +80,29 @@ func (c *clause) holds(d *view, v *node) bool {
 			if o.holds(d, v) {
 				return true
 			}
+			if d.left < 0 {
+				return false
+			}
 		}
 		return false
 	case c.leaf != nil:
-		return c.leaf.match(c.member(d, v))
+		return c.leaf.match(d, c.member(d, v))
 	}
 	return c.object.match(d, c.member(d, v))
 }
 
 // member returns what the clause is about.
 func (c *clause) member(d *view, v *node) *node {
-	if c.envelope {
+	switch {
+	case c.envelope:
 		return d.payload()
+	case v == nil || v.kind != kindObject || !d.spend(lookup(v.members, c.name)):
+		return nil
 	}
 	return v.get(c.name)
 }
 
-func (l *leaf) match(v *node) bool {
+func (l *leaf) match(d *view, v *node) bool {
 	if v == nil {
 		return l.absent
 	}
@@ -92,21 +110,49 @@ func (l *leaf) match(v *node) bool {
 		return true
 	}
 	found := false
-	v.elements(func(e *node) bool {
-		found = e.kind.scalar() && l.matchScalar(toScalar(e))
+	d.each(v, func(e *node) bool {
+		found = e.kind.scalar() && l.matchScalar(d, e)
 		return !found
 	})
 	return found
 }
 
-func (l *leaf) matchScalar(s scalar) bool {
-	if l.literals.has(s) {
+func (l *leaf) matchScalar(d *view, n *node) bool {
+	if n.kind == kindNumber && !d.spend(1+scanned(len(n.text))) {
+		return false
+	}
+	s := toScalar(n)
+	if l.literals.has(d, s) {
 		return true
 	}
 	for _, t := range l.tests {
-		if t.holds(s) {
+		if !d.spend(1) {
+			return false
+		}
+		if holds(d, t, s) {
 			return true
 		}
+	}
+	return false
+}
+
+// holds reports whether a test does for a scalar. It takes the steps that this
+// needs beyond the first one from the view. It is no method of the interface,
+// through which a view would have to be made on the heap.
+func holds(v *view, t test, s scalar) bool {
+	switch t := t.(type) {
+	case prefix:
+		return t.holds(v, s)
+	case suffix:
+		return t.holds(v, s)
+	case ignoreCase:
+		return t.holds(v, s)
+	case wildcard:
+		return t.holds(v, s)
+	case numeric:
+		return t.holds(v, s)
+	case anythingBut:
+		return t.holds(v, s)
 	}
 	return false
 }
@@ -173,14 +219,21 @@ func (s *set) add(v scalar) {
 	s.keys[string(v.appendKey(nil))] = struct{}{}
 }
 
-func (s *set) has(v scalar) bool {
+func (s *set) has(d *view, v scalar) bool {
 	if s.keys != nil {
+		if !d.spend(2 + scanned(len(v.text))) {
+			return false
+		}
 		var buf [64]byte
 		_, ok := s.keys[string(v.appendKey(buf[:0]))]
 		return ok
 	}
 	for i := range s.list {
-		if s.list[i].equal(&v) {
+		literal := &s.list[i]
+		if !d.spend(1 + compared(min(len(literal.text), len(v.text)))) {
+			return false
+		}
+		if literal.equal(&v) {
 			return true
 		}
 	}
@@ -203,31 +256,31 @@ type (
 	numeric []comparison // all must hold
 )
 
-func (p prefix) holds(s scalar) bool {
-	return s.kind == kindString && strings.HasPrefix(s.text, string(p))
+func (p prefix) holds(v *view, s scalar) bool {
+	return s.kind == kindString && v.spend(compared(len(p))) && strings.HasPrefix(s.text, string(p))
 }
 
-func (p suffix) holds(s scalar) bool {
-	return s.kind == kindString && strings.HasSuffix(s.text, string(p))
+func (p suffix) holds(v *view, s scalar) bool {
+	return s.kind == kindString && v.spend(compared(len(p))) && strings.HasSuffix(s.text, string(p))
 }
 
-func (p ignoreCase) holds(s scalar) bool {
-	return s.kind == kindString && strings.EqualFold(s.text, string(p))
+func (p ignoreCase) holds(v *view, s scalar) bool {
+	return s.kind == kindString && v.spend(folded(min(len(p), len(s.text)))) && strings.EqualFold(s.text, string(p))
 }
 
-func (p anythingBut) holds(s scalar) bool {
+func (p anythingBut) holds(v *view, s scalar) bool {
 	if p.test != nil {
-		return !p.test.holds(s)
+		return !holds(v, p.test, s)
 	}
-	return !p.set.has(s)
+	return !p.set.has(v, s)
 }
 
-func (p numeric) holds(s scalar) bool {
+func (p numeric) holds(v *view, s scalar) bool {
 	if s.kind != kindNumber {
 		return false
 	}
 	for _, c := range p {
-		if !c.holds(s.num.compare(c.num)) {
+		if !v.spend(1+compared(min(len(s.text), c.num.size()))) || !c.holds(s.num.compare(c.num)) {
 			return false
 		}
 	}

@@ -61,6 +61,9 @@ func (n *number) trim() (shift int64) {
 	return shift
 }
 
+// size is about how many bytes a comparison looks at.
+func (n number) size() int { return len(n.a) + len(n.b) + len(n.exp.wide) }
+
 func (n number) zero() bool { return n.a == "" && n.b == "" }
 
 // compare returns -1, 0 or 1 as n is below, equal to or above m.

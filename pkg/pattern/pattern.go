@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Limits of one pattern. Matching costs at most the product of the pattern's
-// and the document's size, so these bound it.
+// Limits of one pattern. What matching may cost has a bound of its own, see
+// Budget.
 const (
 	// MaxBytes is the size of a pattern's text: that of a whole request.
 	MaxBytes = 64 << 10
@@ -67,16 +67,26 @@ func (p *Pattern) Size() int { return p.size }
 // when everything else holds.
 func (p *Pattern) NeedsPayload() bool { return !p.event || p.root != nil && p.root.data }
 
-// Match reports whether the pattern holds for the document. A document that
-// many patterns are matched against is better given to an Index.
+// Match reports whether the pattern holds for the document, as far as Budget
+// goes. A document that many patterns are matched against is better given to an
+// Index.
 func (p *Pattern) Match(d *Document) bool {
+	v, _ := p.Judge(d, Budget)
+	return v == Matches
+}
+
+// Judge holds the pattern against the document in so many steps at most. It
+// returns how many are left, negative where they were too few.
+func (p *Pattern) Judge(d *Document, steps int) (v Verdict, left int) {
 	paths := p.paths.Load()
 	if paths == nil {
 		paths = new(Paths)
 		paths.add(p)
 		p.paths.Store(paths)
 	}
-	return p.match(&view{d, paths})
+	w := view{doc: d, paths: paths, left: steps}
+	v = w.judge(p)
+	return v, w.left
 }
 
 func (p *Pattern) match(v *view) bool {

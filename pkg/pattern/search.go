@@ -3,7 +3,8 @@ package pattern
 // search is one Match: a walk of the document and the shelves side by side.
 type search[K comparable] struct {
 	view    view
-	found   func(K)
+	allow   func(K) int // nil: Budget for each
+	judged  func(K, Verdict)
 	payload bool // some entry in the payload may match
 	tried   int
 
@@ -11,6 +12,9 @@ type search[K comparable] struct {
 	// and several buckets to an entry. Both are looked at once.
 	buckets map[*bucket[K]]struct{}
 	entries map[*entry[K]]struct{}
+
+	again int                     // how often a bucket was met that had been
+	tops  map[*spanNode[K]]*bound // what is left of spanNode.top; see spans.walk
 
 	fold []byte // scratch
 }
@@ -62,7 +66,7 @@ func (s *search[K]) scalar(t *shelf[K], v *node) {
 	value := toScalar(v)
 	s.hit(t.others[string(value.appendKey(buf[:0]))])
 	if v.kind == kindNumber {
-		t.ranges.root.walk(s, &value.num)
+		t.ranges.walk(s, &value.num)
 	}
 }
 
@@ -79,7 +83,11 @@ func (s *search[K]) text(t *shelf[K], text string) {
 
 // hit tries the entries of a bucket, which may be nil.
 func (s *search[K]) hit(b *bucket[K]) {
-	if b == nil || !first(&s.buckets, b) {
+	if b == nil {
+		return
+	}
+	if !first(&s.buckets, b) {
+		s.again++
 		return
 	}
 	if b.gates > 0 {
@@ -105,11 +113,12 @@ func first[P comparable](set *map[P]struct{}, p P) bool {
 }
 
 func (s *search[K]) try(e *entry[K]) {
-	s.tried++
-	for _, p := range e.patterns {
-		if !p.match(&s.view) {
-			return
-		}
+	if s.view.left = Budget; s.allow != nil {
+		s.view.left = s.allow(e.key)
 	}
-	s.found(e.key)
+	if s.view.left <= 0 {
+		return
+	}
+	s.tried++
+	s.judged(e.key, s.view.judge(e.patterns...))
 }

@@ -192,19 +192,63 @@ func (n *spanNode[K]) mend() {
 	}
 }
 
-// walk hits the bucket of each span that x lies in.
-func (n *spanNode[K]) walk(s *search[K], x *number) {
-	if n == nil || !n.top.upTo(x) {
+// oftenAgain is from how many buckets on that a search met more than once it
+// keeps account of what is left in the trees of spans.
+const oftenAgain = 64
+
+// walk hits the bucket of each span that x lies in. An array of thousands of
+// numbers in thousands of spans must not cost their product: a span that was
+// hit counts no more, so the numbers that follow do not lead to it.
+func (t *spans[K]) walk(s *search[K], x *number) {
+	t.root.walk(s, x, s.again >= oftenAgain)
+}
+
+func (n *spanNode[K]) walk(s *search[K], x *number, account bool) {
+	if n == nil {
 		return
 	}
-	n.left.walk(s, x)
-	if !n.span().lo.from(x) {
-		return // nor does what lies behind begin early enough
+	if top := s.top(n); top == nil || !top.upTo(x) {
+		return
 	}
-	if n.span().hi.upTo(x) {
-		s.hit(n.bucket)
+	n.left.walk(s, x, account)
+	if n.span().lo.from(x) { // else what lies behind does not begin early enough either
+		if n.span().hi.upTo(x) {
+			s.hit(n.bucket)
+		}
+		n.right.walk(s, x, account)
 	}
-	n.right.walk(s, x)
+	if account {
+		s.settle(n)
+	}
+}
+
+// top is the highest upper end of the spans at or below n that are still to be
+// hit, or more; nil if there are none.
+func (s *search[K]) top(n *spanNode[K]) *bound {
+	if top, known := s.tops[n]; known {
+		return top
+	}
+	return n.top
+}
+
+// settle finds top again after some spans may have been hit.
+func (s *search[K]) settle(n *spanNode[K]) {
+	var top *bound
+	if _, met := s.buckets[n.bucket]; !met {
+		top = &n.span().hi
+	}
+	for _, kid := range [...]*spanNode[K]{n.left, n.right} {
+		if kid == nil {
+			continue
+		}
+		if end := s.top(kid); end != nil && (top == nil || compareHigh(end, top) > 0) {
+			top = end
+		}
+	}
+	if s.tops == nil {
+		s.tops = make(map[*spanNode[K]]*bound)
+	}
+	s.tops[n] = top
 }
 
 // maxOverlap bounds the work of an estimate. Where more spans than this lie

@@ -15,7 +15,7 @@ import (
 // hits collects the keys of the entries that a search tries.
 func hits(run func(*search[string])) []string {
 	var got []string
-	run(&search[string]{found: func(k string) { got = append(got, k) }})
+	run(&search[string]{allow: func(string) int { return 1 }, judged: onMatch(func(k string) { got = append(got, k) })})
 	slices.Sort(got)
 	return got
 }
@@ -109,7 +109,7 @@ func TestSpansAreThoseNumbersForWhichComparisonsHold(t *testing.T) {
 		p, x := drawNumeric(t), parseNumber(numbers.Draw(t, "x"))
 		s := p.span()
 		got := s.lo.from(&x) && s.hi.upTo(&x)
-		if want := p.holds(scalar{kind: kindNumber, num: x}); got != want || want && s.empty() {
+		if want := p.holds(&view{left: Budget}, scalar{kind: kindNumber, num: x}); got != want || want && s.empty() {
 			t.Fatalf("%+v: %+v is inside %v, want %v", s, x, got, want)
 		}
 		if s.point() && !s.empty() && got != (x.compare(s.lo.num) == 0) {
@@ -147,12 +147,37 @@ func TestSpansFindsThoseAroundANumber(t *testing.T) {
 						want = append(want, key)
 					}
 				}
-				got := hits(func(s *search[string]) { tree.root.walk(s, &x) })
+				got := hits(func(s *search[string]) { tree.walk(s, &x) })
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("around %+v (-want +got):\n%s", x, diff)
 				}
 				if n := tree.root.around(&x, maxOverlap); n != len(want) {
 					t.Fatalf("%d around %+v, want %d", n, x, len(want))
+				}
+			},
+			"walk for many": func(t *rapid.T) {
+				var xs []number
+				for _, text := range rapid.SliceOfN(numbers, 1, 6).Draw(t, "xs") {
+					xs = append(xs, parseNumber(text))
+				}
+				var want []string
+				for _, key := range slices.Sorted(maps.Keys(all)) {
+					s := all[key]
+					if slices.ContainsFunc(xs, func(x number) bool { return s.lo.from(&x) && s.hi.upTo(&x) }) {
+						want = append(want, key)
+					}
+				}
+				from := rapid.IntRange(0, len(xs)).Draw(t, "account from")
+				got := hits(func(s *search[string]) {
+					for i := range xs {
+						if i == from {
+							s.again = oftenAgain
+						}
+						tree.walk(s, &xs[i])
+					}
+				})
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("around %+v (-want +got):\n%s", xs, diff)
 				}
 			},
 			"": func(t *rapid.T) {

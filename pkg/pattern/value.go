@@ -3,8 +3,10 @@ package pattern
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 type kind uint8
@@ -43,10 +45,11 @@ func (k kind) scalar() bool { return k < kindArray }
 
 // node is one JSON value. A nil *node is a value that is not there.
 type node struct {
-	kind kind
-	key  string // the name, if the node is a member of an object
-	text string // a string's content, or a number's literal as it was written
-	kids []node // elements or members
+	kind    kind
+	members uint32 // of an object, also those that are not among its kids
+	key     string // the name, if the node is a member of an object
+	text    string // a string's content, or a number's literal as it was written
+	kids    []node // elements or members
 }
 
 // linearMembers is the size up to which an object is searched from its end:
@@ -117,27 +120,39 @@ func (n *node) elements(yield func(*node) bool) bool {
 }
 
 // appendJSON renders n compactly, members in the order they are held.
-func (n *node) appendJSON(buf []byte) []byte {
+func (n *node) appendJSON(buf []byte) []byte { return n.appendStart(buf, math.MaxInt) }
+
+// appendStart is appendJSON as far as it matters to who cuts it after so many
+// bytes: it does not read a large value to its end.
+func (n *node) appendStart(buf []byte, most int) []byte {
 	switch n.kind {
 	case kindNumber:
-		return append(buf, n.text...)
+		return append(buf, start(n.text, most)...)
 	case kindString:
-		return appendString(buf, n.text)
+		return appendString(buf, start(n.text, most))
 	case kindArray:
 		buf = append(buf, '[')
-		for i := range n.kids {
-			buf = n.kids[i].appendJSON(comma(buf, i))
+		for i := 0; i < len(n.kids) && len(buf) <= most; i++ {
+			buf = n.kids[i].appendStart(comma(buf, i), most)
 		}
 		return append(buf, ']')
 	case kindObject:
 		buf = append(buf, '{')
-		for i := range n.kids {
-			buf = appendString(comma(buf, i), n.kids[i].key)
-			buf = n.kids[i].appendJSON(append(buf, ':'))
+		for i := 0; i < len(n.kids) && len(buf) <= most; i++ {
+			buf = appendString(comma(buf, i), start(n.kids[i].key, most))
+			buf = n.kids[i].appendStart(append(buf, ':'), most)
 		}
 		return append(buf, '}')
 	}
 	return append(buf, n.kind.describe()...) // null, false, true
+}
+
+// start is at least the first most bytes of s, with no character broken there.
+func start(s string, most int) string {
+	if len(s)-utf8.UTFMax > most {
+		return s[:most+utf8.UTFMax]
+	}
+	return s
 }
 
 func comma(buf []byte, i int) []byte {

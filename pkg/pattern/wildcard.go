@@ -33,13 +33,16 @@ func parseWildcard(s string) (wildcard, error) {
 	return append(pieces, piece.String()), nil
 }
 
-func (w wildcard) holds(s scalar) bool {
+func (w wildcard) holds(v *view, s scalar) bool {
 	if s.kind != kindString {
 		return false
 	}
 	text, last := s.text, len(w)-1
 	if last == 0 {
-		return text == w[0]
+		return v.spend(compared(len(w[0]))) && text == w[0]
+	}
+	if !v.spend(compared(len(w[0]) + len(w[last]))) {
+		return false
 	}
 	text, ok := strings.CutPrefix(text, w[0])
 	if !ok || !strings.HasSuffix(text, w[last]) {
@@ -47,11 +50,31 @@ func (w wildcard) holds(s scalar) bool {
 	}
 	text = text[:len(text)-len(w[last])]
 	for _, piece := range w[1:last] {
-		i := strings.Index(text, piece)
-		if i < 0 {
+		if text, ok = v.cutAfter(text, piece); !ok {
 			return false
 		}
-		text = text[i+len(piece):]
 	}
 	return true
+}
+
+// firstPart is how much of a text is searched and paid for at first.
+const firstPart = 64
+
+// cutAfter returns what follows the first piece in text. It searches larger and
+// larger parts: the piece may be found soon in a long text, which must not be
+// paid for whole.
+func (v *view) cutAfter(text, piece string) (after string, ok bool) {
+	for size := max(firstPart, 2*len(piece)); ; size *= 2 {
+		part := text[:min(len(text), size)]
+		if !v.spend(1 + scanned(len(part))) {
+			return "", false
+		}
+		if i := strings.Index(part, piece); i >= 0 {
+			return text[i+len(piece):], true
+		}
+		if len(part) == len(text) {
+			return "", false
+		}
+		text = text[len(part)-len(piece)+1:]
+	}
 }

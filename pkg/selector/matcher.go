@@ -78,12 +78,19 @@ func (m *Matcher) PatternSize() int {
 	return n
 }
 
-// Match reports whether all members of the selector hold for e. It looks first
-// at what costs next to nothing.
-func (m *Matcher) Match(e *Event) bool {
-	return m.MatchType(e) && m.MatchSubject(e) &&
-		(m.event == nil || m.event.Match(e.Document())) &&
-		(m.payload == nil || m.payload.Match(e.Document()))
+// Judge holds all members of the selector against e. It looks first at what
+// costs next to nothing. The patterns together may take pattern.Budget.
+func (m *Matcher) Judge(e *Event) pattern.Verdict {
+	if !m.MatchType(e) || !m.MatchSubject(e) {
+		return pattern.NoMatch
+	}
+	v, left := pattern.Matches, pattern.Budget
+	for _, p := range []*pattern.Pattern{m.event, m.payload} {
+		if p != nil && v == pattern.Matches {
+			v, left = p.Judge(e.Document(), left)
+		}
+	}
+	return v
 }
 
 // MatchType reports whether by_event_type alone holds for e.

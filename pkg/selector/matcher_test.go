@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -25,6 +26,14 @@ func compile(t interface{ Fatal(...any) }, s wire.Selector) *selector.Matcher {
 		t.Fatal(err)
 	}
 	return m
+}
+
+func explain(t interface{ Fatal(...any) }, m *selector.Matcher, e *selector.Event) []wire.ExplainReason {
+	why, err := m.Explain(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return why
 }
 
 func TestAllMembersOfASelectorMustHold(t *testing.T) {
@@ -59,10 +68,10 @@ func TestAllMembersOfASelectorMustHold(t *testing.T) {
 				{newEvent("github.a.opened", nats.Header{"X-Region": {"eu"}}, `{"n":1}`), tt.json},
 				{newEvent("github.a.opened", nil, "no JSON"), tt.plain},
 			} {
-				if got := m.Match(c.e); got != c.want {
+				if got := m.Judge(c.e) == pattern.Matches; got != c.want {
 					t.Errorf("Match(%s) = %v, want %v", c.e.Data, got, c.want)
 				}
-				if why := m.Explain(c.e); (len(why) == 0) != c.want {
+				if why := explain(t, m, c.e); (len(why) == 0) != c.want {
 					t.Errorf("Explain(%s) = %v, want reasons: %v", c.e.Data, why, !c.want)
 				}
 			}
@@ -146,14 +155,14 @@ func TestAllMembersThatDoNotHoldAreTold(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(m.Explain(tt.e), tt.want); diff != "" {
+			if diff := cmp.Diff(explain(t, m, tt.e), tt.want); diff != "" {
 				t.Errorf("reasons (-got +want):\n%s", diff)
 			}
 		})
 	}
 	t.Run("no JSON", func(t *testing.T) {
 		t.Parallel()
-		why := m.Explain(newEvent("orders.1.placed", nil, "text"))
+		why := explain(t, m, newEvent("orders.1.placed", nil, "text"))
 		last := why[len(why)-1]
 		if last.Member != payload || last.Path != "" || last.Want != "a JSON payload" || last.Found == "" {
 			t.Errorf("the last reason is %+v", last)
@@ -168,7 +177,7 @@ func TestReasonsAreShortHoweverLongTheTexts(t *testing.T) {
 		ByStream: wire.StringList{long}, ByEventType: wire.StringList{long + "x", "b"},
 		ByEventPayload: json.RawMessage(`{"` + long + `":{"a":1,"b":1}}`),
 	})
-	why := m.Explain(newEvent(long+"."+long, nil, `{}`))
+	why := explain(t, m, newEvent(long+"."+long, nil, `{}`))
 	if len(why) != 4 {
 		t.Errorf("%d reasons, want 4", len(why))
 	}
@@ -178,5 +187,54 @@ func TestReasonsAreShortHoweverLongTheTexts(t *testing.T) {
 				t.Errorf("%s: %d bytes: %.40s…", r.Member, len(text), text)
 			}
 		}
+	}
+}
+
+// dear is a payload pattern, and a payload, that together cost more than there is.
+func dear() (pattern json.RawMessage, data string) {
+	one := strings.TrimSuffix(strings.Repeat(`{"suffix":"b"},`, 3000), ",")
+	return json.RawMessage(`{"a":[` + one + `]}`), `{"a":[` + strings.Repeat(`"a",`, 10_000) + `"a"]}`
+}
+
+func TestSelector_TooCostlyToJudgeIsAVerdictAndAReason(t *testing.T) {
+	t.Parallel()
+	costly, data := dear()
+	inData := json.RawMessage(`{"data":` + string(costly) + `}`)
+	for _, tt := range []struct {
+		name string
+		sel  wire.Selector
+		want pattern.Verdict
+		why  []string // the members that are told, and what was found
+	}{
+		{"the payload", wire.Selector{ByEventPayload: costly}, pattern.TooCostly, []string{"selector.by_event_payload too costly to judge"}},
+		{"the event document", wire.Selector{ByEventPattern: inData}, pattern.TooCostly, []string{"selector.by_event_pattern too costly to judge"}},
+		{
+			"of another type",
+			wire.Selector{ByEventType: wire.StringList{"other"}, ByEventPayload: costly},
+			pattern.NoMatch,
+			[]string{`selector.by_event_type "b"`, "selector.by_event_payload too costly to judge"},
+		},
+		{
+			"the event document does not match",
+			wire.Selector{ByEventPattern: json.RawMessage(`{"type":"other"}`), ByEventPayload: costly},
+			pattern.NoMatch,
+			[]string{`selector.by_event_pattern "b"`, "selector.by_event_payload too costly to judge"},
+		},
+		{"a cheap pattern", wire.Selector{ByEventPayload: json.RawMessage(`{"a":"a"}`)}, pattern.Matches, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m, e := compile(t, tt.sel), newEvent("a.b", nil, data)
+			if got := m.Judge(e); got != tt.want {
+				t.Errorf("Judge = %v, want %v", got, tt.want)
+			}
+			var why []string
+			for _, r := range explain(t, m, e) {
+				why = append(why, r.Member+" "+r.Found)
+			}
+			if diff := cmp.Diff(tt.why, why); diff != "" {
+				t.Errorf("reasons (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -4,28 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// To explain is work that no deadline ends, so these bound it: other requests
-// need the processor and the memory too.
+// To explain is work that no deadline ends, so these bound it, and each takes
+// at most the steps that package selector allows: other requests need the
+// processor and the memory too.
 const (
 	maxExplaining = 2                      // explanations made at the same time
 	explainWait   = 300 * time.Millisecond // for one of the others to end
-	// maxExplainCost is what one may cost at most, as explainCost has it. The
-	// worst patterns and events that were found take about 0.1 s for it.
-	maxExplainCost = 1 << 27
-	// minPatterns is how many bytes patterns count for at least: the payload is
-	// parsed however short they are.
-	minPatterns = 100
 )
 
 func (s *Service) explain(ctx context.Context, r *request) (any, *wire.Error) {
@@ -126,13 +121,9 @@ func notHeld(store string, info subscription.StoreInfo, seq uint64) *wire.Error 
 
 // reasons says why e does not match; nothing where it does.
 func (s *Service) reasons(ctx context.Context, rec *wire.Record, e *selector.Event) ([]wire.ExplainReason, error) {
-	sel := rec.Spec.Selector
-	m, err := selector.Compile(sel)
+	m, err := selector.Compile(rec.Spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("explain %q: %w", rec.Name, err)
-	}
-	if m.HasPatterns() && explainCost(sel, e) > maxExplainCost {
-		return nil, wire.Errorf(wire.CodeTooLarge, "the event is too large to be explained by patterns of this size: it has %d bytes", len(e.Data))
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainWait)
 	defer cancel()
@@ -142,17 +133,11 @@ func (s *Service) reasons(ctx context.Context, rec *wire.Record, e *selector.Eve
 	case <-ctx.Done():
 		return nil, tooMany("too many explanations are being made", maxExplaining, 0)
 	}
-	return append([]wire.ExplainReason{}, m.Explain(e)...), nil
-}
-
-// explainCost grows like the time that an explanation takes at most: with the
-// size of the event times that of the patterns.
-func explainCost(sel wire.Selector, e *selector.Event) int {
-	size := len(e.Data)
-	for name, values := range e.Header {
-		size += len(name) + len(strings.Join(values, ""))
+	why, err := m.Explain(e)
+	if errors.Is(err, pattern.ErrTooCostly) {
+		return nil, wire.Errorf(wire.CodeTooLarge, "the event is too large to be explained by patterns of this size: it has %d bytes", len(e.Data))
 	}
-	return size * max(len(sel.ByEventPattern)+len(sel.ByEventPayload), minPatterns)
+	return append([]wire.ExplainReason{}, why...), err
 }
 
 // progress says how far the pool has come with an event that matches; "" where

@@ -17,3 +17,15 @@ func (x *Index[K]) Cells() int {
 	}
 	return n
 }
+
+// Budget is how many steps k may take on the next event.
+func (x *Index[K]) Budget(k K) int { return x.entries[k].budget }
+
+// The bounds of a budget.
+const (
+	LeastBudget = leastBudget
+	Regained    = regained
+)
+
+// AtOnce is how many of the filters one subject may match at most, or more.
+func AtOnce(filters []string) int { return atOnce(filters) }

@@ -31,6 +31,45 @@ func (f Filters) With(m *selector.Matcher, most int) Filters {
 	return all
 }
 
+// maxCompared bounds how many filters are compared with each other.
+const maxCompared = 256
+
+// atOnce is how many of the filters one subject may match at most, or more.
+func atOnce(filters []string) int {
+	wild := slices.DeleteFunc(slices.Clone(filters), func(f string) bool { return !inTrie(f) })
+	if len(wild) > maxCompared {
+		return len(wild)
+	}
+	most := 0
+	for _, f := range wild {
+		n := 0
+		for _, g := range wild {
+			if overlap(f, g) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// overlap reports whether some subject matches both filters.
+func overlap(f, g string) bool {
+	for {
+		a, aRest, aMore := strings.Cut(f, ".")
+		b, bRest, bMore := strings.Cut(g, ".")
+		switch {
+		case a == ">" || b == ">":
+			return true
+		case a != b && a != "*" && b != "*":
+			return false
+		case !aMore || !bMore:
+			return aMore == bMore
+		}
+		f, g = aRest, bRest
+	}
+}
+
 // covers reports whether a filter matches every subject that another matches.
 func covers(wide, narrow string) bool {
 	for {

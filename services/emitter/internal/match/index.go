@@ -18,6 +18,8 @@ import (
 const (
 	maxCells  = 256
 	maxPlaces = 1 << 14 // at most about 3 MB
+	// maxAtOnce bounds in how many cells one event looks for the same patterns.
+	maxAtOnce = 4
 )
 
 // Index holds the subscriptions of one reader. A subscription is filed by each
@@ -38,9 +40,11 @@ type Index[K comparable] struct {
 	// Of the look-up that is going on.
 	event *selector.Event
 	found []K
-	tried int             // entries with patterns, matching or not
-	visit func(*group[K]) // a method of the index, made once
-	meet  func(*entry[K])
+	dear  []K             // of which nobody knows, since they are too costly to judge
+	tried int             // entries with patterns, whatever came of it
+	visit func(*group[K]) // methods of the index, made once
+	allow func(*entry[K]) int
+	judge func(*entry[K], pattern.Verdict)
 }
 
 // everySubject is the filter of subscriptions that have none. It is kept out
@@ -66,7 +70,8 @@ type entry[K comparable] struct {
 	filters []string
 	types   []string
 	slots   []slot[K] // never grown: the cells' plain lists point into it
-	round   uint64    // the last one that it was found in
+	round   uint64    // the last one that it was looked at in
+	budget  int       // steps that its patterns may take on one event
 
 	anyType, anySubject bool // it was filed without its types, without its filters
 }
@@ -86,7 +91,7 @@ func NewIndex[K comparable]() *Index[K] {
 		filters: map[string]*group[K]{},
 		wild:    gsl.NewSublist[*group[K]](),
 	}
-	x.visit, x.meet = x.visitGroup, x.meetEntry
+	x.visit, x.allow, x.judge = x.visitGroup, x.allowed, x.judged
 	return x
 }
 
@@ -125,7 +130,7 @@ func (x *Index[K]) Add(k K, m *selector.Matcher) error {
 }
 
 func newEntry[K comparable](k K, m *selector.Matcher) *entry[K] {
-	e := &entry[K]{key: k, matcher: m, filters: m.Subjects(), types: m.Types()}
+	e := &entry[K]{key: k, matcher: m, filters: m.Subjects(), types: m.Types(), budget: pattern.Budget}
 	if e.filters == nil {
 		e.filters = []string{everySubject}
 	}
@@ -133,7 +138,7 @@ func newEntry[K comparable](k K, m *selector.Matcher) *entry[K] {
 	if cells := len(e.filters) * len(e.types); cells > maxCells || cells*size > maxPlaces {
 		e.types, e.anyType = nil, true
 	}
-	if len(e.filters)*size > maxPlaces {
+	if len(e.filters)*size > maxPlaces || m.HasPatterns() && atOnce(e.filters) > maxAtOnce {
 		e.filters, e.anySubject = []string{everySubject}, true
 	}
 	if !m.HasPatterns() {
@@ -255,11 +260,12 @@ func (g *group[K]) unfile(e *entry[K]) {
 	}
 }
 
-// Match returns the subscriptions that e goes to, each once, in no particular
-// order. The slice is valid until the next call.
-func (x *Index[K]) Match(e *selector.Event) []K {
+// Match returns the subscriptions that e goes to, and those that are too costly
+// to judge by it, each once, in no particular order. The slices are valid until
+// the next call.
+func (x *Index[K]) Match(e *selector.Event) (found, dear []K) {
 	x.round++
-	x.event, x.found, x.tried = e, x.found[:0], 0
+	x.event, x.found, x.dear, x.tried = e, x.found[:0], x.dear[:0], 0
 	if g := x.filters[everySubject]; g != nil {
 		x.visitGroup(g)
 	}
@@ -270,7 +276,7 @@ func (x *Index[K]) Match(e *selector.Event) []K {
 		x.wild.Match(e.Subject, x.visit)
 	}
 	x.event = nil
-	return x.found
+	return x.found, x.dear
 }
 
 func (x *Index[K]) visitGroup(g *group[K]) {
@@ -285,22 +291,57 @@ func (x *Index[K]) visitGroup(g *group[K]) {
 
 func (x *Index[K]) visitCell(c *cell[K]) {
 	for _, s := range c.plain {
-		x.meetEntry(s.entry)
+		if x.meet(s.entry) {
+			x.found = append(x.found, s.entry.key)
+		}
 	}
 	if c.patterns != nil {
-		x.tried += c.patterns.Match(x.event.Document(), x.meet)
+		x.tried += c.patterns.Match(x.event.Document(), x.allow, x.judge)
 	}
 }
 
-// meetEntry takes an entry that was found; one that has several filters may be
-// found again.
-func (x *Index[K]) meetEntry(e *entry[K]) {
-	switch {
-	case e.round == x.round,
-		e.anyType && !e.matcher.MatchType(x.event),
-		e.anySubject && !e.matcher.MatchSubject(x.event):
-		return
+// meet takes an entry that was found, and reports whether it is to be looked at:
+// one that has several filters may be found again.
+func (x *Index[K]) meet(e *entry[K]) bool {
+	if e.round == x.round {
+		return false
 	}
 	e.round = x.round
-	x.found = append(x.found, e.key)
+	return (!e.anyType || e.matcher.MatchType(x.event)) && (!e.anySubject || e.matcher.MatchSubject(x.event))
+}
+
+func (x *Index[K]) allowed(e *entry[K]) int {
+	if !x.meet(e) {
+		return 0
+	}
+	return e.budget
+}
+
+func (x *Index[K]) judged(e *entry[K], v pattern.Verdict) {
+	e.pay(v)
+	switch v {
+	case pattern.Matches:
+		x.found = append(x.found, e.key)
+	case pattern.TooCostly:
+		x.dear = append(x.dear, e.key)
+	}
+}
+
+// What a subscription pays that is too costly to judge: an eighth of its budget
+// is left to it, but not less than leastBudget, which is a millisecond of work.
+// It has it back after as many events that it can judge.
+const (
+	leastBudget = pattern.Budget / 64
+	regained    = pattern.Budget / 64
+)
+
+// pay moves the budget of an entry. Without that, one that exceeds it with
+// every event would slow its neighbours down for good, and a hundred of them
+// would stop them.
+func (e *entry[K]) pay(v pattern.Verdict) {
+	if v == pattern.TooCostly {
+		e.budget = max(e.budget/8, leastBudget)
+	} else {
+		e.budget = min(e.budget+regained, pattern.Budget)
+	}
 }

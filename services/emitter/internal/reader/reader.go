@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/feed"
+	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -140,26 +141,35 @@ func (r *reader) take(session context.Context, e *event.Event) bool {
 	if e.Sequence > position+1 {
 		r.jumped(position+1, e.Sequence-1)
 	}
-	matched := r.index.Match(&e.Event)
-	if len(matched) > 0 {
+	matched, costly := r.index.Match(&e.Event)
+	if len(matched)+len(costly) > 0 {
 		e.Matched()
 	}
 	for _, p := range matched {
-		switch {
-		case p.Offer(e) || r.insist(session, p, e):
-			r.touched = append(r.touched, p)
-		case r.index.Has(p):
-			r.leave(p, position, nil)
-		}
+		r.offer(session, p, position, func() bool { return p.Offer(e) })
+	}
+	for _, p := range costly {
+		r.offer(session, p, position, func() bool { return p.OfferToPark(e, wire.ParkedTooCostly) })
 	}
 	r.taken.Add(1) // now, so that a pool that left before e does not count it
 	r.position.Store(e.Sequence)
 	return true
 }
 
+// offer offers an event that is the next after position to a pool, which leaves
+// the reader if it has no room.
+func (r *reader) offer(session context.Context, p *pool.Pool, position uint64, offer func() bool) {
+	switch {
+	case offer() || r.insist(session, p, offer):
+		r.touched = append(r.touched, p)
+	case r.index.Has(p):
+		r.leave(p, position, nil)
+	}
+}
+
 // insist waits a while for a pool that has no room, where nobody else is kept
 // waiting by that.
-func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) bool {
+func (r *reader) insist(session context.Context, p *pool.Pool, offer func() bool) bool {
 	deadline := time.NewTimer(r.store.tune.patience)
 	defer deadline.Stop()
 	for !r.atHead.Load() && r.index.Len() == 1 {
@@ -177,7 +187,7 @@ func (r *reader) insist(session context.Context, p *pool.Pool, e *event.Event) b
 		if !ok || !r.index.Has(p) {
 			return false
 		}
-		if p.Offer(e) {
+		if offer() {
 			return true
 		}
 	}
