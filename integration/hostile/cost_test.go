@@ -16,21 +16,23 @@ import (
 // bounds, that took up to a minute to be held against each other. By "ok" each
 // is found among other patterns.
 var costly = []struct{ name, pattern, data string }{
-	{"wildcards", listOf(3400, `{"wildcard":"*b*"}`), manyOf(`"aaaaaaaa"`)},
-	{"suffixes", listOf(3500, `{"suffix":"b"}`), manyOf(`"a"`)},
-	{"ranges", listOf(1200, `{"numeric":[">",9,"<",99]}`), manyOf(`1`)},
-	{"$or of objects", `{"ok":true,"$or":` + list(3000, `{"a":{"b":"x"}}`) + `}`, manyOf(`{"b":1}`)},
-	{"long wildcards", listOf(60, `{"wildcard":"`+strings.Repeat("*a", 500)+`*b*"}`), manyOf(`"` + strings.Repeat("a", 1000) + `"`)},
+	{"wildcards", alternatives(3400, `{"wildcard":"*b*"}`), manyOf(`"aaaaaaaa"`)},
+	{"suffixes", alternatives(3500, `{"suffix":"b"}`), manyOf(`"a"`)},
+	{"ranges", alternatives(1200, `{"numeric":[">",9,"<",99]}`), manyOf(`1`)},
+	{"$or of objects", `{"ok":true,"$or":` + repeatJSON(3000, `{"a":{"b":"x"}}`) + `}`, manyOf(`{"b":1}`)},
+	{"long wildcards", alternatives(60, `{"wildcard":"`+strings.Repeat("*a", 500)+`*b*"}`), manyOf(`"` + strings.Repeat("a", 1000) + `"`)},
 }
 
-func list(n int, one string) string {
+func repeatJSON(n int, one string) string {
 	return "[" + strings.TrimSuffix(strings.Repeat(one+",", n), ",") + "]"
 }
 
-func listOf(n int, one string) string { return `{"ok":true,"a":` + list(n, one) + `}` }
+func alternatives(n int, one string) string { return `{"ok":true,"a":` + repeatJSON(n, one) + `}` }
 
 // manyOf is a payload of almost 1 MB.
-func manyOf(one string) string { return `{"ok":true,"a":` + list(1_000_000/(len(one)+1), one) + `}` }
+func manyOf(one string) string {
+	return `{"ok":true,"a":` + repeatJSON(1_000_000/(len(one)+1), one) + `}`
+}
 
 // soon is far above what a neighbour may wait, and far below what it did.
 const soon = 10 * time.Second
