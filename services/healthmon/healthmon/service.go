@@ -19,7 +19,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
-	"github.com/sluicehq/sluice/services/healthmon/internal/presence"
+	"github.com/sluicehq/sluice/pkg/presence"
 )
 
 // maxSkew is how far a clock may be off: more than networks make of an answer's way.

@@ -18,7 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
-	"github.com/sluicehq/sluice/services/healthmon/internal/presence"
+	"github.com/sluicehq/sluice/pkg/presence"
 )
 
 // Bounds of one sweep's questions.

@@ -132,6 +132,46 @@ func TestProbeOfMoreThanAWindowAnswersForEverySubject(t *testing.T) {
 	}
 }
 
+func TestAroundTellsWhoListenedWhenAMessageWasSent(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Start(t)
+	user, nc := srv.Conn(), srv.Conn()
+	if _, err := srv.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"audit.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	here, err := user.SubscribeSync("here.*")
+	if err == nil {
+		err = user.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sendings []Sending
+	for i := range window { // more than one round
+		subject := []string{"here.", "nobody.", "audit."}[i%3] + fmt.Sprint(i)
+		sendings = append(sendings, Sending{subject, func() {
+			if err := nc.Publish(subject, nil); err != nil {
+				t.Error(err)
+			}
+		}})
+	}
+	found, err := New(nc, nothingOurs, 5*time.Second).Around(t.Context(), sendings)
+	if err != nil || len(found) != len(sendings) {
+		t.Fatalf("%d of %d, %v", len(found), len(sendings), err)
+	}
+	for i, f := range found {
+		subscriptions, streams := []int{1, 0, 0}[i%3], []int{0, 0, 1}[i%3]
+		for _, l := range f {
+			if !l.Known || l.Subscriptions != subscriptions || len(l.Streams) != streams {
+				t.Fatalf("%s: %+v, want %d subscriptions, %d streams", sendings[i].Subject, l, subscriptions, streams)
+			}
+		}
+	}
+	if n, _, err := here.Pending(); err != nil || n != (window+2)/3 {
+		t.Errorf("%d messages were delivered (%v), want %d", n, err, (window+2)/3)
+	}
+}
+
 // cluster runs two servers that know each other.
 func cluster(t *testing.T) [2]*server.Server {
 	t.Helper()
@@ -203,6 +243,7 @@ func TestAbsenceIsNotKnownWhileAServerOnThePathIsSilent(t *testing.T) {
 		{"the second server is silent", []string{first}, false, 0},
 		{"both answered, nobody listens", []string{first, fmt.Sprintf(second, "")}, true, 0},
 		{"in the other order", []string{fmt.Sprintf(second, ""), first}, true, 0},
+		{"a stream here, and the second server is silent", []string{`{"events":[{"type":"in"},{"type":"js","stream":"A"},{"type":"eg","kind":1,"hop":"1"}]}`}, false, 1},
 		{"somebody listens there", []string{first, fmt.Sprintf(second, `,{"type":"eg","kind":0}`)}, true, 1},
 		{"a stream here, and the second server is silent", []string{
 			`{"events":[{"type":"in"},{"type":"js","stream":"AUDIT"},{"type":"eg","kind":1,"hop":"1"}]}`,

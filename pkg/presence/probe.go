@@ -2,8 +2,8 @@ package presence
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,65 +49,23 @@ func (p *Prober) Probe(ctx context.Context, subjects []string) (map[string]Liste
 		}
 		return out, nil
 	}
-	inbox := p.nc.NewInbox()
-	sub, err := p.nc.SubscribeSync(inbox + ".*")
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to traces: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	for from := 0; from < len(subjects); from += window {
-		to := min(from+window, len(subjects))
-		dests := make(map[string]string, to-from) // inbox → subject
-		for i := from; i < to; i++ {
-			dests[inbox+"."+strconv.Itoa(i)] = subjects[i]
-		}
-		if err := p.batch(ctx, sub, dests, out); err != nil {
+	for some := range slices.Chunk(subjects, window) {
+		found, err := p.round(ctx, func(r *round) error {
+			for _, s := range some {
+				if err := r.probe(s); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return nil, err
+		}
+		for i, s := range some {
+			out[s] = found[i]
 		}
 	}
 	return out, nil
-}
-
-// batch probes up to window subjects together, each with an inbox of its own
-// below that of sub.
-func (p *Prober) batch(ctx context.Context, sub *nats.Subscription, dests map[string]string,
-	out map[string]Listeners,
-) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	paths := make(map[string]*path, len(dests))
-	for dest, s := range dests {
-		m := nats.NewMsg(s)
-		m.Header.Set(headerTraceOnly, "true")
-		m.Header.Set(headerTraceDest, dest)
-		if err := p.nc.PublishMsg(m); err != nil {
-			return fmt.Errorf("probe %q: %w", s, err)
-		}
-		paths[dest] = newPath()
-	}
-	for open := len(paths); open > 0; {
-		m, err := sub.NextMsgWithContext(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			break // what has not answered is not known
-		}
-		if err != nil {
-			return fmt.Errorf("wait for traces: %w", err)
-		}
-		pt := paths[m.Subject]
-		if pt == nil || pt.complete() {
-			continue // a straggler of the window before
-		}
-		if err := pt.add(m.Data, p.ours); err != nil {
-			pt.blind = err.Error()
-		}
-		if pt.complete() {
-			open--
-		}
-	}
-	for dest, s := range dests {
-		out[s] = paths[dest].result()
-	}
-	return nil
 }
 
 // traces reports whether a server of this version knows trace-only messages;
