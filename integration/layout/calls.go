@@ -14,12 +14,12 @@ const microPackage = "github.com/nats-io/nats.go/micro"
 // rights of the service, so that it must never go where a stranger wants.
 func readsReplies() map[string]string {
 	return map[string]string{
-		"pkg/bus/responder.go":                          "the one place that sends answers",
-		"pkg/endpoint/request.go":                       "tells whether anybody waits for an answer",
-		"pkg/client/delivery.go":                        "answers deliveries for a subscriber; checks the subject itself",
-		"pkg/feed/session.go":                           "reads where a message stands from its reply subject, and answers none",
-		"services/emitter/internal/pool/carrier.go":     "writes the reply subjects of deliveries",
-		"services/healthmon/internal/presence/probe.go": "writes the reply subjects of probes",
+		"pkg/bus/responder.go":                      "the one place that sends answers",
+		"pkg/endpoint/request.go":                   "tells whether anybody waits for an answer",
+		"pkg/client/delivery.go":                    "answers deliveries for a subscriber; checks the subject itself",
+		"pkg/feed/session.go":                       "reads where a message stands from its reply subject, and answers none",
+		"services/emitter/internal/pool/carrier.go": "writes the reply subjects of deliveries",
+		"pkg/presence/round.go":                     "writes the reply subjects of probes",
 	}
 }
 

@@ -167,6 +167,9 @@ func TestAroundTellsWhoListenedWhenAMessageWasSent(t *testing.T) {
 			}
 		}
 	}
+	if err := errors.Join(nc.Flush(), user.Flush()); err != nil {
+		t.Fatal(err) // whatever was delivered has arrived by now
+	}
 	if n, _, err := here.Pending(); err != nil || n != (window+2)/3 {
 		t.Errorf("%d messages were delivered (%v), want %d", n, err, (window+2)/3)
 	}

@@ -156,7 +156,7 @@ func (s *Service) start(h *holding) error {
 	p, err := pool.New(pool.Config{
 		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom, Holes: h.entry.Holes,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
-		Fetcher: s.fetcher, MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
+		Fetcher: s.fetcher, Asker: s.asker, MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
 		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
 		Moved:  func() { s.moved(h) },
 	})

@@ -19,9 +19,11 @@ import (
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/ask"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 	"github.com/sluicehq/sluice/services/emitter/internal/fetch"
 	"github.com/sluicehq/sluice/services/emitter/internal/park"
@@ -60,6 +62,7 @@ type Service struct {
 	readers    *reader.Set
 	parker     *park.Parker
 	fetcher    *fetch.Fetcher
+	asker      *ask.Asker
 	advisor    *bus.Advisor
 	replies    *bus.Responder
 
@@ -78,6 +81,9 @@ type Service struct {
 	gaps     map[string]gapped // by subscription: to be paused
 	draining bool
 }
+
+// askTimeout bounds how long servers may take to tell who listens.
+const askTimeout = 500 * time.Millisecond
 
 // notice is an advisory on its way out.
 type notice struct {
@@ -199,6 +205,8 @@ func (s *Service) assemble(ctx context.Context) error {
 		Owner:  feed.Owner{Namespace: string(s.ns), Service: wire.ServiceEmitter, Instance: s.instance},
 		Paused: s.metGap,
 	})
+	ours := func(stream string) bool { return subscription.OwnStream(stream, s.ns) }
+	s.asker = ask.New(presence.New(s.data, ours, askTimeout), s.log)
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
 	s.fetcher = fetch.New(fetch.Leaders{JetStream: dataJS}, s.log)
 	return nil
@@ -212,7 +220,7 @@ func (s *Service) serve(ctx context.Context) error {
 	g, base := errgroup.WithContext(base)
 	for _, run := range []func(context.Context) error{
 		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
-		s.timers.Run, s.readers.Run, s.parker.Run, s.fetcher.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
+		s.timers.Run, s.readers.Run, s.parker.Run, s.fetcher.Run, s.asker.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
 	} {
 		g.Go(func() error { return run(base) })
 	}

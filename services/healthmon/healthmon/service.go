@@ -15,11 +15,11 @@ import (
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
-	"github.com/sluicehq/sluice/pkg/presence"
 )
 
 // maxSkew is how far a clock may be off: more than networks make of an answer's way.

@@ -15,10 +15,10 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
-	"github.com/sluicehq/sluice/pkg/presence"
 )
 
 // Bounds of one sweep's questions.

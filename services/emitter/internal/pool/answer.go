@@ -63,6 +63,9 @@ func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bo
 		p.unlock()
 		return false
 	}
+	if a.Kind == wire.AnswerCaptured && p.issued(t.nonce) {
+		p.stats.captured++
+	}
 	it := p.slots[t.slot]
 	if it == nil || it.nonce != t.nonce {
 		settled = said(a) && p.issued(t.nonce) // else it would still have its slot
@@ -80,10 +83,10 @@ func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bo
 		p.present()
 		p.stats.heard = now
 		settled = p.heard(it, a, current, now)
-	case a.Kind == wire.AnswerCaptured:
-		p.stats.captured++
+	case a.Kind == wire.AnswerCaptured && current:
+		p.captured(it, now)
 	case a.Kind == wire.AnswerNobody && current:
-		p.nobodyListens(it, now)
+		settled = p.denied(it, now)
 	}
 	p.flush(now)
 	return settled

@@ -161,6 +161,57 @@ func (f *fetcher) asked() int {
 	return f.n
 }
 
+// asker plays the servers that say who listens.
+type asker struct {
+	mu     sync.Mutex
+	who    pool.Who
+	refuse bool
+	hold   bool // answer only when told
+	held   []pool.Question
+	n      int // questions
+}
+
+func (a *asker) Ask(q pool.Question) bool {
+	a.mu.Lock()
+	a.n++
+	who, refuse, hold := a.who, a.refuse, a.hold
+	if hold && !refuse {
+		a.held = append(a.held, q)
+	}
+	a.mu.Unlock()
+	switch {
+	case refuse:
+		return false
+	case !hold:
+		a.answer(q, who)
+	}
+	return true
+}
+
+func (a *asker) answer(q pool.Question, who pool.Who) {
+	if who != pool.Nobody && q.Send != nil {
+		q.Send()
+	}
+	q.Told(pool.Told{Who: who, Why: "as the servers say"})
+}
+
+// now makes the servers say so from now on, also of what was asked before.
+func (a *asker) now(who pool.Who) {
+	a.mu.Lock()
+	held := a.held
+	a.held, a.hold, a.refuse, a.who = nil, false, false, who
+	a.mu.Unlock()
+	for _, q := range held {
+		a.answer(q, who)
+	}
+}
+
+func (a *asker) asked() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.n
+}
+
 // tester is a *testing.T or a *rapid.T.
 type tester interface {
 	Helper()
@@ -175,6 +226,7 @@ type bed struct {
 	pub    *publisher
 	park   *parker
 	fetch  *fetcher
+	ask    *asker
 	budget *pool.Budget
 	moved  atomic.Int64
 
@@ -208,7 +260,7 @@ type config struct {
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	tb.Helper()
-	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, fetch: &fetcher{stored: map[uint64]*event.Event{}}, budget: c.budget}
+	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, fetch: &fetcher{stored: map[uint64]*event.Event{}}, ask: &asker{}, budget: c.budget}
 	if b.budget == nil {
 		b.budget = pool.NewBudget(1 << 30)
 	}
@@ -216,7 +268,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
-		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
+		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
 		Notify: func(what, _ string, data map[string]any) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -346,6 +398,13 @@ func (b *bed) answer(d sent, text string) bool { return b.Answer(d.token, []byte
 // nobody is the server's answer where no one listens.
 func (b *bed) nobody(d sent) {
 	b.Answer(d.token, nil, nats.Header{"Status": {"503"}, "Nats-Subject": {"target"}})
+}
+
+// ended is a context that has ended.
+func (b *bed) ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 func (b *bed) wantState(want wire.PoolState) {

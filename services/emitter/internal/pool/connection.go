@@ -24,7 +24,6 @@ func (p *Pool) ConnectionLost() {
 		p.verdict(it, context.Canceled)
 		p.goesFirst(it)
 	}
-	p.asked = false // should one of them have asked who listens
 	p.quiet()
 	p.flush(time.Now())
 }

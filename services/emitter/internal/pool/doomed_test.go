@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
 // unjudged offers the next event to be parked, as a reader would.
@@ -49,7 +50,10 @@ func TestPool_AnEventOfferedToBeParkedIsParkedInOrderAndNeverSent(t *testing.T) 
 // What is to be parked asks nothing of the subscriber, so it does not wait for one.
 func TestPool_AnEventOfferedToBeParkedWaitsForNoSubscriber(t *testing.T) {
 	for name, away := range map[string]func(b *bed, d sent){
-		"nobody listens":  func(b *bed, d sent) { b.nobody(d) },
+		"nobody listens": func(b *bed, d sent) {
+			b.ask.now(pool.Nobody)
+			b.nobody(d)
+		},
 		"breaker is open": func(b *bed, d sent) { b.answer(d, "-NAK") },
 	} {
 		t.Run(name, func(t *testing.T) {

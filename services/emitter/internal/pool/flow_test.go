@@ -146,89 +146,6 @@ func TestAProbeThatCannotBeSentLeavesThePlaceToTheNext(t *testing.T) {
 	})
 }
 
-func TestWhereNobodyListensNothingIsCounted(t *testing.T) {
-	s := spec()
-	s.Retry.MaxAttempts, s.Breaker.Failures = 1, 1
-	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.offer(1, keys(20)...)
-		ds := b.next()
-		for _, d := range ds {
-			b.nobody(d)
-		}
-		b.wantState(wire.PoolWaiting)
-		if st := b.Status(); st.InFlight != 0 || st.Delivered != 0 {
-			t.Errorf("in flight %d, delivered %d", st.InFlight, st.Delivered)
-		}
-		var gaps []time.Duration
-		last := time.Now()
-		for range 2000 { // 100 seconds without a subscriber: one event at a time asks
-			after(50 * time.Millisecond)
-			for _, d := range b.next() {
-				if d.attempt != 1 || d.at.Equal(last) {
-					t.Fatalf("attempt %d of event %d, %v after the one before", d.attempt, d.seq, d.at.Sub(last))
-				}
-				gaps = append(gaps, d.at.Sub(last))
-				last = d.at
-				b.nobody(d)
-			}
-		}
-		for _, g := range gaps {
-			if g > 2*time.Second+50*time.Millisecond {
-				t.Errorf("%v between two looks for a subscriber", g)
-			}
-		}
-		if len(gaps) < 40 || b.count(wire.AdvPoolWaiting) != 1 {
-			t.Errorf("looked %d times, told %d times", len(gaps), b.count(wire.AdvPoolWaiting))
-		}
-		var ask []sent // somebody listens from now on, and answers
-		for start := time.Now(); len(ask) == 0; ask = b.next() {
-			if time.Since(start) > 2*time.Second {
-				t.Fatal("the subscriber is not found within 2s")
-			}
-			after(50 * time.Millisecond)
-		}
-		if len(ask) != 1 {
-			t.Fatalf("%d deliveries ask, want 1", len(ask))
-		}
-		b.answer(ask[0], "")
-		b.wantState(wire.PoolLive)
-		if n := len(b.next()); n != 16 {
-			t.Errorf("%d deliveries, want the limit of 16", n)
-		}
-	})
-}
-
-func TestAQuietSubscriberCountsAsPresent(t *testing.T) {
-	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-		b.offer(1, "a.x", "b.x")
-		for _, d := range b.next() {
-			b.nobody(d)
-		}
-		after(100 * time.Millisecond)
-		b.one("1/1")
-		after(249 * time.Millisecond)
-		b.wantState(wire.PoolWaiting)
-		after(time.Millisecond)
-		b.wantState(wire.PoolLive)
-		b.one("2/1")
-	})
-}
-
-func TestAnAskingDeliveryThatDidNotLeaveProvesNothing(t *testing.T) {
-	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-		b.offer(1, "a.x", "b.x")
-		for _, d := range b.next() {
-			b.nobody(d)
-		}
-		b.pub.failWith(func(uint64) error { return nats.ErrConnectionClosed })
-		after(10 * time.Second)
-		b.wantState(wire.PoolWaiting)
-		b.pub.failWith(nil)
-		after(time.Second)
-		b.wantState(wire.PoolLive)
-	})
-}
-
 // TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack would never end if the
 // pool asked again and again to be woken in the past: the fake clock stands
 // still while anybody works.
@@ -236,6 +153,7 @@ func TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack(t *testing.T) {
 	s := spec()
 	s.Breaker = wire.Breaker{Failures: 2, OpenFor: wire.Duration(time.Minute)}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.ask.now(pool.Nobody)
 		b.offer(1, keys(6)...)
 		ds := b.next()
 		b.answer(ds[0], "-NAK")
@@ -246,6 +164,7 @@ func TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack(t *testing.T) {
 		b.wantState(wire.PoolBreakerOpen)
 		after(59 * time.Second)
 		b.wantSent()
+		b.ask.now(pool.Unknown)
 		after(2 * time.Second)
 		if n := len(b.next()); n != 1 {
 			t.Errorf("%d probes", n)

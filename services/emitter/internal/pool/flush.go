@@ -74,6 +74,10 @@ func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
 		if it = p.admit(it); it == nil {
 			break
 		}
+		if p.search.on {
+			p.ask(it)
+			continue
+		}
 		out[n] = p.launch(it, now)
 		n++
 	}
@@ -86,8 +90,8 @@ func (p *Pool) maySend(now time.Time) bool {
 	switch {
 	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n+p.fetching >= p.limit.Value():
 		return false
-	case p.absent:
-		return !p.asked && !now.Before(p.nextAsk)
+	case p.search.on:
+		return p.search.mayAsk(now)
 	default:
 		return true
 	}
@@ -102,16 +106,11 @@ func (p *Pool) launch(it *item, now time.Time) delivery {
 	p.leavePhase(it)
 	it.attempts++
 	it.phase = flying
-	it.sent = now
+	it.sent, it.sure, it.captured = now, false, false
 	it.due = now.Add(p.spec.AckWait.Std())
 	p.flight.add(it)
 	p.stats.delivered++
-	d := delivery{it: it, ev: it.ev, token: token4{it.slot, it.nonce, it.attempts}}
-	if p.absent {
-		p.asked = true
-		p.nextAsk = now.Add(askSettle) // when no answer is an answer
-	}
-	return d
+	return delivery{it: it, ev: it.ev, token: token4{it.slot, it.nonce, it.attempts}}
 }
 
 func (p *Pool) takeSlot(it *item) int {
@@ -168,7 +167,6 @@ func (p *Pool) takeBack(it *item) {
 	it.attempts--
 	p.stats.delivered--
 	p.verdict(it, context.Canceled)
-	p.asked = false // should it have been the one that asks
 	p.makeReady(it)
 	p.quiet()
 }

@@ -16,6 +16,7 @@ const (
 	queued   phase = iota // behind another item of its lane
 	ready                 // at the head of its lane, waiting to be sent
 	fetching              // its event is on its way from the store
+	asking                // to be sent by the asker
 	flying                // sent, not answered
 	resting               // waiting for a backoff to end
 	parking               // given up, being parked
@@ -45,6 +46,8 @@ type item struct {
 	verdict     func(error) // tells the breaker how the probe ended; nil for others
 	owed        uint64      // the breaker's era in which its outcome counts; 0: not any more
 	parkFor     string      // why it is to be parked
+	sure        bool        // flying: somebody has received it
+	captured    bool        // flying: a stream that is not the target has stored it
 	exhausted   bool        // has used up its attempts and blocks its lane
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -231,6 +232,15 @@ func (w *world) fetcher(t *rapid.T) {
 	})
 }
 
+// asker makes the servers tell otherwise who listens. That somebody does they
+// never say of what is answered with "no responders".
+func (w *world) asker(t *rapid.T) {
+	w.ask.mu.Lock()
+	defer w.ask.mu.Unlock()
+	w.ask.who = rapid.SampledFrom([]pool.Who{pool.Unknown, pool.Nobody}).Draw(t, "who listens")
+	w.ask.refuse = rapid.IntRange(0, 3).Draw(t, "full") == 0
+}
+
 // lose deletes an event from the store. The pool may have it still.
 func (w *world) lose(t *rapid.T) {
 	if w.last == 0 {
@@ -313,6 +323,7 @@ func (w *world) heal() {
 	w.pub.failWith(nil)
 	w.park.refuses(false)
 	w.fetch.set(func(f *fetcher) { f.hold, f.refuse, f.fail = false, false, nil })
+	w.ask.now(pool.Unknown)
 	for range 1000 {
 		w.fetch.answer()
 		w.parked(w.t)
@@ -405,7 +416,7 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 				"connection": w.connection, "store parked": w.parked,
 				"connection lost": w.lost, "connection back": func(*rapid.T) { w.ConnectionBack() },
 				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
-				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose,
+				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose, "asker": w.asker,
 				"tick":    func(*rapid.T) { w.Tick(time.Now()) },
 				"no room": func(*rapid.T) { w.Relieve() },
 				"":        w.check,

@@ -58,6 +58,7 @@ type Config struct {
 	Carriers     *Carriers // shared by the pools of an instance
 	Parker       Parker
 	Fetcher      Fetcher
+	Asker        Asker
 	Timers       *timers.Timers
 	Budget       *Budget
 	// MaxRanges bounds the finished ranges above the floor, and with them the
@@ -110,11 +111,8 @@ type Pool struct {
 	room        chan struct{}  // closed when the window has room again; nil if nobody waits
 	idle        chan struct{}  // closed when nothing is in flight any more; nil if nobody waits
 
-	live      bool // the reader is at the head of the store
-	absent    bool // nobody listens on the delivery subject
-	asked     bool // one event is out to find out
-	nextAsk   time.Time
-	askWait   time.Duration
+	live      bool      // the reader is at the head of the store
+	search    search    // for somebody who listens
 	holdUntil time.Time // publishing failed: try again then
 	armed     time.Time // when Tick has been asked for; zero if it has not
 	circuit   circuit
@@ -138,6 +136,8 @@ type Pool struct {
 type effects struct {
 	notices []notice
 	outbox  []parcel
+	asks    []*item // one at most
+	peek    bool
 	wanted  []want
 }
 
@@ -209,6 +209,12 @@ func (p *Pool) unlock() {
 		}
 		for _, w := range rare.wanted {
 			p.send(w)
+		}
+		for _, it := range rare.asks {
+			p.question(it)
+		}
+		if rare.peek {
+			p.peek()
 		}
 	}
 }
@@ -355,8 +361,13 @@ func (p *Pool) leavePhase(it *item) {
 		p.ready.remove(it)
 	case fetching:
 		p.fetching--
+	case asking:
+		p.search.out = nil
 	case flying:
 		p.flight.remove(it)
+		if p.search.out == it {
+			p.search.out = nil
+		}
 	case resting:
 		heap.Remove(&p.rest, it.place)
 	case parking:

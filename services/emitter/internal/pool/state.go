@@ -235,8 +235,8 @@ func (p *Pool) state() (wire.PoolState, string) {
 		return p.wait.state, p.wait.reason
 	case p.circuit.tripped:
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
-	case p.absent:
-		return wire.PoolWaiting, "nobody listens on " + p.spec.Deliver.Subject
+	case p.search.absent:
+		return wire.PoolWaiting, p.absence()
 	case p.stuck > 0:
 		why := "an exhausted event holds its lane"
 		if p.cramped != "" {

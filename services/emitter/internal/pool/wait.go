@@ -7,30 +7,6 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// How an absent subscriber is looked for: with one event at a time, whose
-// attempt does not count if nobody gets it.
-const (
-	askMin    = 100 * time.Millisecond
-	askMax    = 2 * time.Second
-	askSettle = 250 * time.Millisecond // no "nobody" within this time: somebody is there
-)
-
-// nobodyListens notes that the server found no subscriber for a delivery.
-func (p *Pool) nobodyListens(it *item, now time.Time) {
-	switch {
-	case !p.absent:
-		p.absent = true
-		p.askWait = askMin
-	case p.asked:
-		p.askWait = min(2*p.askWait, askMax)
-	}
-	p.takeBack(it)
-	p.nextAsk = now.Add(p.askWait)
-}
-
-// present notes that somebody listens.
-func (p *Pool) present() { p.absent, p.asked = false, false }
-
 // Tick does what time has brought: expired deliveries, ended backoffs, another
 // look for a subscriber or for room, a breaker that may be probed.
 func (p *Pool) Tick(now time.Time) {
@@ -40,7 +16,7 @@ func (p *Pool) Tick(now time.Time) {
 		return
 	}
 	p.armed = time.Time{}
-	if p.absent && p.asked && !now.Before(p.nextAsk) {
+	if p.search.settled(now) {
 		p.present()
 	}
 	if p.refused > 0 && !now.Before(p.lookAt) {
@@ -87,8 +63,8 @@ func (p *Pool) arm(now time.Time) {
 	if len(p.rest) > 0 {
 		sooner(p.rest[0].due)
 	}
-	if p.absent && p.asked {
-		sooner(p.nextAsk)
+	if t := p.search.wakes(); !t.IsZero() {
+		sooner(t)
 	}
 	if p.refused > 0 {
 		sooner(p.lookAt)
@@ -108,8 +84,8 @@ func (p *Pool) arm(now time.Time) {
 // mayAt is when the last of the waits ends that hold back deliveries.
 func (p *Pool) mayAt() time.Time {
 	at := p.holdUntil
-	if p.absent && !p.asked && p.nextAsk.After(at) {
-		at = p.nextAsk
+	if t := p.search.holds(); t.After(at) {
+		at = t
 	}
 	if p.circuit.reopenAt.After(at) {
 		at = p.circuit.reopenAt
