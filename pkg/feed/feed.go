@@ -19,8 +19,10 @@ const (
 	// callTimeout bounds one request. One that falls into an election is never
 	// answered, so a longer one would only delay the next.
 	callTimeout = 1500 * time.Millisecond
-	minPause    = 50 * time.Millisecond
-	maxPause    = time.Second
+	// farewell is how long the end of a Feed may take.
+	farewell = 500 * time.Millisecond
+	minPause = 50 * time.Millisecond
+	maxPause = time.Second
 )
 
 var (
@@ -47,6 +49,7 @@ type Feed struct {
 	begun   bool               // one has been handled
 	state   State
 	parting sync.WaitGroup // the consumer that is being deleted, one at most
+	hurry   func()         // ends that
 }
 
 // New returns a Feed that does nothing before Run.
@@ -65,14 +68,14 @@ func (f *Feed) Reopen() {
 
 // Run hands the messages to handle, one after the other, until ctx ends, and
 // then returns nil; otherwise it returns only what Config.Look does. Handle may
-// block, and is not called once ctx has ended. The end can take a second and a
-// half, in which the consumer is deleted. It may be called once.
+// block, and is not called once ctx has ended. The end can take half a second, in
+// which the consumer is deleted. It may be called once.
 func (f *Feed) Run(ctx context.Context, handle func(Msg)) error {
 	f.handle = handle
 	up := f.js.Conn().StatusChanged(nats.CONNECTED)
 	defer f.js.Conn().RemoveStatusListener(up)
 	f.up = up
-	defer f.parting.Wait()
+	defer f.leave()
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.Multiplier = minPause, maxPause, 2
 	for {
@@ -174,14 +177,23 @@ func (f *Feed) look(ctx context.Context) error {
 // the others do, and holds one of the places that the stream has.
 func (f *Feed) part(ctx context.Context, name string) {
 	f.parting.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	f.hurry = cancel
 	f.parting.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
 		err := f.js.DeleteConsumer(ctx, f.cfg.Stream, name)
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			f.cfg.Log.Debug().Err(err).Str("consumer", name).Msg("consumer left to the server to remove")
 		}
 	})
+}
+
+// leave waits for the last consumer to be deleted, but not for long.
+func (f *Feed) leave() {
+	if f.hurry != nil {
+		defer time.AfterFunc(farewell, f.hurry).Stop()
+	}
+	f.parting.Wait()
 }
 
 // interrupted notes that a consumer ended.

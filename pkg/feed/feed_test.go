@@ -160,6 +160,41 @@ func TestTheLastOfEachSubjectIsListed(t *testing.T) {
 	natstest.Await(t, "what follows", func() error { return tp.has(91, 110) })
 }
 
+func TestWhatAStreamHoldsIsRead(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	read := func(cfg Config) (seqs []uint64) {
+		t.Helper()
+		cfg.Stream, cfg.Owner = "EVENTS", owner
+		if err := Read(t.Context(), b.js, cfg, func(m Msg) { seqs = append(seqs, m.Sequence) }); err != nil {
+			t.Fatal(err)
+		}
+		return seqs
+	}
+	if got := read(Config{}); len(got) > 0 {
+		t.Errorf("an empty stream holds %v", got)
+	}
+	b.publish(1, 100)
+	if got := read(Config{After: 97}); !slices.Equal(got, []uint64{98, 99, 100}) {
+		t.Errorf("behind 97 it holds %v", got)
+	}
+	if got := read(Config{Filters: []string{"e.3"}, LastPerSubject: true}); !slices.Equal(got, []uint64{93}) {
+		t.Errorf("the last of a subject is %v", got)
+	}
+	if got := read(Config{Filters: []string{"none"}, LastPerSubject: true}); len(got) > 0 {
+		t.Errorf("of no subject it holds %v", got)
+	}
+	if left := b.consumers(); len(left) > 0 {
+		t.Errorf("consumers left: %v", left)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := Read(ctx, b.js, Config{Stream: "NONE", Owner: owner}, func(Msg) {})
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("a stream that does not exist: %v", err)
+	}
+}
+
 // wasListed fails unless the listing ended once n messages had come.
 func (tp *tape) wasListed(n int) error {
 	tp.mu.Lock()

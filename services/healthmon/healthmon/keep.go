@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
@@ -62,6 +64,9 @@ func subscriptionKey(name string) string { return prefixSubscription + name }
 type kept struct {
 	kv   jetstream.KeyValue
 	revs map[string]uint64
+
+	js   feed.JetStream // for list
+	feed feed.Config    // who lists, and what for
 }
 
 // put writes value under key. On a conflict it reads the revision again and
@@ -151,27 +156,22 @@ func conflict(err error) bool {
 
 // list returns the live entries that match keys, and remembers their revisions.
 func (k *kept) list(ctx context.Context, keys string) (map[string][]byte, error) {
-	w, err := k.kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
+	out := map[string][]byte{}
+	prefix := "$KV." + k.kv.Bucket() + "."
+	cfg := k.feed
+	cfg.Stream, cfg.Filters, cfg.LastPerSubject = "KV_"+k.kv.Bucket(), []string{prefix + keys}, true
+	err := feed.Read(ctx, k.js, cfg, func(m feed.Msg) {
+		key := strings.TrimPrefix(m.Subject, prefix)
+		delete(out, key)
+		delete(k.revs, key)
+		if bucket.Operation(m.Header) == jetstream.KeyValuePut {
+			k.revs[key], out[key] = m.Sequence, m.Data
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list %q: %w", keys, err)
 	}
-	defer func() { _ = w.Stop() }()
-	out := map[string][]byte{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list %q: %w", keys, ctx.Err())
-		case e, ok := <-w.Updates():
-			if !ok {
-				return nil, fmt.Errorf("list %q: the watch ended", keys)
-			}
-			if e == nil {
-				return out, nil
-			}
-			k.revs[e.Key()] = e.Revision()
-			out[e.Key()] = e.Value()
-		}
-	}
+	return out, nil
 }
 
 // memory reads back what an earlier leader knew. What cannot be read is left

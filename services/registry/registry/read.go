@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -199,25 +202,19 @@ func inState(rows []row, want string, pools map[string]poolState) []row {
 func (s *Service) snapshot(ctx context.Context, st *stores) (map[string]poolState, error) {
 	pools := make(map[string]poolState)
 	err := s.gate.do(ctx, func(ctx context.Context) error {
-		w, err := st.buckets.Pools.WatchAll(ctx, jetstream.IgnoreDeletes())
-		if err != nil {
-			return err
+		prefix := "$KV." + s.ns.BucketPools() + "."
+		cfg := feed.Config{
+			Stream: "KV_" + s.ns.BucketPools(), LastPerSubject: true, Log: s.log,
+			Owner:   feed.Owner{Namespace: string(s.ns), Service: wire.ServiceRegistry, Instance: s.instance},
+			Purpose: "lists pools",
 		}
-		defer func() { _ = w.Stop() }() // an error means that it has ended
-		for {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case e, ok := <-w.Updates():
-				if !ok {
-					return errAway
-				}
-				if e == nil {
-					return nil
-				}
-				pools[e.Key()] = decodeState(e.Value())
+		return feed.Read(ctx, s.js, cfg, func(m feed.Msg) {
+			key := strings.TrimPrefix(m.Subject, prefix)
+			delete(pools, key)
+			if bucket.Operation(m.Header) == jetstream.KeyValuePut {
+				pools[key] = decodeState(m.Data)
 			}
-		}
+		})
 	})
 	return pools, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -12,6 +13,8 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/replayer/internal/history"
@@ -22,8 +25,6 @@ const (
 	callTimeout = 5 * time.Second
 	// readTimeout bounds one reading of the history.
 	readTimeout = time.Minute
-	// drainTimeout bounds the end of a watch.
-	drainTimeout = 5 * time.Second
 	// barrierAttempts bounds how often a barrier is tried against other
 	// writers, barrierPause is the first pause between two attempts.
 	barrierAttempts = 8
@@ -35,9 +36,11 @@ const (
 
 // journal is the subscriptions bucket as a history.
 type journal struct {
-	kv  jetstream.KeyValue
-	ns  wire.Namespace
-	log zerolog.Logger
+	kv   jetstream.KeyValue
+	js   feed.JetStream
+	feed feed.Config // who reads, and what for
+	ns   wire.Namespace
+	log  zerolog.Logger
 	// warned is the highest revision whose entry was reported as unreadable.
 	warned uint64
 }
@@ -135,69 +138,48 @@ func (j *journal) chains(ctx context.Context, from, barrier uint64) ([]history.C
 func (j *journal) read(ctx context.Context, keys []string, from, barrier uint64) ([]history.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	w, err := j.kv.WatchFiltered(ctx, keys, jetstream.IncludeHistory(), jetstream.ResumeFromRevision(max(from, 1)))
-	if err != nil {
-		return nil, fmt.Errorf("read the history from revision %d: %w", from, err)
+	prefix := "$KV." + j.kv.Bucket() + "."
+	cfg := j.feed
+	cfg.Stream, cfg.After = "KV_"+j.kv.Bucket(), max(from, 1)-1
+	for _, key := range keys {
+		cfg.Filters = append(cfg.Filters, prefix+key)
 	}
-	defer endWatch(w)
+	var why error
+	cfg.OnState = func(s feed.State) { why = s.Err }
 	var entries []history.Entry
 	var last uint64
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("read the history from revision %d: reached %d of %d: %w", from, last, barrier, context.Cause(ctx))
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return nil, fmt.Errorf("read the history from revision %d: watch ended at %d of %d", from, last, barrier)
-			case e == nil || e.Revision() <= last || e.Revision() < from:
-				continue // a marker, or repeated after the watch was set up anew
-			}
-			last = e.Revision()
-			if last < barrier {
-				entries = j.add(entries, e)
-				continue
-			}
-			return entries, nil
-		}
-	}
-}
-
-// add appends e, unless it is no subscription or nobody can read it.
-func (j *journal) add(entries []history.Entry, e jetstream.KeyValueEntry) []history.Entry {
-	if !wire.ValidName(e.Key()) {
-		return entries
-	}
-	if e.Operation() != jetstream.KeyValuePut {
-		return append(entries, history.Entry{Name: e.Key(), Revision: e.Revision(), Deleted: true})
-	}
-	r, err := subscription.DecodeRecord(e.Key(), e.Value(), j.ns)
-	if err != nil {
-		if e.Revision() > j.warned {
-			j.warned = e.Revision()
-			j.log.Warn().Err(err).Str("key", e.Key()).Uint64("revision", e.Revision()).Msg("history entry skipped")
-		}
-		return entries
-	}
-	return append(entries, history.Entry{
-		Name: e.Key(), Revision: e.Revision(), UID: r.UID, Generation: r.Generation,
-	})
-}
-
-// endWatch stops w and reads it empty: its callback holds a lock while it
-// waits for room in the channel, and needs the same lock to end.
-func endWatch(w jetstream.KeyWatcher) {
-	_ = w.Stop() // an error means that it has ended
-	late := time.NewTimer(drainTimeout)
-	defer late.Stop()
-	for {
-		select {
-		case _, ok := <-w.Updates():
-			if !ok {
-				return
-			}
-		case <-late.C:
+	reading, done := context.WithCancel(ctx)
+	defer done()
+	_ = feed.New(j.js, cfg).Run(reading, func(m feed.Msg) { // no error without a look
+		if last = m.Sequence; last >= barrier {
+			done()
 			return
 		}
+		entries = j.add(entries, strings.TrimPrefix(m.Subject, prefix), m)
+	})
+	if last < barrier {
+		return nil, fmt.Errorf("read the history from revision %d: reached %d of %d: %w", from, last, barrier,
+			errors.Join(context.Cause(ctx), why))
 	}
+	return entries, nil
+}
+
+// add appends the entry of a key, unless it is no subscription or nobody can
+// read it.
+func (j *journal) add(entries []history.Entry, key string, m feed.Msg) []history.Entry {
+	if !wire.ValidName(key) {
+		return entries
+	}
+	if bucket.Operation(m.Header) != jetstream.KeyValuePut {
+		return append(entries, history.Entry{Name: key, Revision: m.Sequence, Deleted: true})
+	}
+	r, err := subscription.DecodeRecord(key, m.Data, j.ns)
+	if err != nil {
+		if m.Sequence > j.warned {
+			j.warned = m.Sequence
+			j.log.Warn().Err(err).Str("key", key).Uint64("revision", m.Sequence).Msg("history entry skipped")
+		}
+		return entries
+	}
+	return append(entries, history.Entry{Name: key, Revision: m.Sequence, UID: r.UID, Generation: r.Generation})
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func (e *env) journal() *journal {
-	return &journal{kv: e.buckets.Subscriptions, ns: ns, log: zerolog.Nop()}
+	return &journal{kv: e.buckets.Subscriptions, js: e.js, ns: ns, log: zerolog.Nop()}
 }
 
 func TestABarrierPartsWhatWasAcknowledgedFromWhatIsYetToBegin(t *testing.T) {

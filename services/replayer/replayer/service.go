@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/endpoint"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -132,11 +133,18 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 
 // lead watches and reconciles for one term of leadership.
 func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bus.Advisor, l wire.Lease) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
 	r := &reconciler{
 		nc: nc, ns: s.common.Namespace, instance: s.instance, epoch: l.Epoch,
 		grace: s.cfg.Settle, wait: s.cfg.Wait,
 		buckets: b, archive: archive{b.Replays}, advisor: a, metrics: s.metrics, log: s.log, step: s.step,
-		journal: &journal{kv: b.Subscriptions, ns: s.common.Namespace, log: s.log},
+		journal: &journal{kv: b.Subscriptions, js: js, ns: s.common.Namespace, log: s.log, feed: feed.Config{
+			Owner:   feed.Owner{Namespace: string(s.common.Namespace), Service: wire.ServiceReplayer, Instance: s.instance},
+			Purpose: "reads what happened to subscriptions", Log: s.log,
+		}},
 	}
 	moves := newMoves()
 	moves.add(moveElected)
