@@ -17,8 +17,9 @@ import (
 
 const (
 	// callTimeout bounds one request. One that falls into an election is never
-	// answered, so a longer one would only delay the next.
-	callTimeout = 1500 * time.Millisecond
+	// answered, so a longer one would only delay the next. After every eight
+	// that failed in a row it is doubled, up to 6 s: the cluster may be slow.
+	callTimeout = 750 * time.Millisecond
 	// farewell is how long the end of a Feed may take.
 	farewell = 500 * time.Millisecond
 	minPause = 50 * time.Millisecond
@@ -48,6 +49,7 @@ type Feed struct {
 	last    uint64             // the last message handled, or After
 	begun   bool               // one has been handled
 	state   State
+	failed  int            // openings in a row
 	parting sync.WaitGroup // the consumer that is being deleted, one at most
 	hurry   func()         // ends that
 }
@@ -79,6 +81,7 @@ func (f *Feed) Run(ctx context.Context, handle func(Msg)) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.Multiplier = minPause, maxPause, 2
 	for {
+		begun := time.Now()
 		alive, err := f.session(ctx)
 		var end *lookError
 		switch {
@@ -88,12 +91,15 @@ func (f *Feed) Run(ctx context.Context, handle func(Msg)) error {
 			return end.err
 		case alive:
 			pause.Reset()
+			f.failed = 0
+		default:
+			f.failed++
 		}
 		f.interrupted(err)
 		if errors.Is(err, errAsked) || errors.Is(err, errConnected) {
 			continue
 		}
-		f.rest(ctx, pause.NextBackOff())
+		f.rest(ctx, pause.NextBackOff()-time.Since(begun))
 	}
 }
 
@@ -132,7 +138,7 @@ func (f *Feed) open(ctx context.Context) (*session, error) {
 	if err := f.look(ctx); err != nil {
 		return nil, err
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, f.patience())
 	defer cancel()
 	cfg := f.cfg.consumer(f.begun, f.last)
 	cons, err := f.js.CreateConsumer(call, f.cfg.Stream, cfg)
@@ -156,11 +162,14 @@ func (f *Feed) open(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
+// patience is how long a request may take now.
+func (f *Feed) patience() time.Duration { return callTimeout << min(f.failed/8, 3) }
+
 func (f *Feed) look(ctx context.Context) error {
 	if f.cfg.Look == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.patience())
 	defer cancel()
 	stream, err := f.js.Stream(ctx, f.cfg.Stream)
 	if err != nil {
@@ -177,7 +186,7 @@ func (f *Feed) look(ctx context.Context) error {
 // the others do, and holds one of the places that the stream has.
 func (f *Feed) part(ctx context.Context, name string) {
 	f.parting.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.patience())
 	f.hurry = cancel
 	f.parting.Go(func() {
 		defer cancel()
