@@ -35,6 +35,8 @@ const (
 	// ParkedTooCostly is the reason of an event that could not be judged within
 	// the budget of matching.
 	ParkedTooCostly = "too costly to judge"
+	// ParkedLoop is the reason of an event that went through Sluice MaxHops times.
+	ParkedLoop = "loop"
 )
 
 // HeaderMsgID is the id by which a stream knows a message that it has stored

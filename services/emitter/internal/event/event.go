@@ -18,6 +18,7 @@ type Event struct {
 
 	fields []Field
 	place  [placeFields]string // the values of those that say where the event stands
+	hops   int
 	size   int
 }
 
@@ -46,13 +47,14 @@ func New(store string, seq uint64, at time.Time, msg Message) *Event {
 // the work that is the same for all of them and lets the parsed document go.
 func (e *Event) Matched() {
 	e.DropDocument()
-	e.fields = make([]Field, 0, len(e.Header)+placeFields)
+	e.fields = make([]Field, 0, len(e.Header)+placeFields+1)
 	e.size = len(e.Data) + len(e.Subject) + 256
 	for name, values := range e.Header {
 		e.size += len(name) + 48
 		for _, v := range values {
 			e.size += len(v) + 16
 		}
+		e.hops = max(e.hops, wire.Hops(name, values))
 		if !reserved(name) {
 			e.fields = append(e.fields, Field{name, values})
 		}
@@ -70,6 +72,9 @@ func (e *Event) Matched() {
 		Field{wire.HeaderSubject, e.place[2:3:3]},
 		Field{wire.HeaderTime, e.place[3:4:4]},
 	)
+	if e.hops > 0 {
+		e.fields = append(e.fields, Field{wire.HeaderHops, []string{strconv.Itoa(e.hops + 1)}})
+	}
 }
 
 // reserved reports whether a stored header must not travel on: what it says
@@ -88,8 +93,19 @@ func hasPrefixFold(s, prefix string) bool {
 // is the same for events with the same header names.
 func (e *Event) Fields() []Field { return e.fields }
 
-// Place are those of Fields that say where the event stands in its store.
-func (e *Event) Place() []Field { return e.fields[len(e.fields)-placeFields:] }
+// Place are those of Fields that say where the event stands in its store, and
+// how often it went through Sluice.
+func (e *Event) Place() []Field {
+	n := placeFields
+	if e.hops > 0 {
+		n++
+	}
+	return e.fields[len(e.fields)-n:]
+}
+
+// Loops reports whether the event went through Sluice so often that it must not
+// be delivered again.
+func (e *Event) Loops() bool { return e.hops >= wire.MaxHops }
 
 // Size is about what a matched event holds in memory, in bytes.
 func (e *Event) Size() int { return e.size }

@@ -43,7 +43,7 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 	want := map[string][]string{
 		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"}, "Status-Line": {"kept"},
 		"Sluice-Store": {"GITHUB"}, "Sluice-Sequence": {"42"}, "Sluice-Subject": {"github.a.opened"},
-		"Sluice-Time": {"2026-11-23T09:20:30.123456789Z"},
+		"Sluice-Time": {"2026-11-23T09:20:30.123456789Z"}, "Sluice-Hops": {"8"},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("headers (-got +want):\n%s", diff)
@@ -60,5 +60,45 @@ func TestMatchedLetsTheDocumentGoButKeepsTheEvent(t *testing.T) {
 	}
 	if !slices.Equal(e.Data, []byte("body")) || e.Size() < len("body")+len("a.b")+len("kv") {
 		t.Errorf("data = %q, size = %d", e.Data, e.Size())
+	}
+}
+
+func TestHopsAreWrittenOnceAndAreAmongThePlace(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		header nats.Header
+		want   []string // Sluice-Hops of the next delivery
+		loops  bool
+	}{
+		{"none", nats.Header{"a": {"b"}}, nil, false},
+		{"a first delivery", nats.Header{"Sluice-Subscription": {"s"}}, []string{"2"}, false},
+		{"a later one", nats.Header{"Sluice-Subscription": {"s"}, "Sluice-Hops": {"3"}}, []string{"4"}, false},
+		{"the last one", nats.Header{"Sluice-Hops": {"7"}}, []string{"8"}, false},
+		{"too many", nats.Header{"Sluice-Hops": {"8"}}, []string{"9"}, true},
+		{"far too many", nats.Header{"sluice-hops": {"3", "99999999999999999999"}}, []string{"9"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := event.New("S", 1, stored, message{"a.b", tt.header, ""})
+			e.Matched()
+			for what, fields := range map[string][]event.Field{"fields": e.Fields(), "place": e.Place()} {
+				got, store := []string(nil), 0
+				for _, f := range fields {
+					switch f.Name {
+					case "Sluice-Hops":
+						got = append(got, f.Values...)
+					case "Sluice-Store":
+						store++
+					}
+				}
+				if !slices.Equal(got, tt.want) || store != 1 {
+					t.Errorf("%s: hops %v, want %v; %d times the store", what, got, tt.want, store)
+				}
+			}
+			if e.Loops() != tt.loops {
+				t.Errorf("loops: %v, want %v", e.Loops(), tt.loops)
+			}
+		})
 	}
 }

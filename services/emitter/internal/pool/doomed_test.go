@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
@@ -91,5 +93,34 @@ func TestPool_AnEventOfferedToBeParkedWaitsForRoomInTheParker(t *testing.T) {
 		if n := len(b.park.got); n != 1 || b.Status().TooCostly != 1 {
 			t.Errorf("parked %d times", n)
 		}
+	})
+}
+
+func TestPool_AnEventThatLoopsIsParkedInOrderAndNeverSent(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		offer := func(seq uint64, subject, hops string) {
+			b.Offer(makeEvent(seq, subject, nats.Header{"Sluice-Hops": {hops}}, 0))
+			b.position.Store(seq)
+			b.Flush()
+		}
+		offer(1, "a.x", "7")
+		d := b.one("1/1")
+		if got := d.msg.Header["Sluice-Hops"]; len(got) != 1 || got[0] != "8" {
+			t.Errorf("the last delivery has the hops %v, want 8", got)
+		}
+		offer(2, "a.x", "8")
+		offer(3, "a.x", "2")
+		offer(4, "b.x", "300")
+		if n := len(b.park.got); n != 1 || b.park.got[0].Event.Sequence != 4 {
+			t.Fatalf("%d events are parked, want only the one whose turn has come", n)
+		}
+		b.answer(d, "")
+		b.wantSent()
+		if p := b.park.got[1]; p.Event.Sequence != 2 || p.Attempts != 0 || p.Reason != "loop" {
+			t.Errorf("parked %+v", p)
+		}
+		b.park.store()
+		b.answer(b.one("3/1"), "")
+		b.wantAllFinished()
 	})
 }

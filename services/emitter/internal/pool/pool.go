@@ -234,8 +234,14 @@ func (p *Pool) note(what, detail string, data map[string]any) {
 
 // Offer hands the pool an event that matches; all that match below it must
 // have been offered before. It returns false, and takes nothing, where the pool
-// has no room: the reader must then leave it behind.
-func (p *Pool) Offer(e *event.Event) bool { return p.offer(e, "") }
+// has no room: the reader must then leave it behind. An event that loops is taken
+// as OfferToPark takes it.
+func (p *Pool) Offer(e *event.Event) bool {
+	if e.Loops() {
+		return p.offer(e, wire.ParkedLoop)
+	}
+	return p.offer(e, "")
+}
 
 // OfferToPark is Offer for an event that is not to be delivered, whether it
 // matches or not: it is parked for the reason, when the turn comes to it among
