@@ -9,7 +9,9 @@ import (
 
 func TestHops_OfAHeaderWhateverIsWrittenThere(t *testing.T) {
 	t.Parallel()
-	compact := func(hops string) string { return "triage ORDERS 42 1795694205303398000 1 77 " + hops + " orders.a.placed" }
+	compact := func(hops string) string {
+		return "triage ORDERS 42 1795694205303398000 1 77 " + hops + " orders.a.placed"
+	}
 	for _, tt := range []struct {
 		header string
 		values []string

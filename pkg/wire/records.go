@@ -128,7 +128,7 @@ const (
 	PoolLive        PoolState = "live"         // reading at the head of the store
 	PoolWaiting     PoolState = "waiting"      // nobody listens on the delivery subject
 	PoolBreakerOpen PoolState = "breaker_open" // too many failures in a row
-	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block)
+	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block), or what is delivered would become an event of the store
 	PoolPaused      PoolState = "paused"
 	PoolNotBegun    PoolState = "not_begun"          // the store has not reached the start yet
 	PoolNoReader    PoolState = "waiting_for_reader" // behind, and every reader is in use; or the store cannot be read

@@ -19,6 +19,7 @@ type Event struct {
 	fields []Field
 	place  [placeFields]string // the values of those that say where the event stands
 	hops   int
+	looped bool // it comes from a parked stream, where it lies since it loops
 	size   int
 }
 
@@ -54,7 +55,7 @@ func (e *Event) Matched() {
 		for _, v := range values {
 			e.size += len(v) + 16
 		}
-		e.hops = max(e.hops, wire.Hops(name, values))
+		e.passed(name, values)
 		if !reserved(name) {
 			e.fields = append(e.fields, Field{name, values})
 		}
@@ -75,6 +76,15 @@ func (e *Event) Matched() {
 	if e.hops > 0 {
 		e.fields = append(e.fields, Field{wire.HeaderHops, []string{strconv.Itoa(e.hops + 1)}})
 	}
+}
+
+// passed takes notice of a header that says that the event went through Sluice.
+func (e *Event) passed(name string, values []string) {
+	if !hasPrefixFold(name, "Sluice-") {
+		return
+	}
+	e.hops = max(e.hops, wire.Hops(name, values))
+	e.looped = e.looped || strings.EqualFold(name, wire.HeaderParkReason) && slices.Contains(values, wire.ParkedLoop)
 }
 
 // reserved reports whether a stored header must not travel on: what it says
@@ -106,6 +116,10 @@ func (e *Event) Place() []Field {
 // Loops reports whether the event went through Sluice so often that it must not
 // be delivered again.
 func (e *Event) Loops() bool { return e.hops >= wire.MaxHops }
+
+// ParkedAsLoop reports whether it was parked for that reason before, and came
+// back from the parked stream.
+func (e *Event) ParkedAsLoop() bool { return e.Loops() && e.looped }
 
 // Size is about what a matched event holds in memory, in bytes.
 func (e *Event) Size() int { return e.size }

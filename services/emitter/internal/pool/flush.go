@@ -88,7 +88,7 @@ func (p *Pool) takeReady(out []delivery, now time.Time) (n int) {
 // maySend reports whether anything but the breaker holds deliveries back.
 func (p *Pool) maySend(now time.Time) bool {
 	switch {
-	case p.closed, p.draining, now.Before(p.holdUntil), p.flight.n+p.fetching >= p.limit.Value():
+	case p.closed, p.draining, p.captive != "", now.Before(p.holdUntil), p.flight.n+p.fetching >= p.limit.Value():
 		return false
 	case p.search.on:
 		return p.search.mayAsk(now)

@@ -121,6 +121,7 @@ type Pool struct {
 	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not
 	holes     *wire.Holes
 	wait      wait
+	captive   string // why nothing is delivered: it would become an event; "" if it would not
 	trouble   Trouble
 
 	stats    stats
@@ -283,11 +284,12 @@ func (p *Pool) offer(e *event.Event, parkFor string) bool {
 }
 
 // settledBefore reports whether e, which has not been read before, needs no
-// delivery: an earlier owner finished it, or it was stored before the time that
-// the subscription asked for, which lay in the future.
+// delivery: an earlier owner finished it, it was stored before the time that the
+// subscription asked for, which lay in the future, or it is parked, and comes
+// from there into a store that sources the parked stream: it would again.
 func (p *Pool) settledBefore(e *event.Event) bool {
 	s := p.spec.Start
-	return p.tracker.Finished(e.Sequence, e.Sequence) ||
+	return p.tracker.Finished(e.Sequence, e.Sequence) || e.ParkedAsLoop() ||
 		s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.cfg.Record.StartSequence
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -97,6 +98,22 @@ func (p *Pool) Hold(state wire.PoolState, why string) {
 		p.moved = true
 	}
 	p.wait = w
+}
+
+// Captive says why nothing may be delivered, since it would become an event of
+// the store; "" is that it would not. What is out already may still be answered.
+func (p *Pool) Captive(why string) {
+	p.mu.Lock()
+	if why == p.captive {
+		p.unlock()
+		return
+	}
+	p.captive = why
+	p.moved = true
+	if why != "" {
+		p.note(wire.AdvPoolBlocked, why, nil)
+	}
+	p.flush(time.Now())
 }
 
 // Trouble is what keeps the pool's reader from reading.
@@ -233,6 +250,8 @@ func (p *Pool) state() (wire.PoolState, string) {
 			"the store ended at sequence %d, before the checkpoint: it lost events; seek or restart the subscription", p.lostFrom-1)
 	case p.wait.state == wire.PoolStoreLost, p.wait.state == wire.PoolNotBegun:
 		return p.wait.state, p.wait.reason
+	case p.captive != "":
+		return wire.PoolBlocked, p.captive
 	case p.circuit.tripped:
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
 	case p.search.absent:

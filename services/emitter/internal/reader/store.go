@@ -45,13 +45,16 @@ type tuning struct {
 	// to match for the server, whenever an event is stored, and one more
 	// request of skim; and what many ask for is seldom little of the store.
 	filters int
+	// trace is how often the streams that a store takes events from are looked
+	// at, beyond each change of the store itself.
+	trace time.Duration
 	// parting is how long a store that is no longer read waits for its
 	// consumers to end.
 	parting time.Duration
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, filters: 16, parting: 3 * callTimeout}
+	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, filters: 16, trace: 30 * time.Second, parting: 3 * callTimeout}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
@@ -78,6 +81,8 @@ type Store struct {
 	front   uint64 // info.first at the last tick
 	pace    uint64 // by how much it had moved since the one before
 
+	captors captors // used by the store's loop only
+
 	sight fare          // whether the store can be looked at
 	looks atomic.Uint64 // how often the store has been asked what it holds
 
@@ -98,6 +103,7 @@ type member struct {
 	halted bool    // waits at a gap for a pause, cannot be indexed, or retires
 	ahead  bool    // what it has read went beyond the store's end at the last look
 	since  uint64  // its position when it was put under its reader
+	judged uint64  // the version of the store's captors that its delivery subject was held against
 
 	told chan struct{} // it retires, and this is closed once passed has been judged
 }
@@ -109,6 +115,7 @@ type info struct {
 	deleted     int    // how many sequences it lacks between first and last
 	holes       ranges // those, where holesKnown
 	holesKnown  bool
+	intake      intake
 }
 
 func newStore(name string, cfg Config) *Store {

@@ -44,6 +44,7 @@ func (s *Store) tend(ctx context.Context) {
 	}
 	s.sight.note(feed.State{})
 	s.renew(now)
+	s.guard(ctx, now.intake)
 	s.reap()
 	s.yield()
 	s.ensureHead(ctx, now)
@@ -62,7 +63,10 @@ func (s *Store) inspect(ctx context.Context) (info, error) {
 		return info{}, jsapi.Denied(s.js.Conn(), "STREAM.INFO."+s.name, err)
 	}
 	c := stream.CachedInfo()
-	return info{first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted}, nil
+	return info{
+		first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted,
+		intake: intake{c.Config.Subjects, c.Config.Mirror, c.Config.Sources},
+	}, nil
 }
 
 // renew notes what the store holds and judges the jumps that were met before.

@@ -1,0 +1,96 @@
+package reader
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+)
+
+// traceTimeout bounds a look at all streams that a store takes events from: it
+// holds up the store's readers, and where it fails the count of hops is left.
+const traceTimeout = time.Second
+
+// captors are the streams that capture events for a store: itself, and those
+// that its mirror and sources take events from.
+type captors struct {
+	intake  intake // of the store, as of the last look at origins
+	origins []subscription.Origin
+	version uint64    // grows with each change of origins, from 1
+	again   time.Time // when to look at them again; zero if only the store matters
+}
+
+// intake is what of a store's configuration says where its events come from.
+type intake struct {
+	Subjects []string
+	Mirror   *jetstream.StreamSource
+	Sources  []*jetstream.StreamSource
+}
+
+// guard holds the deliveries of pools whose delivery subject is captured for
+// their own store, and of no others: records can be written by hand, and streams
+// get other subjects and sources later.
+func (s *Store) guard(ctx context.Context, now intake) {
+	s.trace(ctx, now)
+	verdicts := map[*pool.Pool]string{}
+	s.mu.Lock()
+	for p, m := range s.members {
+		if m.judged != s.captors.version {
+			m.judged = s.captors.version
+			verdicts[p] = s.captive(m.rec.Spec.Deliver.Subject)
+		}
+	}
+	s.mu.Unlock()
+	for p, why := range verdicts {
+		p.Captive(why)
+	}
+}
+
+// captive says why nothing may be delivered to subject, "" if it may.
+func (s *Store) captive(subject string) string {
+	stream, filter, captured := subscription.CapturedBy(s.captors.origins, subject)
+	switch {
+	case !captured:
+		return ""
+	case stream == s.name:
+		return fmt.Sprintf("the store itself captures %s (%s): deliveries would become events", subject, filter)
+	default:
+		return fmt.Sprintf("%q, from which events of the store come, captures %s (%s): deliveries would become events", stream, subject, filter)
+	}
+}
+
+// trace brings the captors up to date. Where the streams further back cannot be
+// looked at, what was known of them stays.
+func (s *Store) trace(ctx context.Context, now intake) {
+	c := &s.captors
+	changed := c.version == 0 || !reflect.DeepEqual(now, c.intake)
+	if !changed && (c.again.IsZero() || time.Now().Before(c.again)) {
+		return
+	}
+	c.intake, c.again = now, time.Time{}
+	found := []subscription.Origin{{Stream: s.name, Subjects: now.Subjects}}
+	if now.Mirror != nil || len(now.Sources) > 0 {
+		c.again = time.Now().Add(s.tune.trace)
+		ctx, cancel := context.WithTimeout(ctx, traceTimeout)
+		defer cancel()
+		all, err := subscription.Origins(ctx, s.js, s.name)
+		switch {
+		case err == nil:
+			found = all
+		case len(c.origins) > 0:
+			found = append(found, c.origins[1:]...)
+		}
+		if err != nil {
+			s.log.Warn().Err(err).Msg("streams that the store takes events from cannot be looked at")
+		}
+	}
+	if changed || !reflect.DeepEqual(found, c.origins) {
+		c.origins = found
+		c.version++
+	}
+}
