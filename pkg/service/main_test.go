@@ -224,7 +224,7 @@ func TestMainServesProbesAndMetricsUntilItIsTerminated(t *testing.T) {
 	addr := freeAddr(t)
 	cmd, stderr := start(t, "run", addr)
 	awaitStatus(t, "http://"+addr+"/readyz", http.StatusOK)
-	if body := awaitStatus(t, "http://"+addr+"/metrics", http.StatusOK); !strings.Contains(body, "sluice_probe_runs_total{") {
+	if body := awaitStatus(t, "http://"+addr+"/metrics", http.StatusOK); !strings.Contains(body, "sluice_probe_runs_total 1") {
 		t.Errorf("metrics lack the service's own:\n%s", body)
 	}
 	check, out, _ := command(t, "run", Env{"SLUICE_HTTP_ADDR": addr}, "healthcheck")
