@@ -35,6 +35,7 @@ type Service struct {
 	log      zerolog.Logger
 	metrics  *metrics
 	meter    metric.Meter
+	nats     *service.Check
 	ready    *service.Check
 	instance string
 	clock    func() time.Time // of this machine
@@ -53,6 +54,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance, clock: time.Now,
 		log:   d.Log.With().Str("instance", instance).Logger(),
+		nats:  d.Health.Check("nats"),
 		ready: d.Health.Check("healthmon"),
 	}, nil
 }
@@ -67,7 +69,9 @@ func (s *Service) Instance() string { return s.instance }
 // finishes what is under way, releases the lease, and returns nil. It may be
 // called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Connect(ctx, s.common.NATS, string(s.common.Namespace)+"-"+s.instance, s.log)
+	nc, err := bus.Dialer{
+		Config: s.common.NATS, Name: string(s.common.Namespace) + "-" + s.instance, Log: s.log, Waiting: s.nats.Fail,
+	}.Connect(ctx)
 	if err != nil {
 		return s.ended(ctx, err)
 	}
@@ -82,7 +86,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return p.pools.Run(ctx) })
 	g.Go(func() error { return p.peers.Run(ctx) })
 	g.Go(func() error { return p.session.Run(ctx) })
-	g.Go(func() error { return p.kickOnReconnect(ctx) })
+	g.Go(func() error { bus.Follow(ctx, nc, s.nats, p.connected); return nil })
 	for _, synced := range []<-chan struct{}{p.subs.Synced(), p.pools.Synced(), p.peers.Synced()} {
 		select {
 		case <-synced:
@@ -122,7 +126,9 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
+	layout := s.common.Layout()
+	layout.Waiting = s.ready.Fail
+	b, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -176,23 +182,10 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	return p, nil
 }
 
-// kickOnReconnect lists the buckets anew whenever the connection is back,
-// since a watch may have missed something.
-func (p *parts) kickOnReconnect(ctx context.Context) error {
-	changed := p.nc.StatusChanged(nats.CONNECTED)
-	defer p.nc.RemoveStatusListener(changed)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, ok := <-changed:
-			if !ok {
-				<-ctx.Done()
-				return nil
-			}
-			p.subs.Kick()
-			p.pools.Kick()
-			p.mon.wake()
-		}
-	}
+// connected lists the buckets anew whenever the connection is back, since a
+// watch may have missed something.
+func (p *parts) connected() {
+	p.subs.Kick()
+	p.pools.Kick()
+	p.mon.wake()
 }
