@@ -38,6 +38,8 @@ func (s *Service) act(ctx context.Context, name string, a claim.Action, v claim.
 		return s.restart(ctx, h, v)
 	case claim.Release:
 		return s.release(ctx, h)
+	case claim.Restore:
+		return s.restore(ctx, h)
 	case claim.Drop:
 		s.contests.Lost(name, time.Now())
 		s.lose(h, "another claim was made")
@@ -281,6 +283,24 @@ func (s *Service) remove(ctx context.Context, name string, h *holding, v claim.V
 		return fmt.Errorf("remove pool %q: %w", name, err)
 	}
 	s.tell(wire.AdvPoolReleased, name, "the subscription was deleted", nil)
+	return nil
+}
+
+// restore writes back the entry of a pool whose bucket has lost it.
+func (s *Service) restore(ctx context.Context, h *holding) error {
+	h.turn.Lock()
+	defer h.turn.Unlock()
+	if h.over {
+		return nil
+	}
+	if err := s.write(ctx, h, h.snapshot()); err != nil {
+		if errors.Is(err, errLost) {
+			s.forget(h, "its entry was gone, and another claim was made")
+			return nil
+		}
+		return fmt.Errorf("write back the entry of pool %q: %w", h.name, err)
+	}
+	s.log.Warn().Str("subscription", h.name).Uint64("floor", h.entry.Checkpoint.Floor).Msg("entry of the pool was gone, and is written back")
 	return nil
 }
 

@@ -221,10 +221,13 @@ func (s *Service) glance(name string) claim.View {
 	if e, ok := s.recordCopy.Get(name); ok {
 		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 	}
-	if e, ok := s.poolCopy.Get(name); ok && !e.Absent {
+	e, ok := s.poolCopy.Get(name)
+	if ok && !e.Absent {
 		v.PoolRevision = e.Revision
 		v.Named = bytes.Contains(e.Value, []byte(s.instance)) // which JSON has no need to escape
 	}
+	v.Vanished = ok && e.Absent
+	v.Awaited = s.vanished.Note(name, v.Vanished, time.Now())
 	v.Held = s.held(name, v.PoolRevision) // last: what it has written must not look like somebody else's
 	return v
 }

@@ -41,8 +41,8 @@ type Service struct {
 	log      zerolog.Logger
 	metrics  *metrics
 	meter    metric.Meter
-	nats     *service.Check
 	ready    *service.Check
+	buckets  *service.Check
 
 	timers   *timers.Timers
 	budget   *pool.Budget
@@ -52,20 +52,21 @@ type Service struct {
 	notices  chan notice
 
 	// Made by Run, before anything else runs.
-	ctl, data  *nats.Conn // apart, so that no flood of events delays a renewal
-	records    *subscription.Store
-	pools      *subscription.Pools
-	recordCopy *mirror.Mirror
-	poolCopy   *mirror.Mirror
-	session    *lease.Session
-	trust      func() time.Duration // how long the session may be trusted from now
-	peers      *lease.Peers
-	readers    *reader.Set
-	parker     *park.Parker
-	fetcher    *fetch.Fetcher
-	asker      *ask.Asker
-	advisor    *bus.Advisor
-	replies    *bus.Responder
+	ctl, data   *nats.Conn // apart, so that no flood of events delays a renewal
+	records     *subscription.Store
+	pools       *subscription.Pools
+	recordCopy  *mirror.Mirror
+	poolCopy    *mirror.Mirror
+	session     *lease.Session
+	keepBuckets func(ctx context.Context) error
+	trust       func() time.Duration // how long the session may be trusted from now
+	peers       *lease.Peers
+	readers     *reader.Set
+	parker      *park.Parker
+	fetcher     *fetch.Fetcher
+	asker       *ask.Asker
+	advisor     *bus.Advisor
+	replies     *bus.Responder
 
 	slots      *semaphore.Weighted // of actions; those that drain have none
 	kick       chan struct{}       // cap 1: something is dirty
@@ -77,6 +78,7 @@ type Service struct {
 	lookAll  bool
 	busy     map[string]struct{}
 	failed   map[string]struct{}
+	vanished claim.Vanished
 	contests claim.Contests
 	idle     *claim.Idle
 	gaps     map[string]gapped // by subscription: to be paused
@@ -104,8 +106,8 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	s := &Service{
 		cfg: cfg, common: d.Common, ns: d.Common.Namespace,
 		instance: bus.NewInstanceID(wire.ServiceEmitter),
-		nats:     d.Health.Check("nats"),
 		ready:    d.Health.Check("pools"),
+		buckets:  d.Health.Check("buckets"),
 		meter:    d.Meter,
 		timers:   timers.New(),
 		budget:   pool.NewBudget(cfg.EventBytes),
@@ -138,14 +140,13 @@ func (s *Service) Name() string { return wire.ServiceEmitter }
 // Run claims and serves pools until ctx ends, then hands them over and returns.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.metrics.close()
-	dial := bus.Dialer{Config: s.common.NATS, Name: s.ns.MicroName(s.instance), Log: s.log, Waiting: s.nats.Fail}
+	name := "sluice-emitter/" + s.instance
 	var err error
-	if s.ctl, err = dial.Connect(ctx, nats.ReconnectHandler(s.heardReconnect)); err != nil {
+	if s.ctl, err = bus.Connect(ctx, s.common.NATS, name, s.log, nats.ReconnectHandler(s.heardReconnect)); err != nil {
 		return stopped(ctx, err)
 	}
 	defer s.ctl.Close()
-	dial.Name += "/data"
-	if s.data, err = dial.Connect(ctx, s.watchData); err != nil {
+	if s.data, err = bus.Connect(ctx, s.common.NATS, name+"/data", s.log, s.watchData); err != nil {
 		return stopped(ctx, err)
 	}
 	defer s.data.Close()
@@ -169,9 +170,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
-	b, err := bus.Ensure(ctx, js, layout, s.log)
+	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return err
 	}
@@ -212,6 +211,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	})
 	ours := func(stream string) bool { return subscription.OwnStream(stream, s.ns) }
 	s.asker = ask.New(presence.New(s.data, ours, askTimeout), s.log)
+	s.keepBuckets = func(ctx context.Context) error { return s.common.KeepBuckets(ctx, js, s.buckets, s.log) }
 	s.parker = park.New(js, s.ns, s.data.MaxPayload, s.log)
 	s.fetcher = fetch.New(fetch.Leaders{JetStream: dataJS}, s.log)
 	return nil
@@ -224,12 +224,11 @@ func (s *Service) serve(ctx context.Context) error {
 	defer stop()
 	g, base := errgroup.WithContext(base)
 	for _, run := range []func(context.Context) error{
-		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run,
+		s.recordCopy.Run, s.poolCopy.Run, s.session.Run, s.peers.Run, s.keepBuckets,
 		s.timers.Run, s.readers.Run, s.parker.Run, s.fetcher.Run, s.asker.Run, s.checkpoint, s.skim, s.pauseAtGaps, s.publishNotices,
 	} {
 		g.Go(func() error { return run(base) })
 	}
-	g.Go(func() error { bus.Follow(base, s.ctl, s.nats, nil); return nil })
 	g.Go(func() error {
 		defer stop()
 		unsubscribe, err := s.listen()
@@ -312,7 +311,7 @@ func (s *Service) replayed(m *nats.Msg) {
 }
 
 func (s *Service) heardReconnect(nc *nats.Conn) {
-	s.log.Info().Str("server", bus.Server(nc)).Msg("nats connection back")
+	s.log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("nats connection back")
 	select {
 	case s.reconnects <- struct{}{}:
 	default:

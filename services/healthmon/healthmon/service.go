@@ -30,15 +30,15 @@ const Role = "healthmon"
 
 // Service is one instance of the monitor.
 type Service struct {
-	cfg      Config
-	common   service.Common
-	log      zerolog.Logger
-	metrics  *metrics
-	meter    metric.Meter
-	nats     *service.Check
-	ready    *service.Check
-	instance string
-	clock    func() time.Time // of this machine
+	cfg          Config
+	common       service.Common
+	log          zerolog.Logger
+	metrics      *metrics
+	meter        metric.Meter
+	ready        *service.Check
+	bucketsCheck *service.Check
+	instance     string
+	clock        func() time.Time // of this machine
 }
 
 // New returns an instance that is not yet running.
@@ -54,8 +54,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance, clock: time.Now,
 		log:   d.Log.With().Str("instance", instance).Logger(),
-		nats:  d.Health.Check("nats"),
-		ready: d.Health.Check("healthmon"),
+		ready: d.Health.Check("healthmon"), bucketsCheck: d.Health.Check("buckets"),
 	}, nil
 }
 
@@ -69,9 +68,7 @@ func (s *Service) Instance() string { return s.instance }
 // finishes what is under way, releases the lease, and returns nil. It may be
 // called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Dialer{
-		Config: s.common.NATS, Name: string(s.common.Namespace) + "-" + s.instance, Log: s.log, Waiting: s.nats.Fail,
-	}.Connect(ctx)
+	nc, err := bus.Connect(ctx, s.common.NATS, string(s.common.Namespace)+"-"+s.instance, s.log)
 	if err != nil {
 		return s.ended(ctx, err)
 	}
@@ -86,7 +83,8 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return p.pools.Run(ctx) })
 	g.Go(func() error { return p.peers.Run(ctx) })
 	g.Go(func() error { return p.session.Run(ctx) })
-	g.Go(func() error { bus.Follow(ctx, nc, s.nats, p.connected); return nil })
+	g.Go(func() error { return p.kickOnReconnect(ctx) })
+	g.Go(func() error { return s.common.KeepBuckets(ctx, p.js, s.bucketsCheck, s.log) })
 	for _, synced := range []<-chan struct{}{p.subs.Synced(), p.pools.Synced(), p.peers.Synced()} {
 		select {
 		case <-synced:
@@ -110,6 +108,7 @@ func (s *Service) ended(ctx context.Context, err error) error {
 // parts are what an instance consists of while it runs.
 type parts struct {
 	nc          *nats.Conn
+	js          jetstream.JetStream
 	subs, pools *mirror.Mirror
 	peers       *lease.Peers
 	session     *lease.Session
@@ -126,14 +125,12 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
-	b, err := bus.Ensure(ctx, js, layout, s.log)
+	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return nil, err
 	}
 	p := &parts{
-		nc:    nc,
+		nc: nc, js: js,
 		subs:  mirror.New(b.Subscriptions, mirror.Options{Log: s.log}),
 		pools: mirror.New(b.Pools, mirror.Options{Log: s.log}),
 	}
@@ -182,10 +179,23 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	return p, nil
 }
 
-// connected lists the buckets anew whenever the connection is back, since a
-// watch may have missed something.
-func (p *parts) connected() {
-	p.subs.Kick()
-	p.pools.Kick()
-	p.mon.wake()
+// kickOnReconnect lists the buckets anew whenever the connection is back,
+// since a watch may have missed something.
+func (p *parts) kickOnReconnect(ctx context.Context) error {
+	changed := p.nc.StatusChanged(nats.CONNECTED)
+	defer p.nc.RemoveStatusListener(changed)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-changed:
+			if !ok {
+				<-ctx.Done()
+				return nil
+			}
+			p.subs.Kick()
+			p.pools.Kick()
+			p.mon.wake()
+		}
+	}
 }

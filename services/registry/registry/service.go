@@ -49,7 +49,7 @@ type Service struct {
 	explaining chan struct{}
 	verbs      []verb
 
-	natsCheck, jetstreamCheck, requestsCheck *service.Check
+	natsCheck, jetstreamCheck, bucketsCheck, requestsCheck *service.Check
 
 	// answerWithin is the constant of that name, but for tests.
 	answerWithin time.Duration
@@ -100,6 +100,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
 	}
 	s.jetstreamCheck, s.requestsCheck = d.Health.Check("jetstream"), d.Health.Check("requests")
+	s.bucketsCheck = d.Health.Check("buckets")
 	s.verbs = []verb{
 		{name: wire.VerbSubscribe, named: true, ordered: true, handle: s.subscribe, does: "create or change a subscription"},
 		{name: wire.VerbUnsubscribe, named: true, ordered: true, handle: s.unsubscribe, does: "remove a subscription"},
@@ -119,9 +120,7 @@ func (s *Service) Name() string { return wire.ServiceRegistry }
 // Run serves until ctx ends, then lets the requests under way finish, for
 // drainTimeout at most. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Dialer{
-		Config: s.common.NATS, Name: s.ns.MicroName(wire.ServiceRegistry), Log: s.log, Waiting: s.natsCheck.Fail,
-	}.Connect(ctx)
+	nc, err := bus.Connect(ctx, s.common.NATS, s.ns.MicroName(wire.ServiceRegistry), s.log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -148,7 +147,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { bus.Follow(gctx, nc, s.natsCheck, s.connected); return nil })
+	g.Go(func() error { return s.watchConnection(gctx) })
 	g.Go(func() error { return s.keepRecords(gctx, opened) })
 	g.Go(func() error { return s.gate.run(gctx, s.probe, s.tellJetStream) })
 	g.Go(func() error { return s.serve(gctx, opened) })
@@ -156,20 +155,33 @@ func (s *Service) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// connected has JetStream looked at again as soon as the connection is back.
-func (s *Service) connected() {
-	s.gate.hurry()
-	if st := s.opened.Load(); st != nil {
-		st.mirror.Kick()
+// watchConnection keeps the readiness check, and has JetStream looked at
+// again as soon as the connection is back.
+func (s *Service) watchConnection(ctx context.Context) error {
+	changes := s.nc.StatusChanged()
+	defer s.nc.RemoveStatusListener(changes)
+	for {
+		if status := s.nc.Status(); status == nats.CONNECTED {
+			s.natsCheck.OK()
+			s.gate.hurry()
+			if st := s.opened.Load(); st != nil {
+				st.mirror.Kick()
+			}
+		} else {
+			s.natsCheck.Fail("connection to NATS is " + strings.ToLower(status.String()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
 	}
 }
 
 // keepRecords waits for the buckets, opens the stores, and keeps the view and
 // the session.
 func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
-	layout := s.common.Layout()
-	layout.Waiting = s.jetstreamCheck.Fail
-	buckets, err := bus.Ensure(ctx, s.js, layout, s.log)
+	buckets, err := bus.Ensure(ctx, s.js, s.common.Layout(), s.log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -195,6 +207,7 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.Run(ctx) })
 	g.Go(func() error { return session.Run(ctx) })
+	g.Go(func() error { return s.common.KeepBuckets(ctx, s.js, s.bucketsCheck, s.log) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -31,6 +31,7 @@ type Service struct {
 	metrics  *metrics
 	meter    metric.Meter
 	ready    *service.Check
+	buckets  *service.Check
 
 	step func(name string) error // see reconciler
 }
@@ -49,7 +50,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, common: d.Common, instance: instance, metrics: m, meter: d.Meter,
 		log:   d.Log.With().Str("instance", instance).Logger(),
-		ready: d.Health.Check("nats"),
+		ready: d.Health.Check("nats"), buckets: d.Health.Check("buckets"),
 	}, nil
 }
 
@@ -60,9 +61,7 @@ func (s *Service) Name() string { return wire.ServiceReplayer }
 // ctx ends. A run on its way is then given up: the next leader does it again.
 // It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Dialer{
-		Config: s.common.NATS, Name: s.instance, Log: s.log, Waiting: s.ready.Fail,
-	}.Connect(ctx)
+	nc, err := bus.Connect(ctx, s.common.NATS, s.instance, s.log)
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -71,13 +70,14 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
-	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
-	buckets, err := bus.Ensure(ctx, js, layout, s.log)
+	buckets, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	return s.serve(ctx, nc, buckets)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.common.KeepBuckets(gctx, js, s.buckets, s.log) })
+	g.Go(func() error { return s.serve(gctx, nc, buckets) })
+	return g.Wait()
 }
 
 // ended drops an error that only says that ctx ended.
@@ -131,8 +131,7 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 			return s.lead(ctx, nc, buckets, advisor, l)
 		})
 	})
-	// An instance that stands by is as ready as the one that leads.
-	g.Go(func() error { bus.Follow(ctx, nc, s.ready, nil); return nil })
+	g.Go(func() error { s.followConnection(ctx, nc); return nil })
 	return g.Wait()
 }
 
@@ -158,4 +157,23 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
 	g.Go(func() error { c.conduct(ctx); return nil })
 	return g.Wait()
+}
+
+// followConnection keeps the readiness check: an instance that stands by is as
+// ready as the one that leads, as long as it is connected.
+func (s *Service) followConnection(ctx context.Context, nc *nats.Conn) {
+	changed := nc.StatusChanged()
+	defer nc.RemoveStatusListener(changed)
+	for {
+		if nc.IsConnected() {
+			s.ready.OK()
+		} else {
+			s.ready.Fail("not connected to NATS")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
 }

@@ -24,10 +24,11 @@ const (
 	Release        // another instance should have it: drain and hand over
 	Remove         // the subscription was deleted: stop, and remove the entry
 	Drop           // the entry is no longer ours: stop at once, write nothing
+	Restore        // the entry is gone without having been deleted: write it back
 )
 
 func (a Action) String() string {
-	return [...]string{"none", "claim", "restart", "release", "remove", "drop"}[a]
+	return [...]string{"none", "claim", "restart", "release", "remove", "drop", "restore"}[a]
 }
 
 // Held is what the instance knows of a pool that it holds.
@@ -51,6 +52,8 @@ type View struct {
 	PoolRevision uint64     // of the entry, or of its tombstone
 	PoolCorrupt  bool       // there is an entry, but it cannot be read
 	Named        bool       // there is an entry that may name Me, even if not as its owner
+	Vanished     bool       // there was an entry, and it is gone although nobody deleted it
+	Awaited      bool       // Vanished, and its owner may still write it back
 
 	Held *Held // nil: the instance does not hold the pool
 
@@ -68,7 +71,7 @@ func (v View) Settled() bool {
 	if v.Held == nil {
 		return v.Rightful != v.Me && !v.Named
 	}
-	return !v.Deleted && v.Rightful == v.Me &&
+	return !v.Deleted && !v.Vanished && v.Rightful == v.Me &&
 		v.RecordRevision <= v.Held.RecordRevision && v.PoolRevision <= v.Held.Revision
 }
 
@@ -90,6 +93,8 @@ func (v View) decideHeld() Action {
 		return None // absence without a tombstone ends nothing
 	case v.changed():
 		return Restart
+	case v.Vanished:
+		return Restore // with its place, before anybody begins from the start
 	case v.Rightful != "" && v.Rightful != v.Me:
 		return Release
 	default:
@@ -116,6 +121,8 @@ func (v View) decideFree() Action {
 	switch {
 	case v.PoolCorrupt:
 		return None // it is the monitor's to quarantine first
+	case v.Awaited:
+		return None // who holds the pool knows its place
 	case v.Rightful != v.Me && !v.stray():
 		return None
 	case v.Pool != nil && v.Pool.Owner != "" && v.Pool.Owner != v.Me && v.OwnerAlive:
