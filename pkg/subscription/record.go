@@ -95,13 +95,45 @@ func DecodePool(key string, value []byte) (*wire.Pool, error) {
 	if len(p.Owner) > maxIdentifier {
 		f.fault("owner", "%s", longer(maxIdentifier))
 	}
+	if p.Owner != "" && !wire.ValidName(p.Owner) && !f.bad("owner") {
+		f.fault("owner", "want the name of an instance, got %q", clip(p.Owner))
+	}
 	if p.Epoch == 0 && !f.bad("epoch") {
 		f.fault("epoch", "want a whole number from 1")
 	}
+	f.possible(&p)
 	if err := f.entryError(); err != nil {
 		return nil, fmt.Errorf("pool %q: %w", key, err)
 	}
 	return &p, nil
+}
+
+// maxRevision is above every revision, epoch and sequence that there can be:
+// buckets count from the microseconds since 1970, and JSON readers keep whole
+// numbers exactly up to here.
+const maxRevision = 1<<53 - 1
+
+// possible finds fault with numbers that can be read and cannot be true.
+func (f *fields) possible(p *wire.Pool) {
+	last := p.Checkpoint.Floor
+	if n := len(p.Checkpoint.Ranges); n > 0 {
+		last = max(last, p.Checkpoint.Ranges[n-1][1])
+	}
+	for _, x := range []struct {
+		field string
+		value uint64
+	}{
+		{"epoch", p.Epoch},
+		{"observed_generation", p.ObservedGeneration},
+		{"observed_revision", p.ObservedRevision},
+		{"checkpoint", last},
+		{"begin", p.Begin},
+		{"lost_from", p.LostFrom},
+	} {
+		if x.value > maxRevision && !f.bad(x.field) {
+			f.fault(x.field, "%d is beyond all that there can be", x.value)
+		}
+	}
 }
 
 func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {

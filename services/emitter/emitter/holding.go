@@ -79,8 +79,8 @@ func (h *holding) stored(entry wire.Pool, rev uint64) {
 // After a conflict or a timeout it reads again: if the entry is ours already,
 // by owner and epoch, the revision is taken over and next written once more,
 // since nobody else writes in our name. An entry that is gone without a tombstone,
-// as from a bucket that was deleted, is written anew. One that is somebody
-// else's, a claim that came too late included, gives errLost. h.turn is held.
+// as from a bucket that was deleted, or that somebody made unreadable, is written
+// anew. One that is somebody else's, a claim that came too late included, gives errLost. h.turn is held.
 func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wire.Pool) error {
 	const tries = 3
 	var err error
@@ -97,6 +97,10 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		case errors.Is(readErr, subscription.ErrNotFound) && rev == 0 && h.rev > 0:
 			// Nobody deleted it: the bucket is another one. The place is known here.
 			h.stored(h.entry, 0)
+			continue
+		case errors.As(readErr, &corrupt) && h.rev > 0:
+			// What cannot be read is nobody's claim, and the place is known here.
+			h.stored(h.entry, rev)
 			continue
 		case errors.Is(readErr, subscription.ErrNotFound), errors.As(readErr, &corrupt):
 			return errLost

@@ -24,7 +24,7 @@ const (
 	Release        // another instance should have it: drain and hand over
 	Remove         // the subscription was deleted: stop, and remove the entry
 	Drop           // the entry is no longer ours: stop at once, write nothing
-	Restore        // the entry is gone without having been deleted: write it back
+	Restore        // the entry vanished, or cannot be read: write it back
 )
 
 func (a Action) String() string {
@@ -93,7 +93,7 @@ func (v View) decideHeld() Action {
 		return None // absence without a tombstone ends nothing
 	case v.changed():
 		return Restart
-	case v.Vanished:
+	case v.Vanished, v.PoolCorrupt && v.PoolRevision > v.Held.Revision:
 		return Restore // with its place, before anybody begins from the start
 	case v.Rightful != "" && v.Rightful != v.Me:
 		return Release
@@ -104,8 +104,8 @@ func (v View) decideHeld() Action {
 
 // deposed reports whether a newer entry than ours shows somebody else's claim.
 func (v View) deposed() bool {
-	if v.PoolRevision <= v.Held.Revision {
-		return false
+	if v.PoolRevision <= v.Held.Revision || v.PoolCorrupt {
+		return false // what cannot be read is nobody's claim
 	}
 	return v.Pool == nil || v.Pool.Owner != v.Me || v.Pool.Epoch != v.Held.Epoch
 }
