@@ -1,14 +1,18 @@
 package evaluator
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -130,7 +134,7 @@ type event struct {
 
 func (e *event) payload() (body any, isJSON bool) {
 	if !e.read {
-		e.body, e.isJSON = parse(e.Data)
+		e.body, e.isJSON = parse(bytes.TrimPrefix(e.Data, []byte("\ufeff")))
 		e.read = true
 	}
 	return e.body, e.isJSON
@@ -155,7 +159,7 @@ func covers(filter, subject string) bool {
 
 // Type is the type of an event: ce-type, else the last token of the subject.
 func Type(e Stored) string {
-	if t := header(e, wire.HeaderCEType); t != "" {
+	if t := attribute(e, wire.HeaderCEType, header(e, wire.HeaderCEType)); t != "" {
 		return t
 	}
 	return e.Subject[strings.LastIndex(e.Subject, ".")+1:]
@@ -184,12 +188,28 @@ func header(e Stored, name string) string {
 	return ""
 }
 
+var escapes = regexp.MustCompile(`(%[0-9A-Fa-f]{2})+`)
+
+// attribute is the value of a header as a CloudEvent means it: percent-decoded,
+// if it is one and the header is an attribute of it.
+func attribute(e Stored, name, value string) string {
+	if header(e, wire.HeaderCESpecVersion) == "" || !strings.HasPrefix(strings.ToLower(name), "ce-") {
+		return value
+	}
+	return escapes.ReplaceAllStringFunc(value, func(run string) string {
+		if plain, err := url.PathUnescape(run); err == nil && utf8.ValidString(plain) {
+			return plain
+		}
+		return run
+	})
+}
+
 // document is the event document that a by_event_pattern looks at.
 func (e *event) document(store string) map[string]any {
 	headers := map[string]any{}
 	for name, values := range e.Headers {
 		if len(values) > 0 {
-			headers[strings.ToLower(name)] = values[0]
+			headers[strings.ToLower(name)] = attribute(e.Stored, name, values[0])
 		}
 	}
 	sequence := strconv.FormatUint(e.Sequence, 10)
@@ -200,10 +220,10 @@ func (e *event) document(store string) map[string]any {
 		"store":    store,
 		"sequence": json.Number(sequence),
 		"time":     e.Time.UTC().Format(time.RFC3339Nano),
-		"id":       cmp.Or(header(e.Stored, wire.HeaderCEID), header(e.Stored, "Nats-Msg-Id"), store+":"+sequence),
+		"id":       cmp.Or(attribute(e.Stored, wire.HeaderCEID, header(e.Stored, wire.HeaderCEID)), header(e.Stored, "Nats-Msg-Id"), store+":"+sequence),
 		"headers":  headers,
 	}
-	if source := header(e.Stored, wire.HeaderCESource); source != "" {
+	if source := attribute(e.Stored, wire.HeaderCESource, header(e.Stored, wire.HeaderCESource)); source != "" {
 		d["source"] = source
 	}
 	if payload, isJSON := e.payload(); isJSON {

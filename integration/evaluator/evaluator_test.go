@@ -110,12 +110,24 @@ func TestSelectorsMatchAloneAndTogether(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkIsPassedOver(t *testing.T) {
+	t.Parallel()
+	spec := wire.Spec{Store: "S", Selector: wire.Selector{ByEventPayload: json.RawMessage(`{"n":1}`)}}
+	got, err := evaluator.Deliveries([]evaluator.Stored{{Sequence: 9, Subject: "a", Data: []byte("\ufeff{\"n\":1}")}}, evaluator.Subscription{Spec: spec})
+	if err != nil || len(got[0]) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestIDsAreTakenInTurn(t *testing.T) {
 	t.Parallel()
 	for want, headers := range map[string]map[string][]string{
 		"ce":  {"ce-id": {"ce"}, "Nats-Msg-Id": {"msg"}, "ce-source": {"src"}},
 		"msg": {"Nats-Msg-Id": {"msg"}, "ce-source": {"src"}},
 		"S:9": {"ce-source": {"src"}},
+
+		"a%20b": {"ce-id": {"a%20b"}, "ce-source": {"src"}},
+		"é %zz": {"ce-id": {"%C3%A9%20%zz"}, "ce-source": {"src"}, "Ce-Specversion": {"1.0"}},
 	} {
 		spec := wire.Spec{Store: "S", Selector: wire.Selector{
 			ByEventPattern: json.RawMessage(`{"id":"` + want + `","source":"src","store":"S"}`),

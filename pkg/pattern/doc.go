@@ -83,9 +83,9 @@
 // data of a payload that is not JSON.
 //
 // A payload is JSON if all of it is one value after RFC 8259 in valid UTF-8,
-// without a byte order mark and nested at most 512 deep. Of a name given twice
-// the last counts. An escaped half of a surrogate pair reads as U+FFFD. The
-// payload is read when the first pattern asks for it.
+// nested at most 512 deep. One byte order mark before it is passed over. Of a
+// name given twice the last counts. An escaped half of a surrogate pair reads
+// as U+FFFD. The payload is read when the first pattern asks for it.
 //
 // # Faults
 //

@@ -92,7 +92,7 @@ func TestPayloadThatIsNotJSONNeverMatches(t *testing.T) {
 	p := mustPayload(t, `{"a":[{"exists":false}]}`)
 	for _, data := range []string{
 		"", " ", "x", "{", `{"b":1}x`, `{"b":1}{}`, `{"b":01}`, `{'b':1}`, `{"b":1,}`, `[1,]`, "\"\xff\"", "\"\xed\xa0\x80\"",
-		"\ufeff{}", "nul", "NaN", "truex", `"\ud8"`, "\"\t\"", "\"a word of eight\tand more\"", `{"c":{"d":"skipped` + "\x01" + ` or not"}}`,
+		"\ufeff", "\ufeff\ufeff{}", " \ufeff{}", "{\ufeff}", "\ufffe{}", "\xef\xbb{}", "nul", "NaN", "truex", `"\ud8"`, "\"\t\"", "\"a word of eight\tand more\"", `{"c":{"d":"skipped` + "\x01" + ` or not"}}`,
 		`{"c":["a word of eight` + "\xff" + ` and more"]}`, `"`, `"\`, strings.Repeat("[", maxPayloadDepth+1) + strings.Repeat("]", maxPayloadDepth+1),
 		`{"c":` + strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth) + "}",
 	} {
@@ -105,7 +105,7 @@ func TestPayloadThatIsNotJSONNeverMatches(t *testing.T) {
 		}
 	}
 	for _, data := range []string{
-		" 1 ", "null", strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth),
+		" 1 ", "null", "\ufeff{}", "\ufeff {}\n", "\ufeff1", strings.Repeat("[", maxPayloadDepth) + strings.Repeat("]", maxPayloadDepth),
 		`{"c":` + strings.Repeat("[", maxPayloadDepth-1) + strings.Repeat("]", maxPayloadDepth-1) + "}",
 	} {
 		if d := payloadDoc(data); !p.Match(d) || d.PayloadError() != nil {

@@ -38,6 +38,10 @@ type scanner struct {
 	err     *syntaxError
 }
 
+// byteOrderMark, U+FEFF in UTF-8, is written by some before the JSON. RFC 8259
+// allows to pass over it.
+var byteOrderMark = []byte("\ufeff")
+
 // decodePayload reads all of an event's payload, which must not change as long
 // as the nodes are in use.
 func decodePayload(data []byte) (*node, *syntaxError) {
@@ -52,6 +56,9 @@ func decodePattern(data []byte) (*node, *syntaxError) {
 func decode(p *scanner, w *wanted) (*node, *syntaxError) {
 	p.chunk = make([]node, 0, p.kept)
 	p.kept = 0
+	if !p.strict && bytes.HasPrefix(p.s, byteOrderMark) {
+		p.pos = len(byteOrderMark)
+	}
 	root := p.value(w, 0)
 	p.space()
 	if p.err == nil && p.pos < len(p.s) {

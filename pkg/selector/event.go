@@ -38,8 +38,9 @@ func NewEvent(store string, seq uint64, at time.Time, subject string, header nat
 // TypeAndStream returns the type and the stream of an event. The ce-type header
 // names the type where there is one, and the stream is the subject; else the
 // last token of the subject is the type, and the stream what stands before it.
+// Where there is a ce-specversion, ce-type is percent-decoded.
 func TypeAndStream(subject string, h nats.Header) (typ, stream string) {
-	if v, ok := lookup(h, wire.HeaderCEType); ok && v != "" {
+	if v := attribute(h, wire.HeaderCEType); v != "" {
 		return v, subject
 	}
 	i := strings.LastIndexByte(subject, '.')
@@ -62,8 +63,8 @@ func lookup(h nats.Header, name string) (value string, ok bool) {
 	return value, ok
 }
 
-// HeaderValue returns the first value of the header, whatever the case of its
-// name; "" where there is none.
+// HeaderValue returns the first value of the header as it is stored, whatever
+// the case of its name; "" where there is none.
 func (e *Event) HeaderValue(name string) string {
 	v, _ := lookup(e.Header, name)
 	return v
@@ -71,10 +72,11 @@ func (e *Event) HeaderValue(name string) string {
 
 // ID is ce-id, else Nats-Msg-Id, else <store>:<sequence>.
 func (e *Event) ID() string {
-	for _, name := range []string{wire.HeaderCEID, nats.MsgIdHdr} {
-		if v := e.HeaderValue(name); v != "" {
-			return v
-		}
+	if v := attribute(e.Header, wire.HeaderCEID); v != "" {
+		return v
+	}
+	if v := e.HeaderValue(nats.MsgIdHdr); v != "" {
+		return v
 	}
 	return e.Store + ":" + strconv.FormatUint(e.Sequence, 10)
 }
@@ -85,8 +87,8 @@ func (e *Event) Document() *pattern.Document {
 	if e.doc == nil {
 		e.doc = pattern.NewDocument(pattern.Event{
 			Type: e.Type, Stream: e.Stream, Subject: e.Subject, Store: e.Store,
-			Sequence: e.Sequence, Time: e.Time, ID: e.ID(), Source: e.HeaderValue(wire.HeaderCESource),
-			Headers: pattern.HeadersOf(e.Header), Data: e.Data,
+			Sequence: e.Sequence, Time: e.Time, ID: e.ID(), Source: attribute(e.Header, wire.HeaderCESource),
+			Headers: headers(e.Header), Data: e.Data,
 		})
 	}
 	return e.doc

@@ -48,6 +48,9 @@ const (
 	HeaderCEType   = "ce-type"
 	HeaderCEID     = "ce-id"
 	HeaderCESource = "ce-source"
+	// HeaderCESpecVersion says that the event is a CloudEvent, so that the
+	// values of its ce- headers are percent-encoded.
+	HeaderCESpecVersion = "ce-specversion"
 )
 
 // Headers of an error answer, set by the NATS micro framework.
