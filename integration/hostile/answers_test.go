@@ -158,7 +158,7 @@ func TestAnswers_MeanWhatTheContractSays(t *testing.T) {
 		n := deliveries[tt.name]
 		mu.Unlock()
 		// An answer that reads like the server's is asked for again, once.
-		if again := strings.HasPrefix(tt.name, "status-503"); n != sent && !(again && n == sent+1) {
+		if again := strings.HasPrefix(tt.name, "status-503"); n != sent && (!again || n != sent+1) {
 			t.Errorf("%s: %d deliveries, want %d", tt.name, n, sent)
 		}
 		if kept == 0 {

@@ -88,9 +88,9 @@ func (f *fields) store(path, store string, ns wire.Namespace) {
 
 // target judges the stream that events are delivered to, if there is one.
 func (f *fields) target(path string, s *wire.Spec, ns wire.Namespace) {
-	switch {
-	case s.Deliver.Stream == "":
-	case s.Deliver.Stream == s.Store:
+	switch s.Deliver.Stream {
+	case "":
+	case s.Store:
 		f.refuse(wire.CodeBadDelivery, path, "it is the store itself: deliveries would become events")
 	default:
 		f.stream(path, s.Deliver.Stream, ns)

@@ -87,11 +87,13 @@ func TestAnswersAreReadAsTheContractSays(t *testing.T) {
 		{"+TERM of a megabyte", "+TERM " + long, nil, term(tooLong), term(tooLong), none},
 
 		{
-			"a service's error", "", header{"Nats-Service-Error": {"no stock"}, "Nats-Service-Error-Code": {"500"}},
+			"a service's error", "",
+			header{"Nats-Service-Error": {"no stock"}, "Nats-Service-Error-Code": {"500"}},
 			nak("answered with an error: no stock", -1), nak("answered with an error: no stock", -1), none,
 		},
 		{
-			"a service's error in lower case", "+ACK", header{"nats-service-error": {"no stock"}},
+			"a service's error in lower case", "+ACK",
+			header{"nats-service-error": {"no stock"}},
 			nak("answered with an error: no stock", -1), nak("answered with an error: no stock", -1), none,
 		},
 		{"a service's error without text", "ok", header{"Nats-Service-Error": {""}}, nak("answered with an error", -1), nak("answered with an error", -1), none},
