@@ -314,7 +314,7 @@ func TestRequestsInDocumentsAreUnderstood(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	e.Store("GITHUB", "github.>")
-	e.Store("COPIES", "copies.in") // which documents deliver to
+	e.Store("COPIES", "copies.in")                                            // which documents deliver to
 	e.Publish("github.Codertocat.issues.opened", `{"issue":{"comments":12}}`) // which documents ask about
 	docs := documents(t)
 	ask := func(doc, subject, body string) *wire.Error {
