@@ -184,6 +184,16 @@ func TestTheConfigurationPageHasEveryVariableAndItsDefault(t *testing.T) {
 	if diff := cmp.Diff(pairs(envRow, readFile(t, "docs/configuration.md")), want); diff != "" {
 		t.Errorf("docs/configuration.md (-) and the code (+) differ:\n%s", diff)
 	}
+	var own []string
+	for name := range want {
+		if strings.HasPrefix(name, "SLUICE_") {
+			own = append(own, name)
+		}
+	}
+	slices.Sort(own)
+	if diff := cmp.Diff(own, service.Known()); diff != "" {
+		t.Errorf("service.Known (+) is not what there is (-):\n%s", diff)
+	}
 }
 
 var (

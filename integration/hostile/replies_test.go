@@ -195,8 +195,10 @@ func TestAnswersAreSentToInboxesOnly(t *testing.T) {
 	if err := subscriber.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	e.Subscribe(victim, client.Spec{Store: "EVENTS", Selector: client.Selector{ByStream: []string{"events.good"}},
-		Deliver: client.Deliver{Subject: "to.victim"}, OrderBy: client.OrderBySubject()})
+	e.Subscribe(victim, client.Spec{
+		Store: "EVENTS", Selector: client.Selector{ByStream: []string{"events.good"}},
+		Deliver: client.Deliver{Subject: "to.victim"}, OrderBy: client.OrderBySubject(),
+	})
 	told := listenForRefusals(e)
 	before := look(e)
 

@@ -122,6 +122,21 @@ func TestConfigFaultsAreToldAllAtOnceAndWithoutPasswords(t *testing.T) {
 		{"nothing", bus.Config{}, []string{"NATS_URL"}},
 		{"scheme and half a key pair", bus.Config{URL: "http://u:secret@h", Cert: "c.pem"}, []string{"NATS_URL", "NATS_KEY"}},
 		{"not a URL", bus.Config{URL: "nats://u:secret@h:port"}, []string{"NATS_URL"}},
+		{"a token with a wrong scheme", bus.Config{URL: "natss://secret@h:1"}, []string{"NATS_URL", "xxxxx@h:1"}},
+		{"a token without a host", bus.Config{URL: "nats://secret@"}, []string{"NATS_URL"}},
+		{"a password without a user", bus.Config{URL: "h", Password: "secret"}, []string{"NATS_PASSWORD", "NATS_USER"}},
+		{"a password for a context's user", bus.Config{Context: "prod", Password: "secret"}, nil},
+		{"all ways to say who we are", bus.Config{URL: "h", User: "u", Password: "p", Token: "t", Creds: "c", NKey: "n", CA: "a"}, nil},
+		{"timeouts", bus.Config{URL: "h", Timeout: -time.Second}, []string{"NATS_TIMEOUT"}},
+		{"a long timeout", bus.Config{URL: "h", Timeout: time.Hour}, []string{"NATS_TIMEOUT"}},
+		{"inboxes of our own", bus.Config{URL: "h", InboxPrefix: "_SLUICE_INBOX"}, nil},
+		{"inboxes in JetStream", bus.Config{URL: "h", InboxPrefix: "$JS.API"}, []string{"SLUICE_INBOX_PREFIX"}},
+		{"inboxes of anything", bus.Config{URL: "h", InboxPrefix: "_x.>"}, []string{"SLUICE_INBOX_PREFIX"}},
+		{
+			"everything wrong",
+			bus.Config{URL: "x://h", Cert: "c", Password: "secret", Timeout: -1, InboxPrefix: "x"},
+			[]string{"NATS_URL", "NATS_KEY", "NATS_PASSWORD", "NATS_TIMEOUT", "SLUICE_INBOX_PREFIX"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.cfg.Validate()
@@ -291,7 +306,7 @@ func TestEnsureKeepsTryingWithoutJetStreamAndAgainstAStreamInTheWay(t *testing.T
 		setup func(t *testing.T) jetstream.JetStream
 		want  string
 	}{
-		{"no JetStream", func(t *testing.T) jetstream.JetStream { return plain(t) }, "still trying"},
+		{"no JetStream", func(t *testing.T) jetstream.JetStream { return plain(t) }, "JetStream is not enabled on the server nats://127.0.0.1:"},
 		{"a stream in the way", func(t *testing.T) jetstream.JetStream {
 			js := natstest.Start(t).JetStream()
 			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SLUICE_PARKED", Subjects: []string{"other"}}); err != nil {

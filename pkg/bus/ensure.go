@@ -14,7 +14,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
-	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 const (
@@ -50,17 +49,18 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout, log zerolog.L
 	}
 	l = l.WithDefaults()
 	for _, want := range l.streams() {
-		_, err := retry(ctx, log, "prepare stream "+want.Name, func() (struct{}, error) {
+		_, err := retry(ctx, waiter{log, l.Waiting}, "prepare stream "+want.Name, func() (struct{}, error) {
 			return struct{}{}, ensureStream(ctx, js, want, log)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return openBuckets(ctx, js, l.Namespace, log)
+	return openBuckets(ctx, js, l, log)
 }
 
-func openBuckets(ctx context.Context, js jetstream.JetStream, ns wire.Namespace, log zerolog.Logger) (*Buckets, error) {
+func openBuckets(ctx context.Context, js jetstream.JetStream, l Layout, log zerolog.Logger) (*Buckets, error) {
+	ns := l.Namespace
 	var b Buckets
 	for _, o := range []struct {
 		name string
@@ -72,7 +72,7 @@ func openBuckets(ctx context.Context, js jetstream.JetStream, ns wire.Namespace,
 		{ns.BucketHealth(), &b.Health},
 		{ns.BucketReplays(), &b.Replays},
 	} {
-		kv, err := retry(ctx, log, "open bucket "+o.name, func() (jetstream.KeyValue, error) {
+		kv, err := retry(ctx, waiter{log, l.Waiting}, "open bucket "+o.name, func() (jetstream.KeyValue, error) {
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			return bucket.Open(ctx, js, o.name)
@@ -94,7 +94,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		s, err = createStream(ctx, js, want, log)
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, explain(err))
+		return fmt.Errorf("stream %s: %w", want.Name, explain(js, err))
 	}
 	return adapt(ctx, js, s.CachedInfo(), want, log)
 }
@@ -136,7 +136,7 @@ func adapt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamIn
 	}
 	if next, changed := raise(have, want); changed {
 		if _, err := js.UpdateStream(ctx, next); err != nil {
-			return fmt.Errorf("adapt stream %s: %w", have.Name, explain(err))
+			return fmt.Errorf("adapt stream %s: %w", have.Name, explain(js, err))
 		}
 		log.Info().Str("stream", have.Name).Int64("history", next.MaxMsgsPerSubject).
 			Dur("max_age_ms", next.MaxAge).Msg("stream adapted")
@@ -146,7 +146,7 @@ func adapt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamIn
 		next := have
 		i.set(&next)
 		if _, err := js.UpdateStream(ctx, next); err != nil {
-			log.Warn().Err(explain(err)).Str("stream", have.Name).Int64(i.what, i.value).Msg("cannot change " + i.what)
+			log.Warn().Err(explain(js, err)).Str("stream", have.Name).Int64(i.what, i.value).Msg("cannot change " + i.what)
 			continue
 		}
 		have = next

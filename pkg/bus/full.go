@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -31,7 +32,7 @@ func Full(err error) (what string, full bool) {
 	case codeAccountFull:
 		return "the account has used up its storage", true
 	case codeResources, codeStorageFull:
-		return "the server has no storage left: its disk, or max_file_store", true
+		return "the server's disk is full, or its max_file_store is used up", true
 	case codeMemoryFull:
 		return "the server has no memory storage left", true
 	case codeStoreRefused:
@@ -45,10 +46,28 @@ func Full(err error) (what string, full bool) {
 	return "", false
 }
 
-// explain makes an error say in plain words that storage is full, where it is.
-func explain(err error) error {
+// Plain makes an error say in plain words that storage is full, where it is.
+func Plain(err error) error {
 	if what, full := Full(err); full {
 		return fmt.Errorf("%w: %s: %w", ErrFull, what, err)
+	}
+	return err
+}
+
+// explain makes an error of a call of js say in plain words that storage is
+// full, or that there is no JetStream, where that is so.
+func explain(js jetstream.JetStream, err error) error {
+	if _, full := Full(err); full {
+		return Plain(err)
+	}
+	enabled, _ := js.Conn().ConnectedServerJetStream()
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("JetStream is not enabled for the account: %w", err)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, nats.ErrNoResponders) && !enabled:
+		return fmt.Errorf("JetStream is not enabled on the server %s: %w", Server(js.Conn()), err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("JetStream has no leader, or this user may not ask it: %w", err)
 	}
 	return err
 }

@@ -93,6 +93,8 @@ type Layout struct {
 	SessionTTL time.Duration
 	// Bounds in bytes.
 	Bounds Bounds
+	// Waiting is told why Ensure has not succeeded yet, at each failure. Optional.
+	Waiting func(reason string)
 }
 
 // WithDefaults returns l with its zero fields filled in.

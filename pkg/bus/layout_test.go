@@ -224,7 +224,7 @@ func TestEnsure_SaysThatStorageIsFull(t *testing.T) {
 		defer close(done)
 		_, _ = bus.Ensure(ctx, js, bus.Layout{}, zerolog.New(&log))
 	}()
-	natstest.Await(t, "word of it in the log", func() error { return log.contains("storage is full: the server has no storage left") })
+	natstest.Await(t, "word of it in the log", func() error { return log.contains("storage is full: the server's disk is full") })
 	cancel()
 	<-done
 }

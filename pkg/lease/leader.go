@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -272,7 +273,10 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 		case <-workEnded:
 			return nil
 		case <-lapse.C:
-			return fmt.Errorf("%w: not renewed in time: %w", ErrLost, errors.Join(last, ctx.Err()))
+			if last == nil {
+				return fmt.Errorf("%w: not renewed in time: the process stood still", ErrLost)
+			}
+			return fmt.Errorf("%w: not renewed in time: %w", ErrLost, last)
 		case <-next.C:
 		}
 		left := t.remaining(time.Now())
@@ -291,8 +295,8 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 		case ctx.Err() != nil:
 			return nil
 		default:
-			last = err
-			l.log.Warn().Err(err).Int64("left_ms", t.remaining(time.Now()).Milliseconds()).Msg("lease renewal failed")
+			last = bus.Plain(err)
+			l.log.Warn().Err(last).Int64("left_ms", t.remaining(time.Now()).Milliseconds()).Msg("lease renewal failed")
 			next.Reset(jittered(l.cfg.TTL / retryPart))
 		}
 		lapse.Reset(t.remaining(time.Now()))

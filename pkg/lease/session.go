@@ -182,6 +182,7 @@ func (s *Session) keep(ctx context.Context) {
 	defer next.Stop()
 	lapse := time.NewTimer(s.cfg.TTL) // of the trust
 	defer lapse.Stop()
+	var said bus.Repeats
 	for {
 		select {
 		case <-ctx.Done():
@@ -198,12 +199,17 @@ func (s *Session) keep(ctx context.Context) {
 		sent, err := s.renew(ctx)
 		switch {
 		case err == nil:
+			if said.Over() {
+				s.log.Info().Msg("session renewed again")
+			}
 			s.set(newTerm(sent, s.cfg.TTL))
 			next.Reset(max(0, s.cfg.TTL/renewPart-time.Since(sent)))
 		case ctx.Err() != nil:
 			return
 		default:
-			s.log.Warn().Err(err).Int64("left_ms", s.ValidFor().Milliseconds()).Msg("session renewal failed")
+			if err = bus.Plain(err); said.New(err) {
+				s.log.Warn().Err(err).Int64("left_ms", s.ValidFor().Milliseconds()).Msg("session renewal failed")
+			}
 			next.Reset(jittered(s.cfg.TTL / retryPart))
 		}
 		s.signal()

@@ -59,12 +59,16 @@ func (c Common) Layout() bus.Layout {
 }
 
 // ParseCommon reads Common from env. The error holds everything that is wrong.
-// The default of NATS_URL holds where no context gives another.
+// The defaults of NATS_URL and SLUICE_INBOX_PREFIX hold where no context gives
+// others.
 func ParseCommon(env Env) (Common, error) {
 	var c Common
 	err := Parse(env, &c)
 	if c.NATS.Context != "" && env["NATS_URL"] == "" {
 		c.NATS.URL = ""
+	}
+	if c.NATS.Context != "" && env["SLUICE_INBOX_PREFIX"] == "" {
+		c.NATS.InboxPrefix = ""
 	}
 	return c, err
 }

@@ -97,7 +97,7 @@ func TestCommonHasTheDefaultsOfTheContract(t *testing.T) {
 		HTTPAddr: "127.0.0.1:8080", LogLevel: "info", LogFormat: "json",
 	}
 	want.Bounds = want.Bounds.WithDefaults()
-	want.NATS.URL = "nats://127.0.0.1:4222"
+	want.NATS.URL, want.NATS.Timeout, want.NATS.InboxPrefix = "nats://127.0.0.1:4222", 2*time.Second, "_INBOX"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

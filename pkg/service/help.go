@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"io"
 	"net"
 	"strings"
@@ -22,7 +21,7 @@ Environment:
 `, p.name)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, v := range p.variables() {
-		p.print(tw, "  %s\t%s\t%s\n", v.Name, v.Default, cmp.Or(v.Description, natsVariable(v.Name)))
+		p.print(tw, "  %s\t%s\t%s\n", v.Name, v.Default, v.Description)
 	}
 	p.print(tw, "  OTEL_*\t\t%s\n", otelNote)
 	_ = tw.Flush() // the user closed the pipe
@@ -48,6 +47,15 @@ func (p process) variables() []Variable {
 				out = append(out, v)
 			}
 		}
+	}
+	return out
+}
+
+// names are those of variables.
+func (p process) names() []string {
+	var out []string
+	for _, v := range p.variables() {
+		out = append(out, v.Name)
 	}
 	return out
 }
@@ -83,22 +91,4 @@ func localAddr(addr string) string {
 		host = "::1"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// natsVariable describes those of bus.Config, the names the nats CLI knows.
-func natsVariable(name string) string {
-	switch name {
-	case "NATS_URL":
-		return "servers to connect to, separated by commas; the default unless a context names others"
-	case "NATS_CREDS":
-		return "credentials file"
-	case "NATS_CONTEXT":
-		return "context of the nats CLI: gives what the other variables do not"
-	case "NATS_CA":
-		return "PEM file of the authorities to trust"
-	case "NATS_CERT", "NATS_KEY":
-		return "PEM file of the client's certificate or key; both or neither"
-	default:
-		return ""
-	}
 }

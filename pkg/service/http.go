@@ -14,6 +14,7 @@ import (
 const (
 	headerTimeout   = 5 * time.Second
 	idleTimeout     = 2 * time.Minute
+	writeTimeout    = time.Minute // to read a request and write its answer
 	maxHeaderBytes  = 64 << 10
 	shutdownTimeout = 5 * time.Second // for requests under way at the end
 )
@@ -43,7 +44,9 @@ func NewHTTP(addr string, h *Health, mux *http.ServeMux, metrics http.Handler) *
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
-	return newHTTP("http", "SLUICE_HTTP_ADDR", addr, mux)
+	s := newHTTP("http", "SLUICE_HTTP_ADDR", addr, mux)
+	s.server.WriteTimeout = writeTimeout
+	return s
 }
 
 func newHTTP(name, from, addr string, handler http.Handler) *HTTP {

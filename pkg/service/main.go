@@ -92,6 +92,9 @@ func (p process) run(ctx context.Context) int {
 	defer closeDeps()
 	context.AfterFunc(ctx, d.Health.Drain)
 
+	for _, v := range unknown(p.env, append(p.names(), Known()...)) {
+		d.Log.Warn().Str("variable", v.name).Str("nearest", v.nearest).Msg("nothing reads this variable; is it misspelt?")
+	}
 	d.Log.Info().Str("version", version()).Str("namespace", string(d.Common.Namespace)).
 		Str("http_addr", d.Common.HTTPAddr).Msg("starting")
 	all := Atop(NewHTTP(d.Common.HTTPAddr, d.Health, d.Mux, d.telemetry.Handler()), r, RunnerFunc("memory", newMemory(p.env).run))
@@ -126,6 +129,7 @@ func (p process) setUp(ctx context.Context) (Deps, func(), Runner, error) {
 		}))
 	}
 	r, err := p.fromEnv(p.env, d)
+	err = errors.Join(err, common.NATS.CheckFiles())
 	closeDeps := func() { shutDown(ctx, tel, log) }
 	if err := errors.Join(commonErr, telErr, err); err != nil {
 		if telErr == nil {

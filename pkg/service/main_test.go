@@ -145,6 +145,23 @@ func TestMainExitsWithTheCodeThatFitsTheEnd(t *testing.T) {
 			},
 		},
 		{
+			name: "every file that is not there, beside the other faults", mode: "run", code: 2,
+			env: Env{
+				"NATS_CREDS": "/nonexistent/creds", "NATS_NKEY": "/nonexistent/nkey", "NATS_CA": "/nonexistent/ca",
+				"NATS_CERT": "/nonexistent/cert", "NATS_KEY": "/nonexistent/key", "NATS_CONTEXT": "nobody-has-this",
+				"SLUICE_REPLICAS": "0", "PROBE_COUNT": "11",
+			},
+			stderr: []string{
+				"NATS_CREDS: ", "/nonexistent/creds", "NATS_NKEY: ", "/nonexistent/nkey", "NATS_CA: ", "/nonexistent/ca",
+				"NATS_CERT, NATS_KEY: ", "/nonexistent/cert", `NATS_CONTEXT: context "nobody-has-this"`,
+				"SLUICE_REPLICAS: 0", "PROBE_COUNT: 11",
+			},
+		},
+		{
+			name: "a variable that nothing reads", mode: "fail", env: Env{"SLUICE_REPLICA": "3"}, code: 1,
+			stderr: []string{`"variable":"SLUICE_REPLICA","nearest":"SLUICE_REPLICAS"`},
+		},
+		{
 			name: "an argument it does not know", mode: "run", args: []string{"--frobnicate"}, code: 2,
 			stderr: []string{"--frobnicate", "--help"},
 		},
@@ -224,7 +241,7 @@ func TestMainServesProbesAndMetricsUntilItIsTerminated(t *testing.T) {
 	addr := freeAddr(t)
 	cmd, stderr := start(t, "run", addr)
 	awaitStatus(t, "http://"+addr+"/readyz", http.StatusOK)
-	if body := awaitStatus(t, "http://"+addr+"/metrics", http.StatusOK); !strings.Contains(body, "sluice_probe_runs_total{") {
+	if body := awaitStatus(t, "http://"+addr+"/metrics", http.StatusOK); !strings.Contains(body, "sluice_probe_runs_total 1") {
 		t.Errorf("metrics lack the service's own:\n%s", body)
 	}
 	check, out, _ := command(t, "run", Env{"SLUICE_HTTP_ADDR": addr}, "healthcheck")

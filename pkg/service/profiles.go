@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 )
 
 // newProfiles returns the listener of Go's own profiles, under /debug/pprof/.
@@ -17,6 +18,9 @@ func newProfiles(addr string) *HTTP {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	if port, ok := strings.CutPrefix(addr, "localhost:"); ok {
+		addr = "127.0.0.1:" + port // whatever a resolver makes of the name
+	}
 	return newHTTP("pprof", "SLUICE_PPROF_ADDR", addr, mux)
 }
 

@@ -71,11 +71,12 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 }
 
 func (t *Telemetry) startMeters(ctx context.Context, env map[string]string, res *resource.Resource, export bool) error {
-	reader, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithNamespace(namespace))
+	reader, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithNamespace(namespace),
+		otelprom.WithoutScopeInfo())
 	if err != nil {
 		return fmt.Errorf("prometheus metrics: %w", err)
 	}
-	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(reader)}
+	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(reader), sdkmetric.WithView(inSeconds())}
 	// "prometheus" is what /metrics serves already; autoexport would open a
 	// second listener for it.
 	if export && named(env, "METRICS") && env["OTEL_METRICS_EXPORTER"] != "prometheus" {
@@ -90,6 +91,18 @@ func (t *Telemetry) startMeters(ctx context.Context, env map[string]string, res 
 	return nil
 }
 
+// inSeconds gives every histogram of seconds bounds that fit: those that
+// OpenTelemetry has by itself are for milliseconds, and put everything that
+// takes less than five seconds into one bucket.
+func inSeconds() sdkmetric.View {
+	return sdkmetric.NewView(
+		sdkmetric.Instrument{Kind: sdkmetric.InstrumentKindHistogram, Unit: "s"},
+		sdkmetric.Stream{Aggregation: sdkmetric.AggregationExplicitBucketHistogram{
+			Boundaries: []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10},
+		}},
+	)
+}
+
 func (t *Telemetry) startTracers(ctx context.Context, res *resource.Resource) error {
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
@@ -102,7 +115,8 @@ func (t *Telemetry) startTracers(ctx context.Context, res *resource.Resource) er
 }
 
 // Meter returns the meter of one part of the process, e.g. "sluice-registry".
-// Parts with different scopes may use the same instrument names.
+// The scope is not shown: parts that use the same instrument tell their numbers
+// apart by an attribute.
 func (t *Telemetry) Meter(scope string) metric.Meter { return t.meters.Meter(scope) }
 
 // Tracer returns the tracer of one part of the process. It records nothing

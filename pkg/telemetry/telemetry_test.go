@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/goleak"
 
@@ -87,13 +88,47 @@ func TestTwoPartsMayUseTheSameInstrument(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer shutDown(t, tel)
-	count(t, tel.Meter("sluice-registry"))
-	count(t, tel.Meter("sluice-emitter"))
+	for _, service := range []string{"registry", "emitter"} {
+		c, err := tel.Meter("sluice-" + service).Int64Counter("replies.refused")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Add(t.Context(), 1, metric.WithAttributes(attribute.String("service", service)))
+	}
 	body := scrape(t, tel)
 	for _, want := range []string{
 		"go_goroutines ", `service_name="sluice-standalone"`,
-		`sluice_lease_renewals_total{otel_scope_name="sluice-registry"`,
-		`sluice_lease_renewals_total{otel_scope_name="sluice-emitter"`,
+		`sluice_replies_refused_total{service="registry"} 1`, `sluice_replies_refused_total{service="emitter"} 1`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("metrics lack %q:\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "otel_scope") {
+		t.Errorf("the scope shows:\n%s", body)
+	}
+}
+
+func TestHistogramsOfSecondsTellMillisecondsFromSeconds(t *testing.T) {
+	t.Parallel()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Service: "registry"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shutDown(t, tel)
+	for _, h := range []struct{ name, unit string }{{"request.duration", "s"}, {"event.size", "By"}} {
+		hist, err := tel.Meter("x").Float64Histogram(h.name, metric.WithUnit(h.unit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []float64{.002, .004, .3, 4} {
+			hist.Record(t.Context(), v)
+		}
+	}
+	body := scrape(t, tel)
+	for _, want := range []string{
+		`request_duration_seconds_bucket{le="0.005"} 2`, `request_duration_seconds_bucket{le="0.5"} 3`,
+		`request_duration_seconds_bucket{le="10"} 4`, `event_size_bytes_bucket{le="5"} 4`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("metrics lack %q:\n%s", want, body)

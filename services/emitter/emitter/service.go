@@ -41,6 +41,7 @@ type Service struct {
 	log      zerolog.Logger
 	metrics  *metrics
 	meter    metric.Meter
+	nats     *service.Check
 	ready    *service.Check
 	buckets  *service.Check
 
@@ -106,6 +107,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	s := &Service{
 		cfg: cfg, common: d.Common, ns: d.Common.Namespace,
 		instance: bus.NewInstanceID(wire.ServiceEmitter),
+		nats:     d.Health.Check("nats"),
 		ready:    d.Health.Check("pools"),
 		buckets:  d.Health.Check("buckets"),
 		meter:    d.Meter,
@@ -140,13 +142,14 @@ func (s *Service) Name() string { return wire.ServiceEmitter }
 // Run claims and serves pools until ctx ends, then hands them over and returns.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.metrics.close()
-	name := "sluice-emitter/" + s.instance
+	dial := bus.Dialer{Config: s.common.NATS, Name: s.ns.MicroName(s.instance), Log: s.log, Waiting: s.nats.Fail}
 	var err error
-	if s.ctl, err = bus.Connect(ctx, s.common.NATS, name, s.log, nats.ReconnectHandler(s.heardReconnect)); err != nil {
+	if s.ctl, err = dial.Connect(ctx, nats.ReconnectHandler(s.heardReconnect)); err != nil {
 		return stopped(ctx, err)
 	}
 	defer s.ctl.Close()
-	if s.data, err = bus.Connect(ctx, s.common.NATS, name+"/data", s.log, s.watchData); err != nil {
+	dial.Name += "/data"
+	if s.data, err = dial.Connect(ctx, s.watchData); err != nil {
 		return stopped(ctx, err)
 	}
 	defer s.data.Close()
@@ -170,7 +173,9 @@ func (s *Service) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
+	layout := s.common.Layout()
+	layout.Waiting = s.ready.Fail
+	b, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return err
 	}
@@ -229,6 +234,7 @@ func (s *Service) serve(ctx context.Context) error {
 	} {
 		g.Go(func() error { return run(base) })
 	}
+	g.Go(func() error { bus.Follow(base, s.ctl, s.nats, nil); return nil })
 	g.Go(func() error {
 		defer stop()
 		unsubscribe, err := s.listen()
@@ -311,7 +317,7 @@ func (s *Service) replayed(m *nats.Msg) {
 }
 
 func (s *Service) heardReconnect(nc *nats.Conn) {
-	s.log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("nats connection back")
+	s.log.Info().Str("server", bus.Server(nc)).Msg("nats connection back")
 	select {
 	case s.reconnects <- struct{}{}:
 	default:

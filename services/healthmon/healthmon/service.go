@@ -35,10 +35,11 @@ type Service struct {
 	log          zerolog.Logger
 	metrics      *metrics
 	meter        metric.Meter
+	nats         *service.Check
 	ready        *service.Check
-	bucketsCheck *service.Check
 	instance     string
 	clock        func() time.Time // of this machine
+	bucketsCheck *service.Check
 }
 
 // New returns an instance that is not yet running.
@@ -54,6 +55,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, common: d.Common, metrics: m, meter: d.Meter, instance: instance, clock: time.Now,
 		log:   d.Log.With().Str("instance", instance).Logger(),
+		nats:  d.Health.Check("nats"),
 		ready: d.Health.Check("healthmon"), bucketsCheck: d.Health.Check("buckets"),
 	}, nil
 }
@@ -68,7 +70,9 @@ func (s *Service) Instance() string { return s.instance }
 // finishes what is under way, releases the lease, and returns nil. It may be
 // called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Connect(ctx, s.common.NATS, string(s.common.Namespace)+"-"+s.instance, s.log)
+	nc, err := bus.Dialer{
+		Config: s.common.NATS, Name: string(s.common.Namespace) + "-" + s.instance, Log: s.log, Waiting: s.nats.Fail,
+	}.Connect(ctx)
 	if err != nil {
 		return s.ended(ctx, err)
 	}
@@ -83,7 +87,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return p.pools.Run(ctx) })
 	g.Go(func() error { return p.peers.Run(ctx) })
 	g.Go(func() error { return p.session.Run(ctx) })
-	g.Go(func() error { return p.kickOnReconnect(ctx) })
+	g.Go(func() error { bus.Follow(ctx, nc, s.nats, p.connected); return nil })
 	g.Go(func() error { return s.common.KeepBuckets(ctx, p.js, s.bucketsCheck, s.log) })
 	for _, synced := range []<-chan struct{}{p.subs.Synced(), p.pools.Synced(), p.peers.Synced()} {
 		select {
@@ -125,7 +129,9 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	b, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
+	layout := s.common.Layout()
+	layout.Waiting = s.ready.Fail
+	b, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -179,23 +185,10 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	return p, nil
 }
 
-// kickOnReconnect lists the buckets anew whenever the connection is back,
-// since a watch may have missed something.
-func (p *parts) kickOnReconnect(ctx context.Context) error {
-	changed := p.nc.StatusChanged(nats.CONNECTED)
-	defer p.nc.RemoveStatusListener(changed)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, ok := <-changed:
-			if !ok {
-				<-ctx.Done()
-				return nil
-			}
-			p.subs.Kick()
-			p.pools.Kick()
-			p.mon.wake()
-		}
-	}
+// connected lists the buckets anew whenever the connection is back, since a
+// watch may have missed something.
+func (p *parts) connected() {
+	p.subs.Kick()
+	p.pools.Kick()
+	p.mon.wake()
 }

@@ -19,19 +19,19 @@ type metrics struct {
 
 func newMetrics(m metric.Meter) (*metrics, error) {
 	requests, err1 := m.Int64Counter("registry.requests", metric.WithUnit("{request}"),
-		metric.WithDescription("Requests answered, by verb and err_code (0: none)."))
+		metric.WithDescription("Requests answered, by verb and err_code."))
 	latency, err2 := m.Float64Histogram("registry.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time from a request's arrival to its answer."))
 	return &metrics{requests: requests, latency: latency}, errors.Join(err1, err2)
 }
 
 func (m *metrics) observe(verb string, bad *wire.Error, took time.Duration) {
-	code := 0
+	code := "none"
 	if bad != nil {
-		code = int(bad.ErrCode)
+		code = strconv.Itoa(int(bad.ErrCode))
 	}
 	ctx := context.Background()
 	m.requests.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("verb", verb), attribute.String("err_code", strconv.Itoa(code))))
+		attribute.String("verb", verb), attribute.String("err_code", code)))
 	m.latency.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("verb", verb)))
 }

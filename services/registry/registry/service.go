@@ -120,7 +120,9 @@ func (s *Service) Name() string { return wire.ServiceRegistry }
 // Run serves until ctx ends, then lets the requests under way finish, for
 // drainTimeout at most. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Connect(ctx, s.common.NATS, s.ns.MicroName(wire.ServiceRegistry), s.log)
+	nc, err := bus.Dialer{
+		Config: s.common.NATS, Name: s.ns.MicroName(wire.ServiceRegistry), Log: s.log, Waiting: s.natsCheck.Fail,
+	}.Connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -147,7 +149,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.watchConnection(gctx) })
+	g.Go(func() error { bus.Follow(gctx, nc, s.natsCheck, s.connected); return nil })
 	g.Go(func() error { return s.keepRecords(gctx, opened) })
 	g.Go(func() error { return s.gate.run(gctx, s.probe, s.tellJetStream) })
 	g.Go(func() error { return s.serve(gctx, opened) })
@@ -155,33 +157,20 @@ func (s *Service) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// watchConnection keeps the readiness check, and has JetStream looked at
-// again as soon as the connection is back.
-func (s *Service) watchConnection(ctx context.Context) error {
-	changes := s.nc.StatusChanged()
-	defer s.nc.RemoveStatusListener(changes)
-	for {
-		if status := s.nc.Status(); status == nats.CONNECTED {
-			s.natsCheck.OK()
-			s.gate.hurry()
-			if st := s.opened.Load(); st != nil {
-				st.mirror.Kick()
-			}
-		} else {
-			s.natsCheck.Fail("connection to NATS is " + strings.ToLower(status.String()))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changes:
-		}
+// connected has JetStream looked at again as soon as the connection is back.
+func (s *Service) connected() {
+	s.gate.hurry()
+	if st := s.opened.Load(); st != nil {
+		st.mirror.Kick()
 	}
 }
 
 // keepRecords waits for the buckets, opens the stores, and keeps the view and
 // the session.
 func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
-	buckets, err := bus.Ensure(ctx, s.js, s.common.Layout(), s.log)
+	layout := s.common.Layout()
+	layout.Waiting = s.jetstreamCheck.Fail
+	buckets, err := bus.Ensure(ctx, s.js, layout, s.log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil

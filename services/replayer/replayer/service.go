@@ -61,7 +61,9 @@ func (s *Service) Name() string { return wire.ServiceReplayer }
 // ctx ends. A run on its way is then given up: the next leader does it again.
 // It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Connect(ctx, s.common.NATS, s.instance, s.log)
+	nc, err := bus.Dialer{
+		Config: s.common.NATS, Name: s.instance, Log: s.log, Waiting: s.ready.Fail,
+	}.Connect(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -70,7 +72,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
-	buckets, err := bus.Ensure(ctx, js, s.common.Layout(), s.log)
+	layout := s.common.Layout()
+	layout.Waiting = s.ready.Fail
+	buckets, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -131,7 +135,8 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 			return s.lead(ctx, nc, buckets, advisor, l)
 		})
 	})
-	g.Go(func() error { s.followConnection(ctx, nc); return nil })
+	// An instance that stands by is as ready as the one that leads.
+	g.Go(func() error { bus.Follow(ctx, nc, s.ready, nil); return nil })
 	return g.Wait()
 }
 
@@ -157,23 +162,4 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
 	g.Go(func() error { c.conduct(ctx); return nil })
 	return g.Wait()
-}
-
-// followConnection keeps the readiness check: an instance that stands by is as
-// ready as the one that leads, as long as it is connected.
-func (s *Service) followConnection(ctx context.Context, nc *nats.Conn) {
-	changed := nc.StatusChanged()
-	defer nc.RemoveStatusListener(changed)
-	for {
-		if nc.IsConnected() {
-			s.ready.OK()
-		} else {
-			s.ready.Fail("not connected to NATS")
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		}
-	}
 }

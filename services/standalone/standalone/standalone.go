@@ -80,7 +80,10 @@ func newServer(cfg Config, d service.Deps) (*natsd.Server, error) {
 // Unread names the common variables that standalone does not read: its server
 // is in the same process.
 func Unread() []string {
-	return []string{"NATS_URL", "NATS_CREDS", "NATS_CONTEXT", "NATS_CA", "NATS_CERT", "NATS_KEY"}
+	return []string{
+		"NATS_URL", "NATS_CONTEXT", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY",
+		"NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_TIMEOUT",
+	}
 }
 
 // useServer returns env and d with the server at url in them, and without what
@@ -89,7 +92,7 @@ func useServer(url string, env service.Env, d service.Deps) (service.Env, servic
 	if env["NATS_CONTEXT"] != "" || env["NATS_URL"] != "" && env["NATS_URL"] != url {
 		d.Log.Warn().Str("url", url).Msg("NATS_URL and NATS_CONTEXT are not used: the server is in this process")
 	}
-	d.Common.NATS = bus.Config{URL: url}
+	d.Common.NATS = bus.Config{URL: url, InboxPrefix: d.Common.NATS.InboxPrefix}
 	return env.Without(Unread()...).With("NATS_URL", url), d
 }
 

@@ -1,0 +1,32 @@
+package bus
+
+import "time"
+
+// repeatWarnings is how often a failure that does not change is worth a
+// warning.
+const repeatWarnings = 30 * time.Second
+
+// Repeats tells new failures from those that have been logged. It is for one
+// goroutine; the zero value has seen none.
+type Repeats struct {
+	last string
+	at   time.Time
+}
+
+// New reports whether err is worth a warning: it says something else than the
+// last one that was, or that was 30 s ago.
+func (r *Repeats) New(err error) bool {
+	now := time.Now()
+	if err.Error() == r.last && now.Sub(r.at) < repeatWarnings {
+		return false
+	}
+	r.last, r.at = err.Error(), now
+	return true
+}
+
+// Over reports whether there was a failure to be over, and forgets it.
+func (r *Repeats) Over() bool {
+	was := r.last != ""
+	*r = Repeats{}
+	return was
+}
