@@ -26,10 +26,11 @@ func startCluster(t *testing.T) map[string]*natstest.Server {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		_ = l.Close() // the server takes it
+		if err := l.Close(); err != nil { // the server takes the port
+			t.Fatal(err)
+		}
 	}
 	servers := map[string]*natstest.Server{}
 	for i, port := range ports {
