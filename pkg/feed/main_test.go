@@ -70,6 +70,18 @@ func (b *bed) consumers() (names []string) {
 	return names
 }
 
+// awaitNoConsumers waits for the end of what was deleted: a Feed does not wait
+// for that for ever.
+func (b *bed) awaitNoConsumers() {
+	b.t.Helper()
+	natstest.Await(b.t, "no consumer to be left", func() error {
+		if left := b.consumers(); len(left) > 0 {
+			return fmt.Errorf("there are %v", left)
+		}
+		return nil
+	})
+}
+
 // counting counts the consumers that were asked for.
 type counting struct {
 	jetstream.JetStream
