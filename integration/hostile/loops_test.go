@@ -112,8 +112,15 @@ func loops() []loop {
 	}
 	// Whatever the event says of itself, it goes round no more often.
 	for _, forged := range [][]string{
-		{"Sluice-Hops", "-1"}, {"Sluice-Hops", "0"}, {"Sluice-Hops", "many"}, {"Sluice-Hops", ""}, {"sluice-hops", "1"},
-		{"Sluice-Hops", "-9223372036854775808"}, {"Sluice-Event", "a"}, {"Sluice-Event", "a B 1 2 3 4 -5 c"}, {"Sluice-Park-Reason", "loop"},
+		{"Sluice-Hops", "-1"},
+		{"Sluice-Hops", "0"},
+		{"Sluice-Hops", "many"},
+		{"Sluice-Hops", ""},
+		{"sluice-hops", "1"},
+		{"Sluice-Hops", "-9223372036854775808"},
+		{"Sluice-Event", "a"},
+		{"Sluice-Event", "a B 1 2 3 4 -5 c"},
+		{"Sluice-Park-Reason", "loop"},
 	} {
 		all = append(all, loop{
 			what: "an event says " + strings.Join(forged, ": "), streams: two, feeds: there,
@@ -121,7 +128,9 @@ func loops() []loop {
 		})
 	}
 	for _, forged := range [][]string{
-		{"Sluice-Hops", "8"}, {"SLUICE-HOPS", "18446744073709551616"}, {"Sluice-Event", "a B 1 2 3 4 900 c"},
+		{"Sluice-Hops", "8"},
+		{"SLUICE-HOPS", "18446744073709551616"},
+		{"Sluice-Event", "a B 1 2 3 4 900 c"},
 		{"Sluice-Hops", "-1", "sluice-hops", "99"},
 	} {
 		all = append(all, loop{

@@ -31,6 +31,8 @@ type sent struct {
 
 // publisher plays the connection.
 type publisher struct {
+	before func() // called before each message is sent
+
 	mu   sync.Mutex
 	fail func(seq uint64) error // nil: nothing fails
 	saw  func(sent)
@@ -40,6 +42,9 @@ type publisher struct {
 const prefix = "_SLUICE.ack.p1."
 
 func (p *publisher) PublishMsg(m *nats.Msg) error {
+	if p.before != nil {
+		p.before()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := sent{at: time.Now(), msg: *m, token: strings.TrimPrefix(m.Reply, prefix)}

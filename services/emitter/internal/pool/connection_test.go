@@ -19,7 +19,11 @@ func TestADeliveryWhoseConnectionWasLostIsSentAgainAtOnceAndCountsAsNothing(t *t
 		for range 10 { // more often than there are attempts, and than failures open the breaker
 			b.ConnectionLost()
 		}
-		again := b.next()[36:]
+		again := b.next()
+		if len(again) != 40 {
+			t.Fatalf("%d deliveries after ten losses, want each of four ten times", len(again))
+		}
+		again = again[36:]
 		for i, d := range again {
 			if d.seq != first[i].seq || d.attempt != 11 {
 				t.Fatalf("event %d, attempt %d, in place of event %d", d.seq, d.attempt, first[i].seq)
@@ -108,6 +112,10 @@ func TestModePublishSendsNothingAgainWhenTheConnectionWasLost(t *testing.T) {
 	s := spec()
 	s.Deliver.Mode = wire.ModePublish
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.pub.before = func() { // while the event is being sent
+			b.pub.before = nil
+			b.ConnectionLost()
+		}
 		b.offer(1, "a.x")
 		b.one("1/1")
 		b.ConnectionLost()
