@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -38,13 +40,19 @@ type LeaderConfig struct {
 	// TTL is how long the lease outlives its last renewal, at least 1s, and
 	// the same as the bucket's. Required.
 	TTL time.Duration
+	// NATS is where a standby asks whether the leader's process is there, on
+	// its session's subject. Optional: without it a leader that was killed is
+	// waited for until its lease expires.
+	NATS *nats.Conn
+	// Service is whose sessions those who stand have. Defaults to Role.
+	Service string
 }
 
 func (c LeaderConfig) validate() error {
 	errs := []error{c.Namespace.Validate(), validateTTL(c.TTL)}
-	for _, s := range []string{c.Role, c.Instance} {
+	for _, s := range []string{c.Role, c.Instance, c.Service} {
 		if !wire.ValidName(s) {
-			errs = append(errs, fmt.Errorf("role %s, instance %s: %q is not a name", c.Role, c.Instance, s))
+			errs = append(errs, fmt.Errorf("role %s, instance %s, service %s: %q is not a name", c.Role, c.Instance, c.Service, s))
 		}
 	}
 	return errors.Join(errs...)
@@ -74,6 +82,7 @@ type Leader struct {
 // NewLeader returns a candidate that does not stand until Run. The advisor
 // may be nil.
 func NewLeader(kv WatchedBucket, adv Advisor, cfg LeaderConfig, log zerolog.Logger) (*Leader, error) {
+	cfg.Service = cmp.Or(cfg.Service, cfg.Role)
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("leader config: %w", err)
 	}
@@ -103,6 +112,12 @@ func (l *Leader) Current(ctx context.Context) (wire.Lease, bool) {
 // standby takes over at once; work that does not return when its context ends
 // overruns its lease. Work that returns while it leads, with an error or not,
 // gives the role up; this instance stands again after a backoff.
+//
+// A leader whose process is gone is replaced in about a second, since nobody
+// answers on its session's subject. Such an instance may still run, cut off for a
+// moment, and go on working until it learns that the lease is another's: what it
+// writes must be protected by compare-and-swap or carry the epoch. Its session must
+// therefore outlive its work.
 //
 // The epoch in work's lease is higher than that of every lease on this role
 // before. It may be called once.
@@ -141,12 +156,17 @@ func (l *Leader) Run(ctx context.Context, work func(ctx context.Context, lease w
 	return nil
 }
 
-// watch wakes follow when the key changes. It only makes things quick: follow
-// looks for itself too.
+// watch wakes follow, or renew, when the key changes by another hand. It only
+// makes things quick: both look for themselves too.
 func (l *Leader) watch(ctx context.Context) {
-	m := mirror.New(l.kv, mirror.Options{
+	var m *mirror.Mirror
+	m = mirror.New(l.kv, mirror.Options{
 		Keys: wire.LeaderKey(l.cfg.Role), Log: l.log,
-		OnChange: func(string) {
+		OnChange: func(key string) {
+			e, _ := m.Get(key)
+			if h := decodeLease(e.Revision, e.Value); !e.Deleted && h.lease.Instance == l.cfg.Instance {
+				return
+			}
 			select {
 			case l.wake <- struct{}{}:
 			default:
@@ -163,23 +183,16 @@ func (l *Leader) slot() *slot {
 // follow stands by until the lease is ours, with a term to spend, or ctx ends.
 func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 	var (
-		s       = l.slot()
-		seenRev uint64    // of another's lease
-		seenAt  time.Time // when we first saw that revision
-		failed  string
+		s      = l.slot()
+		by     = newStandby(l.cfg)
+		failed string
 	)
 	for ctx.Err() == nil {
-		wait := min(time.Second, l.cfg.TTL/4)
 		h, err := s.read(ctx)
-		now := time.Now()
+		wait := l.pause()
 		switch {
 		case err != nil:
-		case h.rev != 0 && h.lease.Instance != l.cfg.Instance && h.rev != seenRev:
-			seenRev, seenAt = h.rev, now
-		case h.rev == 0 || h.lease.Instance == l.cfg.Instance || now.Sub(seenAt) >= l.cfg.TTL:
-			// Free, ours from a write whose answer was lost, or not renewed
-			// for a TTL of our own clock since we first saw it, which is
-			// after its holder sent it.
+		case by.mayTake(h, time.Now()):
 			var t term
 			t, err = s.acquire(ctx, h.rev)
 			switch {
@@ -189,7 +202,8 @@ func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 				err = nil // another was faster; look again when it changes
 			}
 		default:
-			wait = min(wait, l.cfg.TTL-now.Sub(seenAt))
+			by.probe(ctx, h)
+			wait = min(wait, by.left(time.Now()))
 		}
 		failed = l.logOnce("cannot stand for leader", err, failed)
 		wake := l.wake
@@ -203,6 +217,14 @@ func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 		}
 	}
 	return nil, term{}, false
+}
+
+// pause is how long a standby waits before it looks again.
+func (l *Leader) pause() time.Duration {
+	if l.cfg.NATS != nil {
+		return defaultProbeEvery
+	}
+	return min(time.Second, l.cfg.TTL/4)
 }
 
 // logOnce logs err if it says something else than last did.
@@ -277,6 +299,7 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 				return fmt.Errorf("%w: not renewed in time: the process stood still", ErrLost)
 			}
 			return fmt.Errorf("%w: not renewed in time: %w", ErrLost, last)
+		case <-l.wake: // another wrote the key: find out
 		case <-next.C:
 		}
 		left := t.remaining(time.Now())

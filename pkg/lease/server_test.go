@@ -250,9 +250,13 @@ func TestServerRestartKillsNobody(t *testing.T) {
 }
 
 // candidate runs a candidate whose terms' epochs can be read from the channel.
-func candidate(t *testing.T, p process, name string, ttl time.Duration) (*lease.Leader, <-chan uint64) {
+func candidate(t *testing.T, p process, name string, ttl time.Duration, edits ...func(*lease.LeaderConfig)) (*lease.Leader, <-chan uint64) {
 	t.Helper()
-	l, err := lease.NewLeader(p.kv, nil, lease.LeaderConfig{Namespace: ns, Role: "monitor", Instance: name, TTL: ttl}, zerolog.Nop())
+	cfg := lease.LeaderConfig{Namespace: ns, Role: "monitor", Instance: name, TTL: ttl}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	l, err := lease.NewLeader(p.kv, nil, cfg, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,5 +330,88 @@ func TestReleasedLeaseIsTakenWithinASecond(t *testing.T) {
 	natstest.Await(t, "b to lead", leads(lb))
 	if took := time.Since(begin); took > time.Second+time.Second/2 {
 		t.Errorf("taken after %v, want about a second at most", took)
+	}
+}
+
+// probing makes a candidate ask whether the leader's process is there.
+func probing(p process) func(*lease.LeaderConfig) {
+	return func(c *lease.LeaderConfig) { c.NATS, c.Service = p.nc, "emitter" }
+}
+
+func TestStandbyThatProbesTakesOverFromAKilledLeaderWithinTwoSeconds(t *testing.T) {
+	t.Parallel()
+	const ttl = 30 * time.Second
+	s := natstest.Start(t)
+	a, b := newProcess(t, s, ttl), newProcess(t, s, ttl)
+	run(t, session(t, a, "a", ttl).Run)
+	la, ea := candidate(t, a, "a", ttl, probing(a))
+	natstest.Await(t, "a to lead", leads(la))
+	lb, eb := candidate(t, b, "b", ttl, probing(b))
+	still := time.NewTimer(2 * time.Second)
+	defer still.Stop()
+	<-still.C
+	if !la.Leading() || lb.Leading() {
+		t.Fatal("the leader was not left alone while it answered")
+	}
+	a.nc.Close() // what a SIGKILL does to the server
+	died := time.Now()
+	natstest.Await(t, "b to lead", leads(lb))
+	if took := time.Since(died); took > 2*time.Second {
+		t.Errorf("taken over after %v", took)
+	}
+	if first, second := <-ea, <-eb; second <= first {
+		t.Errorf("epoch went from %d to %d", first, second)
+	}
+}
+
+func TestALeaderThatWasTakenForGoneStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	const ttl = 30 * time.Second
+	s := natstest.Start(t)
+	a, b := newProcess(t, s, ttl), newProcess(t, s, ttl)
+	la, _ := candidate(t, a, "a", ttl) // lives, but has no session that answers
+	natstest.Await(t, "a to lead", leads(la))
+	lb, _ := candidate(t, b, "b", ttl, probing(b))
+	natstest.Await(t, "b to lead", leads(lb))
+	begin := time.Now()
+	natstest.Await(t, "a to stop", func() error {
+		if la.Leading() {
+			return errors.New("still leading")
+		}
+		return nil
+	})
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("stopped only after %v", took)
+	}
+}
+
+func TestStandbyThatProbesWaitsTheTTLForALeaderThatIsSilent(t *testing.T) {
+	t.Parallel()
+	const ttl = 3 * time.Second
+	s := natstest.Start(t)
+	a, b := newProcess(t, s, ttl), newProcess(t, s, ttl)
+	for name, lease := range map[string]string{
+		"a":             `{"role":"monitor","instance":"a","epoch":1}`,
+		"wildcard":      `{"role":"monitor","instance":"*","epoch":1}`,
+		"no instance":   `{"role":"monitor","epoch":1}`,
+		"half acquired": `{"role":"monitor","instance":"nobody","epoch":0}`,
+		"no JSON":       `{`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "a" { // a stopped process: its subscription is there and nobody answers
+				if _, err := a.nc.SubscribeSync(ns.Session("emitter", "a")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := a.kv.Put(t.Context(), wire.LeaderKey("monitor"), []byte(lease)); err != nil {
+				t.Fatal(err)
+			}
+			written := time.Now()
+			lb, _ := candidate(t, b, "b", ttl, probing(b))
+			natstest.Await(t, "b to lead", leads(lb))
+			if took := time.Since(written); took < ttl {
+				t.Errorf("taken over after %v, want %v", took, ttl)
+			}
+		})
 	}
 }

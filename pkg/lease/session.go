@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -167,6 +168,21 @@ func (s *Session) Run(ctx context.Context) error {
 	s.signal()
 	s.release(context.WithoutCancel(ctx))
 	return nil
+}
+
+// RunAround is Run beside work, which it returns the error of. The session ends
+// after work has returned, so that nobody takes the instance for gone while it
+// still finishes something.
+func (s *Session) RunAround(ctx context.Context, work func(context.Context) error) error {
+	present, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Run(present) })
+	g.Go(func() error {
+		defer end()
+		return work(ctx)
+	})
+	return g.Wait()
 }
 
 // answer tells a prober that we live.

@@ -43,11 +43,15 @@ func (s *slot) read(ctx context.Context) (held, error) {
 	case err != nil:
 		return held{}, fmt.Errorf("read %s: %w", s.key, err)
 	}
-	h := held{rev: e.Revision()}
-	if json.Unmarshal(e.Value(), &h.lease) != nil {
+	return decodeLease(e.Revision(), e.Value()), nil
+}
+
+func decodeLease(rev uint64, value []byte) held {
+	h := held{rev: rev}
+	if json.Unmarshal(value, &h.lease) != nil {
 		h.lease = wire.Lease{}
 	}
-	return h, nil
+	return h
 }
 
 // acquire takes the key over revision rev (0: there is none). The revision of

@@ -155,6 +155,36 @@ func TestSessionIsRenewedShownAndDeletedAtTheEnd(t *testing.T) {
 	})
 }
 
+func TestSessionOutlivesTheWorkItIsAround(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kv := natstest.NewKV(ttl)
+		s, err := newSession(nil, kv, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl}, zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		finish := make(chan struct{})
+		stop := runUntilStopped(t, func(ctx context.Context) error {
+			return s.RunAround(ctx, func(ctx context.Context) error {
+				<-ctx.Done()
+				<-finish
+				return nil
+			})
+		})
+		synctest.Wait()
+		go stop()
+		after(2 * ttl)
+		if !s.Valid() {
+			t.Error("not valid while work goes on")
+		}
+		close(finish)
+		synctest.Wait()
+		if _, err := kv.Get(t.Context(), "emitter.e1"); !errors.Is(err, jetstream.ErrKeyNotFound) || s.Valid() {
+			t.Errorf("after the work: valid %v, Get %v", s.Valid(), err)
+		}
+	})
+}
+
 func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

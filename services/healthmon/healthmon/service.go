@@ -86,19 +86,36 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return p.subs.Run(ctx) })
 	g.Go(func() error { return p.pools.Run(ctx) })
 	g.Go(func() error { return p.peers.Run(ctx) })
-	g.Go(func() error { return p.session.Run(ctx) })
 	g.Go(func() error { bus.Follow(ctx, nc, s.nats, p.connected); return nil })
 	g.Go(func() error { return s.common.KeepBuckets(ctx, p.js, s.bucketsCheck, s.log) })
+	g.Go(func() error {
+		return p.session.RunAround(ctx, func(ctx context.Context) error {
+			if !p.synced(ctx) {
+				return nil
+			}
+			return p.leader.Run(ctx, p.mon.lead)
+		})
+	})
+	g.Go(func() error {
+		if !p.synced(ctx) {
+			return nil
+		}
+		return p.api.run(ctx, s.ready.OK)
+	})
+	return g.Wait()
+}
+
+// synced waits until the copies of the buckets are complete, and reports whether
+// they are.
+func (p *parts) synced(ctx context.Context) bool {
 	for _, synced := range []<-chan struct{}{p.subs.Synced(), p.pools.Synced(), p.peers.Synced()} {
 		select {
 		case <-synced:
 		case <-ctx.Done():
-			return g.Wait()
+			return false
 		}
 	}
-	g.Go(func() error { return p.leader.Run(ctx, p.mon.lead) })
-	g.Go(func() error { return p.api.run(ctx, s.ready.OK) })
-	return g.Wait()
+	return true
 }
 
 // ended turns an error that only says that ctx ended into none.
@@ -173,7 +190,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 		return nil, err
 	}
 	p.leader, err = lease.NewLeader(b.Sessions, advisor, lease.LeaderConfig{
-		Namespace: ns, Role: Role, Instance: s.instance, TTL: ttl,
+		Namespace: ns, Role: Role, Instance: s.instance, TTL: ttl, NATS: nc, Service: wire.ServiceHealthmon,
 	}, s.log)
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 		return err
 	}
 	leader, err := lease.NewLeader(buckets.Sessions, advisor, lease.LeaderConfig{
-		Namespace: ns, Role: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL,
+		Namespace: ns, Role: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL, NATS: nc,
 	}, s.log)
 	if err != nil {
 		return err
@@ -129,10 +129,11 @@ func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets
 		_ = nc.FlushWithContext(late) // advisories; best effort
 	}()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return session.Run(ctx) })
 	g.Go(func() error {
-		return leader.Run(ctx, func(ctx context.Context, l wire.Lease) error {
-			return s.lead(ctx, nc, buckets, advisor, l)
+		return session.RunAround(ctx, func(ctx context.Context) error {
+			return leader.Run(ctx, func(ctx context.Context, l wire.Lease) error {
+				return s.lead(ctx, nc, buckets, advisor, l)
+			})
 		})
 	})
 	// An instance that stands by is as ready as the one that leads.
