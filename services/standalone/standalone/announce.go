@@ -30,7 +30,7 @@ func announce(cfg Config, url string, d service.Deps) service.Runner {
 		}
 		if cfg.Out != nil {
 			// The text is a courtesy: where it cannot be shown, all still runs.
-			_, _ = io.WriteString(cfg.Out, welcome(url, cfg.DataDir, d.Common))
+			_, _ = io.WriteString(cfg.Out, welcome(url, cfg, d.Common))
 		}
 		<-ctx.Done()
 		return nil
@@ -39,14 +39,14 @@ func announce(cfg Config, url string, d service.Deps) service.Runner {
 
 // welcome is the text: what runs where, and four commands from nothing to a
 // delivered event.
-func welcome(url, dataDir string, c service.Common) string {
+func welcome(url string, cfg Config, c service.Common) string {
 	nats := "nats"
 	if url != defaultURL {
 		nats += " -s " + url
 	}
 	return strings.Join([]string{
-		fmt.Sprintf("Sluice is ready: NATS at %s, http://%s/metrics, data in %s. Ctrl-C stops it. In other terminals:",
-			url, c.HTTPAddr, dataDir),
+		fmt.Sprintf("Sluice is ready: NATS at %s (listening on %s, %s), http://%s/metrics, data in %s. Ctrl-C stops it. In other terminals:",
+			url, cfg.NATSAddr, cfg.asks(), c.HTTPAddr, cfg.DataDir),
 		nats + ` stream add GITHUB --subjects 'github.>' --defaults`,
 		nats + ` req ` + c.Namespace.API(wire.VerbSubscribe, "triage") +
 			` '{"store":"GITHUB","selector":{"by_event_type":"opened"},"deliver":{"subject":"triage.issues"}}'`,
@@ -54,4 +54,16 @@ func welcome(url, dataDir string, c service.Common) string {
 		nats + ` pub github.octocat.issues.opened '{"title":"It works"}'`,
 		"",
 	}, "\n")
+}
+
+// asks says what the server wants to know of its clients.
+func (c Config) asks() string {
+	switch {
+	case c.User != "":
+		return "for user " + c.User
+	case c.Token != "":
+		return "for who has the token"
+	default:
+		return "without authentication"
+	}
 }

@@ -26,12 +26,18 @@ type Config struct {
 	// DataDir is where the embedded server keeps its stores. Defaults to ./data.
 	DataDir string `env:"SLUICE_DATA_DIR" envDefault:"./data" desc:"where the embedded nats-server keeps its stores"`
 
+	// User and Password, or Token, are what the embedded server asks its clients
+	// for. Required where other machines reach NATSAddr. Defaults to nothing.
+	User     string `env:"NATS_USER" desc:"user that clients of the embedded nats-server must be"`
+	Password string `env:"NATS_PASSWORD" desc:"password of that user"`
+	Token    string `env:"NATS_TOKEN" desc:"token that clients must have instead"`
+
 	// Out gets the text that says what to type next. Defaults to nowhere.
 	Out io.Writer
 }
 
 // FromEnv returns the whole of Sluice as env configures it. Where NATS is env
-// says only by SLUICE_NATS_ADDR: NATS_* are for services on their own.
+// says only by SLUICE_NATS_ADDR: other NATS_* than user, password and token are for services on their own.
 func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
 	cfg := Config{Out: os.Stdout}
 	if err := service.Parse(env, &cfg); err != nil {
@@ -47,7 +53,7 @@ func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
 func New(cfg Config, env service.Env, d service.Deps) (service.Runner, error) {
 	server, serverErr := newServer(cfg, d)
 	if serverErr == nil {
-		env, d = useServer(server.URL(), env, d)
+		env, d = useServer(server.URL(), cfg, env, d)
 	}
 	parts, partsErr := newParts(env, d)
 	if err := errors.Join(serverErr, partsErr); err != nil {
@@ -67,7 +73,10 @@ func New(cfg Config, env service.Env, d service.Deps) (service.Runner, error) {
 }
 
 func newServer(cfg Config, d service.Deps) (*natsd.Server, error) {
-	server, err := natsd.New(natsd.Config{Addr: cfg.NATSAddr, DataDir: cfg.DataDir, Log: d.For("nats-server").Log})
+	server, err := natsd.New(natsd.Config{
+		Addr: cfg.NATSAddr, DataDir: cfg.DataDir, User: cfg.User, Password: cfg.Password, Token: cfg.Token,
+		Log: d.For("nats-server").Log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -81,18 +90,19 @@ func newServer(cfg Config, d service.Deps) (*natsd.Server, error) {
 // is in the same process.
 func Unread() []string {
 	return []string{
-		"NATS_URL", "NATS_CONTEXT", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY",
-		"NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_TIMEOUT",
+		"NATS_URL", "NATS_CONTEXT", "NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_TIMEOUT",
 	}
 }
 
 // useServer returns env and d with the server at url in them, and without what
 // they say about any other.
-func useServer(url string, env service.Env, d service.Deps) (service.Env, service.Deps) {
+func useServer(url string, cfg Config, env service.Env, d service.Deps) (service.Env, service.Deps) {
 	if env["NATS_CONTEXT"] != "" || env["NATS_URL"] != "" && env["NATS_URL"] != url {
 		d.Log.Warn().Str("url", url).Msg("NATS_URL and NATS_CONTEXT are not used: the server is in this process")
 	}
-	d.Common.NATS = bus.Config{URL: url, InboxPrefix: d.Common.NATS.InboxPrefix}
+	d.Common.NATS = bus.Config{
+		URL: url, User: cfg.User, Password: cfg.Password, Token: cfg.Token, InboxPrefix: d.Common.NATS.InboxPrefix,
+	}
 	return env.Without(Unread()...).With("NATS_URL", url), d
 }
 

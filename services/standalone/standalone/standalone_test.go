@@ -147,6 +147,9 @@ func TestNoVariableOfAnotherServerIsRead(t *testing.T) {
 			want = append(want, name)
 		}
 	}
+	want = slices.DeleteFunc(want, func(name string) bool { // these are what its own server asks for
+		return name == "NATS_USER" || name == "NATS_PASSWORD" || name == "NATS_TOKEN"
+	})
 	got := standalone.Unread()
 	slices.Sort(got)
 	slices.Sort(want)
