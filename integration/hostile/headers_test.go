@@ -17,8 +17,16 @@ import (
 // protocolHeaders are those by which servers and client libraries talk, as an
 // event may carry them.
 var protocolHeaders = []nats.Header{
-	{"Status": {"100"}}, {"Status": {"200"}}, {"Status": {"400"}}, {"Status": {"404"}}, {"Status": {"408"}},
-	{"Status": {"409"}}, {"Status": {"423"}}, {"Status": {"503"}}, {"Status": {"active"}}, {"Status": {"shipped"}},
+	{"Status": {"100"}},
+	{"Status": {"200"}},
+	{"Status": {"400"}},
+	{"Status": {"404"}},
+	{"Status": {"408"}},
+	{"Status": {"409"}},
+	{"Status": {"423"}},
+	{"Status": {"503"}},
+	{"Status": {"active"}},
+	{"Status": {"shipped"}},
 	{"Status": {"100"}, "Description": {"Idle Heartbeat"}},
 	{"Status": {"100"}, "Description": {"Idle Heartbeat"}, "Nats-Last-Consumer": {"1"}, "Nats-Last-Stream": {"1"}},
 	{"Status": {"100"}, "Description": {"FlowControl Request"}},
@@ -54,8 +62,8 @@ type headersBed struct {
 // store stores each header with a body and without, and a good event after each.
 func (b *headersBed) store() {
 	for _, body := range []string{"", "body"} {
-		for i, h := range protocolHeaders {
-			h = nats.Header{"x-case": {fmt.Sprint(i)}}
+		for i := range protocolHeaders {
+			h := nats.Header{"x-case": {fmt.Sprint(i)}}
 			for name, values := range protocolHeaders[i] {
 				h[name] = values
 			}

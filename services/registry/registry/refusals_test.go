@@ -114,16 +114,26 @@ func TestSubscribe_TellsAllFaultsAtOnceWithTheirCodes(t *testing.T) {
 		{"a captured subject alone", "x", spec("ORDERS", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
 		{"a subject that an origin captures", "x", spec("COPY", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
 		{"a subject that an origin further back captures", "x", spec("AGAIN", "orders.a", ""), delivery, codes{"deliver.subject": 0}},
-		{"a field and a captured subject", "x", spec("ORDERS", "orders.a", `,"ack_wait":"1ns"`), field,
-			codes{"ack_wait": field, "deliver.subject": delivery}},
-		{"a field and no store", "x", spec("NOWHERE", "to.a", `,"ack_wait":"1ns"`), field,
-			codes{"ack_wait": field, "store": store}},
-		{"no store and a forbidden subject", "x", spec("NOWHERE", "sluice.x", ""), field,
-			codes{"store": store, "deliver.subject": delivery}},
-		{"retention and a captured subject", "x", spec("WORK", "jobs.a", ""), field,
-			codes{"store": retention, "deliver.subject": delivery}},
-		{"retention, a forbidden subject and two fields", "x", spec("WORK", "$JS.x", `,"order_by":7,"extra":1`), field,
-			codes{"store": retention, "deliver.subject": delivery, "order_by": field, "extra": field}},
+		{
+			"a field and a captured subject", "x", spec("ORDERS", "orders.a", `,"ack_wait":"1ns"`), field,
+			codes{"ack_wait": field, "deliver.subject": delivery},
+		},
+		{
+			"a field and no store", "x", spec("NOWHERE", "to.a", `,"ack_wait":"1ns"`), field,
+			codes{"ack_wait": field, "store": store},
+		},
+		{
+			"no store and a forbidden subject", "x", spec("NOWHERE", "sluice.x", ""), field,
+			codes{"store": store, "deliver.subject": delivery},
+		},
+		{
+			"retention and a captured subject", "x", spec("WORK", "jobs.a", ""), field,
+			codes{"store": retention, "deliver.subject": delivery},
+		},
+		{
+			"retention, a forbidden subject and two fields", "x", spec("WORK", "$JS.x", `,"order_by":7,"extra":1`), field,
+			codes{"store": retention, "deliver.subject": delivery, "order_by": field, "extra": field},
+		},
 		{"a bad name and no store", "a.b", spec("NOWHERE", "to.a", ""), field, codes{"name": field, "store": store}},
 		{"a change of a field alone asks nobody", "there", body(`"ack_wait":"1ns"`), field, codes{"ack_wait": 0}},
 	} {
