@@ -52,6 +52,16 @@ var verbs = []struct {
 		[]any{true, true, "n"},
 	},
 	{
+		"subscribe as people wrote it", func(ctx context.Context, c *client.Client) (any, error) {
+			a, err := c.Subscribe(ctx, "n", client.Spec{Selector: client.Selector{
+				ByStream: []string{"a.>"}, ByEventPayload: map[string]any{"n": []any{map[string]any{"numeric": []any{"<", 1}}}},
+			}, Labels: map[string]string{"k": "b & c"}})
+			return a != nil && a.Created, err
+		}, "other.v1.api.subscribe.n",
+		`{"selector":{"by_stream":["a.>"],"by_event_payload":{"n":[{"numeric":["<",1]}]}},"labels":{"k":"b & c"}}`,
+		`{"type":"io.sluice.api.v1.subscribe_response","subscription":{"name":"n"},"created":true}`, true,
+	},
+	{
 		"unsubscribe", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Unsubscribe(ctx, "n", client.IfRevision(4))
 		}, "other.v1.api.unsubscribe.n", `{"if_revision":4}`,

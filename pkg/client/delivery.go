@@ -67,6 +67,17 @@ func (d *Delivery) Attempt() int { return int(d.number(wire.HeaderAttempt)) }
 // a later owner.
 func (d *Delivery) Epoch() uint64 { return d.number(wire.HeaderEpoch) }
 
+// Hops returns how often the event has gone through Sluice, this delivery
+// included: 1, as a rule. A higher number says that the event had been delivered
+// before, and was stored again. At wire.MaxHops that ends.
+func (d *Delivery) Hops() int {
+	n := int(d.number(wire.HeaderHops))
+	if n == 0 && d.Subscription() != "" {
+		return 1 // the header begins with the second time
+	}
+	return n
+}
+
 // ReplayID returns the id of the replay that sent the event, "" in live delivery.
 func (d *Delivery) ReplayID() string { return d.msg.Header.Get(wire.HeaderReplay) }
 

@@ -53,12 +53,12 @@ func TestADeliveryShowsWhatTheHeadersSay(t *testing.T) {
 	t.Parallel()
 	c, nc := setup(t)
 	e := newEmitter(t, nc)
-	got := make(chan []any, 2)
+	got := make(chan []any, 3)
 	receive(t, c, func(_ context.Context, d *client.Delivery) error {
 		var body struct{ N int }
 		err := d.Decode(&body)
 		got <- []any{
-			d.Subscription(), d.Store(), d.Sequence(), d.Subject(), d.Time(), d.Attempt(), d.Epoch(), d.ReplayID(),
+			d.Subscription(), d.Store(), d.Sequence(), d.Subject(), d.Time(), d.Attempt(), d.Epoch(), d.ReplayID(), d.Hops(),
 			string(d.Data()), d.Headers().Get("ce-type"), body.N,
 		}
 		return err
@@ -66,15 +66,20 @@ func TestADeliveryShowsWhatTheHeadersSay(t *testing.T) {
 	e.send(7, 3, wire.HeaderReplay, "r-1")
 	want := []any{
 		"triage", "GITHUB", uint64(7), "github.a.b", time.Date(2026, 11, 23, 10, 20, 30, 123456789, time.UTC),
-		2, uint64(3), "r-1", `{"n":7}`, "issues.opened", 7,
+		2, uint64(3), "r-1", 1, `{"n":7}`, "issues.opened", 7,
 	}
 	if diff := cmp.Diff(want, <-got); diff != "" {
 		t.Errorf("delivery (-want +got):\n%s", diff)
 	}
+	e.send(7, 3, wire.HeaderReplay, "r-1", wire.HeaderHops, "4")
+	want[8] = 4
+	if diff := cmp.Diff(want, <-got); diff != "" {
+		t.Errorf("delivery of an event that comes again (-want +got):\n%s", diff)
+	}
 	if err := nc.Publish(target, []byte(`{"n":1}`)); err != nil { // not from Sluice
 		t.Fatal(err)
 	}
-	want = []any{"", "", uint64(0), "", time.Time{}, 0, uint64(0), "", `{"n":1}`, "", 1}
+	want = []any{"", "", uint64(0), "", time.Time{}, 0, uint64(0), "", 0, `{"n":1}`, "", 1}
 	if diff := cmp.Diff(want, <-got); diff != "" {
 		t.Errorf("foreign message (-want +got):\n%s", diff)
 	}
