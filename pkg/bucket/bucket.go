@@ -28,8 +28,8 @@ func (e *DeletedError) Error() string {
 // Unwrap makes it an ErrKeyNotFound.
 func (e *DeletedError) Unwrap() error { return jetstream.ErrKeyNotFound }
 
-// bucket is a jetstream.KeyValue. Its Get, Create and History ask the leader;
-// the rest is the client library's.
+// bucket is a jetstream.KeyValue. Its Get, Create and History ask the leader, and
+// its writes say plainly that there is no room; the rest is the client library's.
 type bucket struct {
 	jetstream.KeyValue
 	js     jsapi.JetStream
@@ -98,6 +98,21 @@ func (b *bucket) Create(ctx context.Context, key string, value []byte, opts ...j
 	}
 	return rev, err
 }
+
+// Update writes key over the given revision. The error is a *jsapi.FullError
+// where there is no room.
+func (b *bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	rev, err := b.KeyValue.Update(ctx, key, value, revision)
+	return rev, b.full(err)
+}
+
+// Delete marks key as deleted, which needs room too: the error is a
+// *jsapi.FullError where there is none.
+func (b *bucket) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
+	return b.full(b.KeyValue.Delete(ctx, key, opts...))
+}
+
+func (b *bucket) full(err error) error { return jsapi.Full("the bucket "+b.Bucket(), err) }
 
 // History returns all entries of key that the bucket still has, tombstones
 // included, from the oldest on, one request each. The error is

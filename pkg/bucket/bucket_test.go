@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/natstest"
 )
 
@@ -133,4 +134,30 @@ func compareHistories(ctx context.Context, t *testing.T, kv, plain jetstream.Key
 func same(a, b jetstream.KeyValueEntry) bool {
 	return a.Bucket() == b.Bucket() && a.Key() == b.Key() && string(a.Value()) == string(b.Value()) &&
 		a.Revision() == b.Revision() && a.Operation() == b.Operation() && a.Created().Equal(b.Created())
+}
+
+func TestAWriteThatFindsNoRoomSaysSo(t *testing.T) {
+	t.Parallel()
+	js := natstest.Start(t).JetStream()
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b", History: 8, MaxBytes: 1 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := bucket.Open(t.Context(), js, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rev, err := kv.Create(t.Context(), "k", make([]byte, 850))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, write := range map[string]func() error{
+		"create": func() error { _, err := kv.Create(t.Context(), "other", make([]byte, 100)); return err },
+		"update": func() error { _, err := kv.Update(t.Context(), "k", make([]byte, 100), rev); return err },
+		"delete": func() error { return kv.Delete(t.Context(), "k", jetstream.LastRevision(rev)) },
+	} {
+		var full *jsapi.FullError
+		if err := write(); !errors.As(err, &full) || full.Plain() != "storage is full: the bucket b holds as much as it may" {
+			t.Errorf("%s = %v, want that the bucket is full", what, err)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -97,7 +98,7 @@ func Quarantine(ctx context.Context, js jetstream.JetStream, ns wire.Namespace, 
 	}
 	id := fmt.Sprintf("%s/%s/%d", q.Bucket, q.Key, q.Revision)
 	if _, err := js.Publish(ctx, ns.Quarantine(token(q.Bucket)), body, jetstream.WithMsgID(id)); err != nil {
-		return fmt.Errorf("quarantine %s: %w", id, err)
+		return fmt.Errorf("quarantine %s: %w", id, jsapi.Full("the quarantine", err))
 	}
 	return nil
 }

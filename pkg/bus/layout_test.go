@@ -2,9 +2,7 @@ package bus_test
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -160,56 +158,6 @@ func TestEnsure_EverythingHasABoundAndAnOperatorsOwnStays(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestFull_SaysWhatIsFull(t *testing.T) {
-	t.Parallel()
-	js := natstest.Start(t).JetStream()
-	b := ensure(t, js, bus.Layout{Bounds: bus.Bounds{Bucket: 8 << 20, Parked: 1 << 20}})
-	fill := func(write func() error) error {
-		for range 64 {
-			if err := write(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	half := make([]byte, 500_000)
-	for name, write := range map[string]func() error{
-		"stream": func() error {
-			_, err := js.Publish(t.Context(), "sluice.v1.parked.x", half)
-			return err
-		},
-		"bucket": func() error {
-			_, err := b.Pools.Create(t.Context(), bus.NewInstanceID("x"), half)
-			return err
-		},
-	} {
-		err := fill(write)
-		if what, full := bus.Full(err); !full || what != "it holds as much as it may" {
-			t.Errorf("%s: Full(%v) = %q, %v", name, err, what, full)
-		}
-	}
-	for _, tt := range []struct {
-		err  error
-		want string // "": not full
-	}{
-		{nil, ""},
-		{context.DeadlineExceeded, ""},
-		{&jetstream.APIError{ErrorCode: 10077, Description: "message too large"}, ""},
-		{&jetstream.APIError{ErrorCode: 10077, Description: "write /d: no space left on device"}, "disk is full"},
-		{&jetstream.APIError{ErrorCode: 10077, Description: "maximum messages exceeded"}, "as much as it may"},
-		{&jetstream.APIError{ErrorCode: 10047}, "max_file_store"},
-		{&jetstream.APIError{ErrorCode: 10023, Description: "insufficient resources"}, "disk"},
-		{&jetstream.APIError{ErrorCode: 10002}, "account"},
-		{errors.Join(errors.New("x"), &jetstream.APIError{ErrorCode: 10028}), "memory"},
-		{&jetstream.APIError{ErrorCode: 10071}, ""},
-	} {
-		what, full := bus.Full(tt.err)
-		if full != (tt.want != "") || !strings.Contains(what, tt.want) {
-			t.Errorf("Full(%v) = %q, %v, want %q", tt.err, what, full, tt.want)
-		}
 	}
 }
 

@@ -183,9 +183,9 @@ func (l *Leader) slot() *slot {
 // follow stands by until the lease is ours, with a term to spend, or ctx ends.
 func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 	var (
-		s      = l.slot()
-		by     = newStandby(l.cfg)
-		failed string
+		s    = l.slot()
+		by   = newStandby(l.cfg)
+		said bus.Repeats
 	)
 	for ctx.Err() == nil {
 		h, err := s.read(ctx)
@@ -205,10 +205,14 @@ func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 			by.probe(ctx, h)
 			wait = min(wait, by.left(time.Now()))
 		}
-		failed = l.logOnce("cannot stand for leader", err, failed)
 		wake := l.wake
-		if err != nil {
+		if err == nil {
+			said.Over()
+		} else {
 			wake = nil // it may be our own write, which would make us spin
+			if said.New(err) {
+				l.log.Warn().Err(err).Msg("cannot stand for leader")
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -225,17 +229,6 @@ func (l *Leader) pause() time.Duration {
 		return defaultProbeEvery
 	}
 	return min(time.Second, l.cfg.TTL/4)
-}
-
-// logOnce logs err if it says something else than last did.
-func (l *Leader) logOnce(msg string, err error, last string) string {
-	if err == nil {
-		return ""
-	}
-	if err.Error() != last {
-		l.log.Warn().Err(err).Msg(msg)
-	}
-	return err.Error()
 }
 
 // lead runs work while the lease is ours: clear status, cancel work, wait for
@@ -288,6 +281,7 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 	lapse := time.NewTimer(t.remaining(time.Now()))
 	defer lapse.Stop()
 	var last error
+	var said bus.Repeats
 	for {
 		select {
 		case <-ctx.Done():
@@ -312,14 +306,18 @@ func (l *Leader) renew(ctx context.Context, s *slot, t term, workEnded <-chan st
 			t = newTerm(sent, l.cfg.TTL)
 			l.set(t)
 			last = nil
+			if said.Over() {
+				l.log.Info().Msg("lease renewed again")
+			}
 			next.Reset(max(0, l.cfg.TTL/renewPart-time.Since(sent)))
 		case errors.Is(err, ErrLost):
 			return err
 		case ctx.Err() != nil:
 			return nil
 		default:
-			last = bus.Plain(err)
-			l.log.Warn().Err(last).Int64("left_ms", t.remaining(time.Now()).Milliseconds()).Msg("lease renewal failed")
+			if last = err; said.New(err) {
+				l.log.Warn().Err(err).Int64("left_ms", t.remaining(time.Now()).Milliseconds()).Msg("lease renewal failed")
+			}
 			next.Reset(jittered(l.cfg.TTL / retryPart))
 		}
 		lapse.Reset(t.remaining(time.Now()))

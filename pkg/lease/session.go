@@ -223,7 +223,7 @@ func (s *Session) keep(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		default:
-			if err = bus.Plain(err); said.New(err) {
+			if said.New(err) {
 				s.log.Warn().Err(err).Int64("left_ms", s.ValidFor().Milliseconds()).Msg("session renewal failed")
 			}
 			next.Reset(jittered(s.cfg.TTL / retryPart))

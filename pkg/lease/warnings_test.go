@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/natstest"
 )
 
@@ -51,7 +52,7 @@ func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 			if op == "get" {
 				return nil
 			}
-			return &jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"}
+			return jsapi.Full("the bucket", &jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"})
 		})
 		after(40 * time.Second)
 		if n := log.count("session renewal failed"); n < 1 || n > 4 {
@@ -64,6 +65,22 @@ func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 		after(10 * time.Second)
 		if log.count("session renewed again") != 1 {
 			t.Error("nothing says that it is over")
+		}
+	})
+}
+
+func TestAnOutageIsNotSaidAtEveryRenewalOfALease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, c := newCandidate(t, natstest.NewKV(ttl), "a", nil)
+		var log lines
+		l.log = zerolog.New(&log)
+		runUntilStopped(t, func(ctx context.Context) error { return l.Run(ctx, untilDone) })
+		after(time.Second)
+		c.before.set(away)
+		after(100 * time.Second)
+		if renew, stand := log.count("lease renewal failed"), log.count("cannot stand for leader"); renew != 1 || stand < 1 || stand > 5 {
+			t.Errorf("%d warnings about renewals and %d of standing for leader in 100 s, want one for what is new and one every 30 s", renew, stand)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
@@ -90,6 +91,10 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		if rev, err = pools.Write(ctx, &next, h.rev); err == nil {
 			h.stored(next, rev)
 			return nil
+		}
+		var full *jsapi.FullError
+		if errors.As(err, &full) {
+			return err // nothing was written
 		}
 		stored, rev, readErr := pools.Get(ctx, h.name)
 		var corrupt *subscription.CorruptError

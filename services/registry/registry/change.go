@@ -75,7 +75,7 @@ func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (
 		case errors.As(err, &conflict): // somebody else's came first: look again
 		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
 			sent, before = next, old
-		case errors.Is(err, errAway) && sent != nil:
+		case sent != nil:
 			return changed{}, unknown()
 		default:
 			return changed{}, s.failed(r, err)

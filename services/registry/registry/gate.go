@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
 const (
@@ -169,7 +170,8 @@ func (g *gate) run(ctx context.Context, probe func(context.Context) error, tell 
 
 // away reports whether err says that JetStream did not answer, or could not.
 func away(err error) bool {
-	if err == nil {
+	var full *jsapi.FullError
+	if err == nil || errors.As(err, &full) {
 		return false
 	}
 	for _, target := range []error{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -38,12 +39,15 @@ func (s *Service) failed(r *request, err error) *wire.Error {
 	var (
 		corrupt *subscription.CorruptError
 		answer  *wire.Error
+		full    *jsapi.FullError
 	)
 	switch {
 	case errors.As(err, &answer):
 		return answer
 	case errors.Is(err, errAway):
 		return wire.Errorf(wire.CodeUnavailable, "JetStream is away; nothing was done")
+	case errors.As(err, &full):
+		return wire.Errorf(wire.CodeUnavailable, "%s; nothing was done", full.Plain())
 	case errors.Is(err, subscription.ErrNotFound):
 		return wire.Errorf(wire.CodeNoSubscription, "there is no subscription %q", r.name)
 	case errors.Is(err, subscription.ErrNoStore):

@@ -89,7 +89,7 @@ func (s *Service) remove(ctx context.Context, r *request, st *stores, ifRevision
 		case errors.As(err, &conflict): // it moved on: look again
 		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
 			sent = now
-		case errors.Is(err, errAway) && sent.rev != 0:
+		case sent.rev != 0:
 			return found{}, unknown()
 		default:
 			return found{}, s.failed(r, err)

@@ -158,7 +158,7 @@ func (s *Service) movePool(ctx context.Context, st *stores, m move) (from uint64
 		case errors.As(err, &conflict): // look again
 		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
 			sent, sentAt = next, rev
-		case errors.Is(err, errAway) && sent != nil:
+		case sent != nil:
 			return 0, unknown()
 		default:
 			return 0, err

@@ -209,16 +209,16 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	return g.Wait()
 }
 
-// probe asks JetStream for the bucket, and makes it where it is gone: a server
-// may come back without its store.
+// probe asks JetStream for the bucket. Where that is gone nothing can be written
+// until it is made again.
 func (s *Service) probe(ctx context.Context) error {
 	st := s.opened.Load()
 	if st == nil {
 		return nil
 	}
 	_, err := st.buckets.Subscriptions.Status(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-		_, err = bus.Ensure(ctx, s.js, s.common.Layout(), s.log)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = fmt.Errorf("%w: %w", jetstream.ErrNoStreamResponse, err)
 	}
 	return err
 }
