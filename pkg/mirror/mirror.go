@@ -72,10 +72,9 @@ type Mirror struct {
 	kick   chan struct{} // cap 1: asks coalesce
 	synced chan struct{}
 
-	mu       sync.RWMutex
-	entries  map[string]Entry
-	last     uint64
-	listings uint64 // finished ones
+	mu      sync.RWMutex
+	entries map[string]Entry
+	last    uint64
 
 	// Owned by Run.
 	created  time.Time           // of the bucket
@@ -159,15 +158,6 @@ func (m *Mirror) Last() uint64 {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.last
-}
-
-// Listings is how many full listings are complete. Who must know that the
-// copy is at least as new as now takes the number, kicks, and waits until it
-// has grown by two: one may have been under way.
-func (m *Mirror) Listings() uint64 {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.listings
 }
 
 // Run keeps the copy current until ctx ends and then returns nil. It may be
@@ -380,7 +370,6 @@ func (m *Mirror) settle(seen map[string]struct{}, newest uint64) (again bool) {
 			gone = append(gone, k)
 		}
 	}
-	m.listings++
 	m.mu.Unlock()
 	m.suspects = suspects
 	m.report(gone)
