@@ -161,6 +161,21 @@ func TestEnsure_EverythingHasABoundAndAnOperatorsOwnStays(t *testing.T) {
 	}
 }
 
+// How much the defaults set aside is in docs/operations.md and
+// docs/configuration.md.
+func TestEnsure_SetsAsideWhatTheDocumentsSay(t *testing.T) {
+	t.Parallel()
+	js := natstest.Start(t).JetStream()
+	ensure(t, js, bus.Layout{})
+	var sum int64
+	for _, name := range streams {
+		sum += config(t, js, name).MaxBytes
+	}
+	if want := int64(2880 << 20); sum != want {
+		t.Errorf("%d MiB are set aside, want %d", sum>>20, want>>20)
+	}
+}
+
 func TestEnsure_SaysThatStorageIsFull(t *testing.T) {
 	t.Parallel()
 	js := natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = 100 << 20 }).JetStream()

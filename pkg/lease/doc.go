@@ -11,6 +11,11 @@
 // two leaders never overlap as long as clocks run at about the same speed and
 // nobody deletes the key by hand. No clock is compared with another's.
 //
+// Whoever waits asks the holder's process as well. Where the server says twice
+// that nobody listens there, the holder is taken for gone at once. A holder that
+// was only cut off then lives on beside the new one, until it hears that another
+// has written its key.
+//
 // What this cannot give: a process that is stopped (SIGSTOP, a long pause)
 // right after looking at its trust acts on it later. Whatever matters is
 // therefore written by compare-and-swap or carries the epoch, which grows
