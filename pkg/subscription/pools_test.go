@@ -2,6 +2,7 @@ package subscription_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -34,7 +35,7 @@ func TestNextEpoch_GrowsOverDeletionAndOverALostBucket(t *testing.T) {
 					t.Fatalf("epoch %d after %d (%v)", epoch, last, err)
 				}
 				last = epoch
-				p := wire.Pool{Schema: wire.SchemaVersion, Name: "a", UID: "u", Epoch: epoch, State: wire.PoolReleased}
+				p := wire.Pool{Schema: wire.SchemaVersion, Name: "a", UID: "u", Epoch: epoch, State: wire.PoolReleased, UpdatedAt: time.Now()}
 				if rev, err = pools.Write(t.Context(), &p, rev); err != nil || rev < epoch {
 					t.Fatalf("revision %d of epoch %d (%v)", rev, epoch, err)
 				}

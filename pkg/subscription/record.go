@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -20,17 +23,37 @@ const maxEntryBytes = 4 << 20
 // maxIdentifier bounds uids and instance ids.
 const maxIdentifier = 128
 
+// Entry is an entry of a bucket as it was read.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64    // 0: not known
+	Created  time.Time // when the server stored it; zero: not known
+}
+
+// EntryOf is e as the decoders take it.
+func EntryOf(e jetstream.KeyValueEntry) Entry {
+	return Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision(), Created: e.Created()}
+}
+
+// Mirrored is e as the decoders take it.
+func Mirrored(e mirror.Entry) Entry {
+	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Created: e.Created}
+}
+
 // DecodeRecord reads an entry of the subscriptions bucket. Whatever is wrong
-// with it is an error. Members of this version that are absent take their
-// defaults, and unknown ones are ignored: another version may have written it.
-func DecodeRecord(key string, value []byte, ns wire.Namespace) (*wire.Record, error) {
-	tree, err := entryTree(value)
+// with it is an error, and what cannot be true is wrong. Members of this version
+// that are absent take their defaults, and unknown ones are ignored: another
+// version may have written it.
+func DecodeRecord(e Entry, ns wire.Namespace) (*wire.Record, error) {
+	key := e.Key
+	tree, err := entryTree(e.Value)
 	if err != nil {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
 	r := &wire.Record{Spec: Default()}
 	f := fields{open: true}
-	f.object("", tree, map[string]reader{
+	given := f.object("", tree, map[string]reader{
 		"schema":         f.whole(&r.Schema),
 		"name":           f.text(&r.Name),
 		"uid":            f.text(&r.UID),
@@ -49,6 +72,7 @@ func DecodeRecord(key string, value []byte, ns wire.Namespace) (*wire.Record, er
 	if !f.bad("spec") && r.Spec.Store == "" {
 		f.fault("spec", "is required")
 	}
+	f.implausibleRecord(r, given, e)
 	if err := f.entryError(); err != nil {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
@@ -66,14 +90,15 @@ func (f *fields) recordSpec(path string, n *node, s *wire.Spec, name string, ns 
 }
 
 // DecodePool reads an entry of the pools bucket, as DecodeRecord does.
-func DecodePool(key string, value []byte) (*wire.Pool, error) {
-	tree, err := entryTree(value)
+func DecodePool(e Entry) (*wire.Pool, error) {
+	key := e.Key
+	tree, err := entryTree(e.Value)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", key, err)
 	}
 	var p wire.Pool
 	f := fields{open: true}
-	f.object("", tree, map[string]reader{
+	given := f.object("", tree, map[string]reader{
 		"schema":              f.whole(&p.Schema),
 		"name":                f.text(&p.Name),
 		"uid":                 f.text(&p.UID),
@@ -101,39 +126,11 @@ func DecodePool(key string, value []byte) (*wire.Pool, error) {
 	if p.Epoch == 0 && !f.bad("epoch") {
 		f.fault("epoch", "want a whole number from 1")
 	}
-	f.possible(&p)
+	f.implausiblePool(&p, given, e)
 	if err := f.entryError(); err != nil {
 		return nil, fmt.Errorf("pool %q: %w", key, err)
 	}
 	return &p, nil
-}
-
-// maxRevision is above every revision, epoch and sequence that there can be:
-// buckets count from the microseconds since 1970, and JSON readers keep whole
-// numbers exactly up to here.
-const maxRevision = 1<<53 - 1
-
-// possible finds fault with numbers that can be read and cannot be true.
-func (f *fields) possible(p *wire.Pool) {
-	last := p.Checkpoint.Floor
-	if n := len(p.Checkpoint.Ranges); n > 0 {
-		last = max(last, p.Checkpoint.Ranges[n-1][1])
-	}
-	for _, x := range []struct {
-		field string
-		value uint64
-	}{
-		{"epoch", p.Epoch},
-		{"observed_generation", p.ObservedGeneration},
-		{"observed_revision", p.ObservedRevision},
-		{"checkpoint", last},
-		{"begin", p.Begin},
-		{"lost_from", p.LostFrom},
-	} {
-		if x.value > maxRevision && !f.bad(x.field) {
-			f.fault(x.field, "%d is beyond all that there can be", x.value)
-		}
-	}
 }
 
 func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {

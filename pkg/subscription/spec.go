@@ -95,8 +95,7 @@ func (f *fields) positionObject(path string, n *node, into *wire.Position, want 
 	case len(f.faults) > before:
 	case given["sequence"] == given["time"]:
 		f.fault(path, "%s", want)
-	case given["sequence"] && p.Sequence == 0:
-		f.fault(join(path, "sequence"), "want a whole number from 1, got 0")
+	case given["sequence"] && !f.sequence(path, p.Sequence):
 	case given["sequence"]:
 		p.Kind = wire.PositionSequence
 		*into = p
@@ -104,6 +103,15 @@ func (f *fields) positionObject(path string, n *node, into *wire.Position, want 
 		p.Kind = wire.PositionTime
 		*into = p
 	}
+}
+
+// sequence finds fault with a sequence that no event of a store can have.
+func (f *fields) sequence(path string, seq uint64) bool {
+	if seq < 1 || seq > maxSequence {
+		f.fault(join(path, "sequence"), "want a whole number from 1 to %d, got %d", uint64(maxSequence), seq)
+		return false
+	}
+	return true
 }
 
 func (f *fields) orderBy(into *wire.OrderBy) reader {

@@ -67,15 +67,15 @@ func NewStore(kv keyValue, ns wire.Namespace) *Store { return &Store{kv: kv, ns:
 // Get returns the record of name and its revision. Where there is none the
 // error is ErrNotFound, where it cannot be read a *CorruptError.
 func (s *Store) Get(ctx context.Context, name string) (*wire.Record, uint64, error) {
-	value, rev, err := get(ctx, s.kv, name)
+	e, err := get(ctx, s.kv, name)
 	if err != nil {
-		return nil, rev, fmt.Errorf("read subscription %q: %w", name, err)
+		return nil, e.Revision, fmt.Errorf("read subscription %q: %w", name, err)
 	}
-	r, err := DecodeRecord(name, value, s.ns)
+	r, err := DecodeRecord(e, s.ns)
 	if err != nil {
-		return nil, rev, &CorruptError{Key: name, Revision: rev, Value: value, Err: err}
+		return nil, e.Revision, &CorruptError{Key: name, Revision: e.Revision, Value: e.Value, Err: err}
 	}
-	return r, rev, nil
+	return r, e.Revision, nil
 }
 
 // Create writes the record of a name that has none, and returns its revision,
@@ -86,14 +86,14 @@ func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
 	if !errors.As(err, &conflict) {
 		return rev, err
 	}
-	_, last, getErr := get(ctx, s.kv, r.Name)
+	last, getErr := get(ctx, s.kv, r.Name)
 	switch {
-	case getErr == nil, last == 0 && errors.Is(getErr, ErrNotFound):
+	case getErr == nil, last.Revision == 0 && errors.Is(getErr, ErrNotFound):
 		return 0, err
 	case !errors.Is(getErr, ErrNotFound):
 		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
 	}
-	rev, err = s.Update(ctx, r, last)
+	rev, err = s.Update(ctx, r, last.Revision)
 	if errors.As(err, &conflict) {
 		return 0, &ConflictError{Key: r.Name, Err: err}
 	}
@@ -125,15 +125,15 @@ func NewPools(kv keyValue) *Pools { return &Pools{kv: kv} }
 // Store.Get. With ErrNotFound comes the revision of the tombstone, 0 where the
 // name was never used: what Write has to replace.
 func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
-	value, rev, err := get(ctx, p.kv, name)
+	e, err := get(ctx, p.kv, name)
 	if err != nil {
-		return nil, rev, fmt.Errorf("read pool %q: %w", name, err)
+		return nil, e.Revision, fmt.Errorf("read pool %q: %w", name, err)
 	}
-	pool, err := DecodePool(name, value)
+	pool, err := DecodePool(e)
 	if err != nil {
-		return nil, rev, &CorruptError{Key: name, Revision: rev, Value: value, Err: err}
+		return nil, e.Revision, &CorruptError{Key: name, Revision: e.Revision, Value: e.Value, Err: err}
 	}
-	return pool, rev, nil
+	return pool, e.Revision, nil
 }
 
 // Write writes the entry over revision rev (that of a tombstone, or 0, for a
@@ -175,20 +175,20 @@ func NextEpoch(old *wire.Pool, rev uint64) uint64 {
 	return rev + 1
 }
 
-// get returns the value of key and its revision. Where there is none the error
-// is ErrNotFound, and the revision that of the tombstone, 0 if there is none.
-func get(ctx context.Context, kv keyValue, key string) ([]byte, uint64, error) {
+// get returns the entry of key. Where there is none the error is ErrNotFound, and
+// the revision that of the tombstone, 0 if there is none.
+func get(ctx context.Context, kv keyValue, key string) (Entry, error) {
 	e, err := kv.Get(ctx, key)
 	var gone *bucket.DeletedError
 	switch {
 	case err == nil:
-		return e.Value(), e.Revision(), nil
+		return EntryOf(e), nil
 	case errors.As(err, &gone):
-		return nil, gone.Revision, ErrNotFound
+		return Entry{Revision: gone.Revision}, ErrNotFound
 	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return nil, 0, ErrNotFound
+		return Entry{}, ErrNotFound
 	}
-	return nil, 0, err
+	return Entry{}, err
 }
 
 func update(ctx context.Context, kv keyValue, key string, v any, rev uint64) (uint64, error) {

@@ -174,8 +174,8 @@ func inside(path, field string) string {
 }
 
 func (f *fields) start(path string, p wire.Position) {
-	if p.Kind == wire.PositionSequence && p.Sequence == 0 {
-		f.fault(join(path, "sequence"), "want a whole number from 1, got 0")
+	if p.Kind == wire.PositionSequence {
+		f.sequence(path, p.Sequence)
 	}
 }
 

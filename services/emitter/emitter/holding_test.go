@@ -30,7 +30,8 @@ func setup(t *testing.T, owner string) (*natstest.KV, *subscription.Pools, *hold
 func setupIn(t *testing.T, kv jetstream.KeyValue, owner string) (*subscription.Pools, *holding) {
 	t.Helper()
 	pools := subscription.NewPools(kv)
-	entry := wire.Pool{Schema: 1, Name: "s", UID: "u", Owner: owner, Epoch: 3, ObservedGeneration: 1, UpdatedAt: time.Now().UTC()}
+	now := time.Now().UTC()
+	entry := wire.Pool{Schema: 1, Name: "s", UID: "u", Owner: owner, Epoch: 3, ObservedGeneration: 1, State: wire.PoolLive, ClaimedAt: now, UpdatedAt: now}
 	rev, err := pools.Write(t.Context(), &entry, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func (s *Service) owned(instance string) map[string]uint64 {
 		if !bytes.Contains(e.Value, []byte(instance)) {
 			continue
 		}
-		if p, err := subscription.DecodePool(e.Key, e.Value); err == nil && p.Owner == instance {
+		if p, err := subscription.DecodePool(subscription.Mirrored(e)); err == nil && p.Owner == instance {
 			owned[e.Key] = p.Epoch
 		}
 	}

@@ -247,7 +247,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	if e, ok := s.recordCopy.Get(name); ok {
 		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
 		if !e.Deleted {
-			rec, err := subscription.DecodeRecord(name, e.Value, s.ns)
+			rec, err := subscription.DecodeRecord(subscription.Mirrored(e), s.ns)
 			if err != nil {
 				s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("record cannot be read")
 			}
@@ -264,7 +264,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	if e.Deleted {
 		return
 	}
-	p, err := subscription.DecodePool(name, e.Value)
+	p, err := subscription.DecodePool(subscription.Mirrored(e))
 	if err != nil {
 		s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
 		v.PoolCorrupt = true

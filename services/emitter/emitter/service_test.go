@@ -213,7 +213,10 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 		t.Fatal(err)
 	}
 	rec.Name, rec.UID = "other", "uid-other" // a name that the reconciler does not know
-	stale := wire.Pool{Schema: 1, Name: rec.Name, UID: rec.UID, Owner: s.instance, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: 5}}
+	stale := wire.Pool{
+		Schema: 1, Name: rec.Name, UID: rec.UID, Owner: s.instance, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: 5},
+		State: wire.PoolLive, ClaimedAt: time.Now(), UpdatedAt: time.Now(),
+	}
 	rev, err := s.pools.Write(t.Context(), &stale, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -277,7 +277,7 @@ func (m *monitor) quarantine(ctx context.Context, i wire.Issue, r *wire.Repair) 
 	if err != nil {
 		return fmt.Errorf("read %q: %w", i.Name, err)
 	}
-	reason, newer := m.src.unreadable(bucket, i.Name, e)
+	reason, newer := m.src.unreadable(bucket, e)
 	if reason == "" || newer {
 		return fmt.Errorf("%w: the entry can be read", errNothing)
 	}
@@ -311,12 +311,12 @@ func (m *monitor) quarantine(ctx context.Context, i wire.Issue, r *wire.Repair) 
 }
 
 // unreadable says why an entry cannot be read, "" where it can.
-func (s *source) unreadable(bucket, key string, e jetstream.KeyValueEntry) (reason string, newer bool) {
+func (s *source) unreadable(bucket string, e jetstream.KeyValueEntry) (reason string, newer bool) {
 	if bucket == s.ns.BucketPools() {
-		p := s.pool(key, e.Value(), e.Revision())
+		p := s.pool(subscription.EntryOf(e))
 		return p.Reason, p.Newer
 	}
-	r := s.record(key, e.Value(), e.Revision(), e.Created())
+	r := s.record(subscription.EntryOf(e))
 	return r.Reason, r.Newer
 }
 
@@ -340,7 +340,7 @@ func (m *monitor) lastReadable(ctx context.Context, bucket, key string, rev uint
 			good = nil
 			continue
 		}
-		if reason, _ := m.src.unreadable(bucket, key, e); reason == "" {
+		if reason, _ := m.src.unreadable(bucket, e); reason == "" {
 			good = e.Value()
 		}
 	}

@@ -68,12 +68,12 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	}
 	for _, e := range s.subs.Live() {
 		if wire.ValidName(e.Key) {
-			snap.Records = append(snap.Records, s.record(e.Key, e.Value, e.Revision, e.Created))
+			snap.Records = append(snap.Records, s.record(subscription.Mirrored(e)))
 		}
 	}
 	for _, e := range s.pools.Live() {
 		if wire.ValidName(e.Key) {
-			snap.Pools = append(snap.Pools, s.pool(e.Key, e.Value, e.Revision))
+			snap.Pools = append(snap.Pools, s.pool(subscription.Mirrored(e)))
 		}
 	}
 	if err := s.confirm(ctx, &snap); err != nil {
@@ -141,9 +141,9 @@ func poll(ctx context.Context, cond func() bool) bool {
 	return true
 }
 
-func (s *source) record(key string, value []byte, rev uint64, created time.Time) check.Record {
-	r := check.Record{Key: key, Revision: rev, Created: created, Size: len(value)}
-	rec, err := subscription.DecodeRecord(key, value, s.ns)
+func (s *source) record(e subscription.Entry) check.Record {
+	r := check.Record{Key: e.Key, Revision: e.Revision, Created: e.Created, Size: len(e.Value)}
+	rec, err := subscription.DecodeRecord(e, s.ns)
 	if err != nil {
 		r.Reason, r.Newer = err.Error(), errors.Is(err, subscription.ErrNewerSchema)
 		return r
@@ -152,9 +152,9 @@ func (s *source) record(key string, value []byte, rev uint64, created time.Time)
 	return r
 }
 
-func (s *source) pool(key string, value []byte, rev uint64) check.Pool {
-	p := check.Pool{Key: key, Revision: rev, Size: len(value)}
-	pool, err := subscription.DecodePool(key, value)
+func (s *source) pool(e subscription.Entry) check.Pool {
+	p := check.Pool{Key: e.Key, Revision: e.Revision, Size: len(e.Value)}
+	pool, err := subscription.DecodePool(e)
 	if err != nil {
 		p.Reason, p.Newer = err.Error(), errors.Is(err, subscription.ErrNewerSchema)
 		return p
@@ -230,7 +230,7 @@ func (s *source) fresh(ctx context.Context, name string) (*check.Record, *check.
 	case err != nil:
 		return nil, nil, fmt.Errorf("read pool %q: %w", name, err)
 	default:
-		v := s.pool(name, pe.Value(), pe.Revision())
+		v := s.pool(subscription.EntryOf(pe))
 		p = &v
 	}
 	re, err := s.subsKV.Get(ctx, name)
@@ -242,7 +242,7 @@ func (s *source) fresh(ctx context.Context, name string) (*check.Record, *check.
 	case err != nil:
 		return nil, nil, fmt.Errorf("read subscription %q: %w", name, err)
 	default:
-		v := s.record(name, re.Value(), re.Revision(), re.Created())
+		v := s.record(subscription.EntryOf(re))
 		r = &v
 	}
 	return r, p, nil

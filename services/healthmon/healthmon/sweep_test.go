@@ -201,7 +201,7 @@ func TestAPoolIsNotRemovedWhenItsRecordVanishedWithoutATrace(t *testing.T) {
 	e := newEnv(t)
 	if _, err := e.pools.Write(t.Context(), &wire.Pool{
 		Schema: 1, Name: "lost", UID: "uid-lost", Epoch: 1, ObservedGeneration: 1, ObservedRevision: 12,
-		Checkpoint: wire.Checkpoint{Floor: 9}, State: wire.PoolReleased,
+		Checkpoint: wire.Checkpoint{Floor: 9}, State: wire.PoolReleased, UpdatedAt: time.Now(),
 	}, 0); err != nil {
 		t.Fatal(err)
 	}

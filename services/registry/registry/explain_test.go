@@ -88,7 +88,7 @@ func TestExplainOfAStoredEventSaysHowFarThePoolHasCome(t *testing.T) {
 	pools := subscription.NewPools(e.bucket(ns.BucketPools()))
 	pool := &wire.Pool{
 		Schema: 1, Name: "s", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive,
-		Checkpoint: wire.Checkpoint{Floor: 6, Ranges: [][2]uint64{{9, 10}}},
+		Checkpoint: wire.Checkpoint{Floor: 6, Ranges: [][2]uint64{{9, 10}}}, ClaimedAt: time.Now(), UpdatedAt: time.Now(),
 	}
 	rev, err := pools.Write(t.Context(), pool, 0)
 	if err != nil {

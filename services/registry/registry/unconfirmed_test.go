@@ -233,7 +233,7 @@ func TestSeekLeavesThePoolOfASubscriptionRestartedMeanwhile(t *testing.T) {
 		other.change("w", "restarted")
 		_, err := subscription.NewPools(pools.KeyValue).Write(context.Background(), &wire.Pool{
 			Schema: wire.SchemaVersion, Name: "w", UID: "restarted", Owner: "emitter-1", Epoch: 1,
-			Checkpoint: wire.Checkpoint{Floor: 12}, State: wire.PoolLive, UpdatedAt: time.Now().UTC(),
+			Checkpoint: wire.Checkpoint{Floor: 12}, State: wire.PoolLive, ClaimedAt: time.Now().UTC(), UpdatedAt: time.Now().UTC(),
 		}, 0)
 		if err != nil {
 			t.Errorf("claim: %v", err)

@@ -42,7 +42,7 @@ func TestSubscribeCreatesWithEveryDefaultFilledIn(t *testing.T) {
 	if err != nil {
 		t.Fatalf("record: %v", err)
 	}
-	rec, err := subscription.DecodeRecord("triage", entry.Value(), ns)
+	rec, err := subscription.DecodeRecord(subscription.EntryOf(entry), ns)
 	if err != nil || rec.UID != sub.UID || entry.Revision() != sub.Revision || rec.StoreCreated.IsZero() {
 		t.Errorf("record = %+v at %d, %v", rec, entry.Revision(), err)
 	}
@@ -296,7 +296,7 @@ func TestGetShowsThePoolAndWhatItsOwnerSays(t *testing.T) {
 		t.Errorf("unclaimed: %+v", got)
 	}
 	pools := subscription.NewPools(e.bucket(ns.BucketPools()))
-	pool := &wire.Pool{Schema: 1, Name: "g", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive}
+	pool := &wire.Pool{Schema: 1, Name: "g", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive, ClaimedAt: time.Now(), UpdatedAt: time.Now()}
 	rev, err := pools.Write(t.Context(), pool, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestSeekMovesTheCheckpointUnderANewEpoch(t *testing.T) {
 	// An emitter claims it and gets somewhere.
 	epoch := subscription.NextEpoch(pool, rev)
 	pool.Owner, pool.Epoch, pool.Checkpoint = "emitter-1", epoch, wire.Checkpoint{Floor: 5, Ranges: [][2]uint64{{7, 8}}}
-	pool.ObservedGeneration, pool.ObservedRevision = 1, sub.Revision
+	pool.ObservedGeneration, pool.ObservedRevision, pool.ClaimedAt = 1, sub.Revision, time.Now()
 	if _, err := pools.Write(t.Context(), pool, rev); err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +386,7 @@ func TestSeekOverATombstoneKeepsTheEpochGrowing(t *testing.T) {
 	e := newEnv(t)
 	sub := e.subscribe("s", body()).Subscription
 	pools := subscription.NewPools(e.bucket(ns.BucketPools()))
-	rev, err := pools.Write(t.Context(), &wire.Pool{Schema: 1, Name: "s", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive}, 0)
+	rev, err := pools.Write(t.Context(), &wire.Pool{Schema: 1, Name: "s", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolLive, ClaimedAt: time.Now(), UpdatedAt: time.Now()}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +421,7 @@ func TestListPagesAndFilters(t *testing.T) {
 	ok[wire.SubscriptionResponse](e, wire.VerbPause, "l00", "")
 	sub := ok[wire.GetResponse](e, wire.VerbGet, "l01", "").Subscription
 	pools := subscription.NewPools(e.bucket(ns.BucketPools()))
-	if _, err := pools.Write(t.Context(), &wire.Pool{Schema: 1, Name: "l01", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolWaiting}, 0); err != nil {
+	if _, err := pools.Write(t.Context(), &wire.Pool{Schema: 1, Name: "l01", UID: sub.UID, Owner: "emitter-1", Epoch: 1, State: wire.PoolWaiting, ClaimedAt: time.Now(), UpdatedAt: time.Now()}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {

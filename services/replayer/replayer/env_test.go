@@ -163,9 +163,10 @@ func (e *env) observe(name string) error {
 	case r == nil:
 		return e.pools.Delete(ctx, name, rev)
 	}
+	now := time.Now().UTC()
 	_, err = e.pools.Write(ctx, &wire.Pool{
 		Schema: wire.SchemaVersion, Name: name, UID: r.UID, Owner: "emitter-1", State: wire.PoolLive,
-		Epoch: subscription.NextEpoch(p, rev), ObservedGeneration: r.Generation,
+		Epoch: subscription.NextEpoch(p, rev), ObservedGeneration: r.Generation, ClaimedAt: now, UpdatedAt: now,
 	}, rev)
 	return err
 }

@@ -173,7 +173,7 @@ func (j *journal) add(entries []history.Entry, key string, m feed.Msg) []history
 	if bucket.Operation(m.Header) != jetstream.KeyValuePut {
 		return append(entries, history.Entry{Name: key, Revision: m.Sequence, Deleted: true})
 	}
-	r, err := subscription.DecodeRecord(key, m.Data, j.ns)
+	r, err := subscription.DecodeRecord(subscription.Entry{Key: key, Value: m.Data, Revision: m.Sequence, Created: m.Time}, j.ns)
 	if err != nil {
 		if m.Sequence > j.warned {
 			j.warned = m.Sequence

@@ -173,7 +173,7 @@ func (r *reconciler) look(ctx context.Context, name string) (*history.Pool, *his
 	case err == nil:
 		pool = &history.Pool{}
 		// An entry that nobody can read is of no known uid.
-		if p, err := subscription.DecodePool(name, e.Value()); err == nil {
+		if p, err := subscription.DecodePool(subscription.EntryOf(e)); err == nil {
 			pool = &history.Pool{UID: p.UID, ObservedGeneration: p.ObservedGeneration}
 		}
 	case !errors.Is(err, jetstream.ErrKeyNotFound):
@@ -186,7 +186,7 @@ func (r *reconciler) look(ctx context.Context, name string) (*history.Pool, *his
 	case err != nil:
 		return nil, nil, fmt.Errorf("read subscription %q: %w", name, err)
 	}
-	rec, err := subscription.DecodeRecord(name, e.Value(), r.ns)
+	rec, err := subscription.DecodeRecord(subscription.EntryOf(e), r.ns)
 	if err != nil {
 		return pool, nil, nil // nobody can act on it
 	}
