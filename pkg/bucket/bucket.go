@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
@@ -18,7 +19,8 @@ import (
 // tombstone. It is a jetstream.ErrKeyNotFound too.
 type DeletedError struct {
 	Key      string
-	Revision uint64 // of the tombstone: what a write has to replace
+	Revision uint64    // of the tombstone: what a write has to replace
+	Created  time.Time // when it was stored
 }
 
 func (e *DeletedError) Error() string {
@@ -28,23 +30,24 @@ func (e *DeletedError) Error() string {
 // Unwrap makes it an ErrKeyNotFound.
 func (e *DeletedError) Unwrap() error { return jetstream.ErrKeyNotFound }
 
-// bucket is a jetstream.KeyValue. Its Get, Create and History ask the leader, and
-// its writes say plainly that there is no room; the rest is the client library's.
+// bucket is a KeyValue. Its Get, Create and History ask the leader, and its writes
+// say plainly that there is no room.
 type bucket struct {
 	jetstream.KeyValue
-	js     jsapi.JetStream
+	js     feed.JetStream
+	owner  feed.Owner
 	stream string
 	prefix string // of the subjects of keys
 }
 
-// Open opens a bucket that exists. The error is jetstream.ErrBucketNotFound
-// where it does not.
-func Open(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+// Open opens a bucket that exists, for an owner whose name the consumers have that
+// follow it. The error is jetstream.ErrBucketNotFound where it does not exist.
+func Open(ctx context.Context, js jetstream.JetStream, name string, owner feed.Owner) (KeyValue, error) {
 	kv, err := js.KeyValue(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return &bucket{KeyValue: kv, js: js, stream: "KV_" + name, prefix: "$KV." + name + "."}, nil
+	return &bucket{KeyValue: kv, js: js, owner: owner, stream: "KV_" + name, prefix: "$KV." + name + "."}, nil
 }
 
 var validKey = regexp.MustCompile(`^[-/_=.a-zA-Z0-9]+$`)
@@ -73,7 +76,7 @@ func (b *bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, 
 	}
 	e := b.entry(key, m)
 	if e.op != jetstream.KeyValuePut {
-		return nil, &DeletedError{Key: key, Revision: e.revision}
+		return nil, &DeletedError{Key: key, Revision: e.revision, Created: e.created}
 	}
 	return e, nil
 }

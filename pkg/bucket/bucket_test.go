@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/natstest"
 )
@@ -22,7 +23,7 @@ func open(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
 	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b", History: 8}); err != nil {
 		t.Fatal(err)
 	}
-	kv, err := bucket.Open(t.Context(), js, "b")
+	kv, err := bucket.Open(t.Context(), js, "b", feed.Owner{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ const (
 
 // Buckets are Sluice's key-value buckets.
 type Buckets struct {
-	Subscriptions, Pools, Sessions, Health, Replays jetstream.KeyValue
+	Subscriptions, Pools, Sessions, Health, Replays bucket.KeyValue
 }
 
 // Ensure creates the buckets and streams of l that are missing and returns
@@ -64,7 +64,7 @@ func openBuckets(ctx context.Context, js jetstream.JetStream, l Layout, log zero
 	var b Buckets
 	for _, o := range []struct {
 		name string
-		kv   *jetstream.KeyValue
+		kv   *bucket.KeyValue
 	}{
 		{ns.BucketSubscriptions(), &b.Subscriptions},
 		{ns.BucketPools(), &b.Pools},
@@ -72,10 +72,10 @@ func openBuckets(ctx context.Context, js jetstream.JetStream, l Layout, log zero
 		{ns.BucketHealth(), &b.Health},
 		{ns.BucketReplays(), &b.Replays},
 	} {
-		kv, err := retry(ctx, waiter{log, l.Waiting}, "open bucket "+o.name, func() (jetstream.KeyValue, error) {
+		kv, err := retry(ctx, waiter{log, l.Waiting}, "open bucket "+o.name, func() (bucket.KeyValue, error) {
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
-			return bucket.Open(ctx, js, o.name)
+			return bucket.Open(ctx, js, o.name, l.Owner)
 		})
 		if err != nil {
 			return nil, err

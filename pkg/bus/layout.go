@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -93,6 +94,8 @@ type Layout struct {
 	SessionTTL time.Duration
 	// Bounds in bytes.
 	Bounds Bounds
+	// Owner is whose consumers follow the buckets. Defaults to the namespace's.
+	Owner feed.Owner
 	// Waiting is told why Ensure has not succeeded yet, at each failure. Optional.
 	Waiting func(reason string)
 }
@@ -109,6 +112,9 @@ func (l Layout) WithDefaults() Layout {
 		l.SessionTTL = 10 * time.Second
 	}
 	l.Bounds = l.Bounds.WithDefaults()
+	if l.Owner == (feed.Owner{}) {
+		l.Owner = feed.Owner{Namespace: string(l.Namespace), Service: "sluice", Instance: "sluice"}
+	}
 	return l
 }
 

@@ -10,16 +10,16 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// WatchedBucket is the part of jetstream.KeyValue that a Leader needs: to
-// hold a key and to see another let go of it.
+// WatchedBucket is the part of a bucket.KeyValue that a Leader needs: to hold a
+// key and to see another let go of it.
 type WatchedBucket interface {
 	Bucket
 	mirror.Bucket
@@ -337,4 +337,4 @@ func (l *Leader) advise(what string, lease wire.Lease, detail string) {
 	l.adv.Advise(what, l.cfg.Role, detail, map[string]any{"epoch": lease.Epoch, "leader": lease.Instance})
 }
 
-var _ WatchedBucket = jetstream.KeyValue(nil)
+var _ WatchedBucket = bucket.KeyValue(nil)

@@ -13,14 +13,14 @@ import (
 	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
-	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // client is a KV as one process reaches it: before may keep an operation from
 // the bucket, lost its answer from the caller.
 type client struct {
-	*natstest.KV
+	*buckettest.KV
 	before, lost hooks
 }
 
@@ -67,7 +67,7 @@ func (a *advice) Advise(what, name, _ string, data map[string]any) {
 	a.told = append(a.told, fmt.Sprintf("%s %s %v", what, name, data["leader"]))
 }
 
-func newCandidate(t *testing.T, kv *natstest.KV, name string, adv Advisor) (*Leader, *client) {
+func newCandidate(t *testing.T, kv *buckettest.KV, name string, adv Advisor) (*Leader, *client) {
 	t.Helper()
 	c := &client{KV: kv}
 	l, err := NewLeader(c, adv, LeaderConfig{Namespace: "sluice", Role: "monitor", Instance: name, TTL: ttl}, zerolog.Nop())
@@ -86,7 +86,7 @@ func untilDone(ctx context.Context, _ wire.Lease) error {
 func TestSlowSuccessfulRenewalDoesNotExtendLeadersTrust(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, c := newCandidate(t, natstest.NewKV(ttl), "a", nil)
+		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		runUntilStopped(t, func(ctx context.Context) error { return l.Run(ctx, untilDone) })
 		synctest.Wait()
 		if !l.Leading() {
@@ -110,7 +110,7 @@ func TestSlowSuccessfulRenewalDoesNotExtendLeadersTrust(t *testing.T) {
 func TestLostLeaseCancelsWorkAndWaitsForItBeforeRelease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, adv := natstest.NewKV(0), &advice{} // no expiry: only a release frees the key at once
+		kv, adv := buckettest.New(0), &advice{} // no expiry: only a release frees the key at once
 		l, c := newCandidate(t, kv, "a", adv)
 		var cause error
 		var deletedAt, finishedAt time.Time
@@ -167,7 +167,7 @@ func TestReleasedLeaseIsTakenAtOnceAndAnExpiredOneWithinASecond(t *testing.T) {
 		t.Run(fmt.Sprintf("the bucket expires keys: %v", expires), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				kv := natstest.NewKV(0)
+				kv := buckettest.New(0)
 				if expires {
 					kv.TTL = ttl
 				}
@@ -222,7 +222,7 @@ func TestReleasedLeaseIsTakenAtOnceAndAnExpiredOneWithinASecond(t *testing.T) {
 func TestFailingWorkGivesTheRoleUpAndStandsAgainLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(ttl)
+		kv := buckettest.New(ttl)
 		a, _ := newCandidate(t, kv, "a", nil)
 		b, _ := newCandidate(t, kv, "b", nil)
 		runs := 0
@@ -271,7 +271,7 @@ func TestTrustedTermsNeverOverlap(t *testing.T) {
 		expires := rapid.Bool().Draw(rt, "expires")
 		var wrong []string // rapid's own goroutine tells them
 		synctest.Test(t, func(t *testing.T) {
-			kv := natstest.NewKV(0)
+			kv := buckettest.New(0)
 			if expires {
 				kv.TTL = ttl
 			}

@@ -12,19 +12,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
-
-// ReadBucket is the part of jetstream.KeyValue that Peers needs.
-type ReadBucket interface {
-	mirror.Bucket
-	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
-}
 
 const (
 	defaultProbeEvery = 250 * time.Millisecond
@@ -67,7 +60,7 @@ type PeersConfig struct {
 // perhaps cut off too.
 type Peers struct {
 	nc  *nats.Conn
-	kv  ReadBucket
+	kv  mirror.Bucket
 	cfg PeersConfig
 	log zerolog.Logger
 	m   *mirror.Mirror
@@ -78,14 +71,14 @@ type Peers struct {
 }
 
 // NewPeers returns Peers that know nobody until Run.
-func NewPeers(nc *nats.Conn, kv ReadBucket, cfg PeersConfig, log zerolog.Logger) (*Peers, error) {
+func NewPeers(nc *nats.Conn, kv mirror.Bucket, cfg PeersConfig, log zerolog.Logger) (*Peers, error) {
 	if nc == nil {
 		return nil, errors.New("peers: no connection")
 	}
 	return newPeers(nc, kv, cfg, log)
 }
 
-func newPeers(nc *nats.Conn, kv ReadBucket, cfg PeersConfig, log zerolog.Logger) (*Peers, error) {
+func newPeers(nc *nats.Conn, kv mirror.Bucket, cfg PeersConfig, log zerolog.Logger) (*Peers, error) {
 	if cfg.ProbeEvery == 0 {
 		cfg.ProbeEvery = defaultProbeEvery
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/natstest"
@@ -24,7 +25,7 @@ const ns wire.Namespace = "sluice"
 // process is what one service process has: a connection and the bucket over it.
 type process struct {
 	nc *nats.Conn
-	kv jetstream.KeyValue
+	kv bucket.KeyValue
 }
 
 func newProcess(t *testing.T, s *natstest.Server, ttl time.Duration) process {

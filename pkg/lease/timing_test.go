@@ -15,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
-	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -85,7 +85,7 @@ func slow(want string, d time.Duration) func(context.Context, string) error {
 func away(context.Context, string) error { return errAway }
 
 // startSession runs a session on kv until the test ends or stop is called.
-func startSession(t *testing.T, kv *natstest.KV) (s *Session, stop func()) {
+func startSession(t *testing.T, kv *buckettest.KV) (s *Session, stop func()) {
 	t.Helper()
 	s, err := newSession(nil, kv, SessionConfig{
 		Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl,
@@ -121,7 +121,7 @@ func after(d time.Duration) {
 func TestSessionIsRenewedShownAndDeletedAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(ttl)
+		kv := buckettest.New(ttl)
 		s, stop := startSession(t, kv)
 		if s.Valid() {
 			t.Error("valid before it was created")
@@ -158,7 +158,7 @@ func TestSessionIsRenewedShownAndDeletedAtTheEnd(t *testing.T) {
 func TestSessionOutlivesTheWorkItIsAround(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(ttl)
+		kv := buckettest.New(ttl)
 		s, err := newSession(nil, kv, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl}, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestSessionOutlivesTheWorkItIsAround(t *testing.T) {
 func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, h := natstest.NewKV(ttl), &hooks{}
+		kv, h := buckettest.New(ttl), &hooks{}
 		kv.Before = h.call
 		s, _ := startSession(t, kv)
 		synctest.Wait()
@@ -219,7 +219,7 @@ func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 func TestSlowRenewalDoesNotExtendTrust(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, h := natstest.NewKV(ttl), &hooks{}
+		kv, h := buckettest.New(ttl), &hooks{}
 		kv.After = h.call
 		h.set(slow("create", 3*time.Second))
 		s, _ := startSession(t, kv)
@@ -233,7 +233,7 @@ func TestSlowRenewalDoesNotExtendTrust(t *testing.T) {
 func TestRenewalWhoseAnswerIsLostIsAdopted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, h := natstest.NewKV(ttl), &hooks{}
+		kv, h := buckettest.New(ttl), &hooks{}
 		kv.After = h.call
 		s, _ := startSession(t, kv)
 		synctest.Wait()
@@ -260,7 +260,7 @@ func TestRenewalWhoseAnswerIsLostIsAdopted(t *testing.T) {
 func TestSessionDeletedByOthersIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(ttl)
+		kv := buckettest.New(ttl)
 		s, _ := startSession(t, kv)
 		synctest.Wait()
 		<-s.Changes()
@@ -280,7 +280,7 @@ func TestSessionDeletedByOthersIsCreatedAgain(t *testing.T) {
 }
 
 // startPeers runs peers without probes.
-func startPeers(t *testing.T, kv *natstest.KV) (p *Peers, changes *atomic.Int32) {
+func startPeers(t *testing.T, kv *buckettest.KV) (p *Peers, changes *atomic.Int32) {
 	t.Helper()
 	changes = new(atomic.Int32)
 	p, err := newPeers(nil, kv, PeersConfig{
@@ -297,7 +297,7 @@ func startPeers(t *testing.T, kv *natstest.KV) (p *Peers, changes *atomic.Int32)
 func TestPeerLivesForATTLAfterItsLastRenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, h := natstest.NewKV(0), &hooks{} // nothing expires: only our clock says so
+		kv, h := buckettest.New(0), &hooks{} // nothing expires: only our clock says so
 		kv.Before = h.call
 		p, changes := startPeers(t, kv)
 		s, _ := startSession(t, kv)
@@ -335,7 +335,7 @@ func TestPeerLivesForATTLAfterItsLastRenewal(t *testing.T) {
 func TestDeletedSessionIsDeadAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(ttl)
+		kv := buckettest.New(ttl)
 		p, _ := startPeers(t, kv)
 		_, stop := startSession(t, kv)
 		synctest.Wait()
@@ -353,7 +353,7 @@ func TestDeletedSessionIsDeadAtOnce(t *testing.T) {
 func TestNobodyDiesOfSilenceWhileTheWatchIsDeafOrTheBucketAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(0)
+		kv := buckettest.New(0)
 		h := &hooks{}
 		kv.Before = h.call
 		p, changes := startPeers(t, kv)
@@ -375,7 +375,7 @@ func TestNobodyDiesOfSilenceWhileTheWatchIsDeafOrTheBucketAway(t *testing.T) {
 func TestAnAnsweredProbeOutvotesAnAbsentKeyForHalfATTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv, h := natstest.NewKV(ttl), &hooks{}
+		kv, h := buckettest.New(ttl), &hooks{}
 		kv.Before = h.call
 		p, changes := startPeers(t, kv)
 		startSession(t, kv)
@@ -414,7 +414,7 @@ func TestAnOutageLongerThanTheTTLKillsNobody(t *testing.T) {
 }
 
 func outage(t *testing.T, reads bool) {
-	kv := natstest.NewKV(ttl)
+	kv := buckettest.New(ttl)
 	var away, lags atomic.Bool // everything; only the other's writes
 	kv.Before = func(_ context.Context, op, key string) error {
 		if reads && op == "get" {
@@ -462,7 +462,7 @@ func outage(t *testing.T, reads bool) {
 func TestProbesProveDeathOnlyTwiceInARowAndForOneRevision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := newPeers(nil, natstest.NewKV(0), PeersConfig{Namespace: "sluice", Service: "emitter", TTL: ttl}, zerolog.Nop())
+		p, err := newPeers(nil, buckettest.New(0), PeersConfig{Namespace: "sluice", Service: "emitter", TTL: ttl}, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -20,7 +20,7 @@ import (
 // happens all the same. A write that its caller gives up while slow is on happens
 // just after the next read.
 type unheard struct {
-	*natstest.KV
+	*buckettest.KV
 	deaf, slow atomic.Bool
 	late       atomic.Pointer[func()]
 }
@@ -59,7 +59,7 @@ func (u *unheard) Update(ctx context.Context, key string, value []byte, rev uint
 
 func startUnheard(t *testing.T) (u *unheard, stop func()) {
 	t.Helper()
-	u = &unheard{KV: natstest.NewKV(ttl)}
+	u = &unheard{KV: buckettest.New(ttl)}
 	s, err := newSession(nil, u, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestALeaseWhoseRenewalsAreNotAnsweredIsTakenWithinTheTTLAndASecond(t *testi
 		t.Run(fmt.Sprint("deaf from ", moment), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				u := &unheard{KV: natstest.NewKV(ttl)}
+				u := &unheard{KV: buckettest.New(ttl)}
 				l, err := NewLeader(u, nil, LeaderConfig{Namespace: "sluice", Role: "r", Instance: "a", TTL: ttl}, zerolog.Nop())
 				if err != nil {
 					t.Fatal(err)
@@ -147,7 +147,7 @@ func TestARenewalThatTheEndCutShortDoesNotKeepTheKey(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		u := &unheard{KV: natstest.NewKV(ttl)}
+		u := &unheard{KV: buckettest.New(ttl)}
 		s := &slot{kv: u, key: "leader.r", role: "r", instance: "a", ttl: ttl}
 		if _, err := s.acquire(t.Context(), 0); err != nil {
 			t.Fatal(err)

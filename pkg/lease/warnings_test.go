@@ -13,8 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+<<<<<<< HEAD
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/natstest"
+=======
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+>>>>>>> 80e6a98 (mirror, bucket: follow buckets by the project's own reading)
 )
 
 // lines is a log that is written by one goroutine and read by another.
@@ -39,7 +43,7 @@ func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		full := &hooks{}
-		kv := &client{KV: natstest.NewKV(ttl)}
+		kv := &client{KV: buckettest.New(ttl)}
 		kv.before.set(func(ctx context.Context, op string) error { return full.call(ctx, op, "") })
 		var log lines
 		s, err := newSession(nil, kv, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl}, zerolog.New(&log))
@@ -88,7 +92,7 @@ func TestAnOutageIsNotSaidAtEveryRenewalOfALease(t *testing.T) {
 func TestALeaseThatIsLostWithoutAFailureSaysWhy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, c := newCandidate(t, natstest.NewKV(ttl), "a", nil)
+		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		slept := newTerm(time.Now().Add(-ttl), ttl)
 		err := l.renew(t.Context(), &slot{kv: c}, slept, nil)
 		if !errors.Is(err, ErrLost) || !strings.HasSuffix(err.Error(), "not renewed in time: the process stood still") {

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/bucket"
 )
 
-// Bucket is the part of jetstream.KeyValue that a Mirror needs.
+// Bucket is the part of a bucket.KeyValue that a Mirror needs.
 type Bucket interface {
-	Watch(ctx context.Context, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error)
-	Status(ctx context.Context) (jetstream.KeyValueStatus, error)
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Follow(ctx context.Context, f bucket.Following) error
 }
 
 // Entry is a key as the copy shows it.
@@ -49,14 +53,9 @@ type Options struct {
 
 const (
 	defaultResync = 30 * time.Second
-	// openTimeout bounds the requests that open a watch.
-	openTimeout = 5 * time.Second
-	// stopTimeout bounds the wait for a watch to let go of its channel.
-	stopTimeout = 2 * time.Second
-	minRetry    = 100 * time.Millisecond
-	maxRetry    = 2 * time.Second
-	// recheck is how soon a key is looked for again that a listing did not
-	// have, where the listing may only have been older than the copy.
+	// readTimeout bounds a read of a key that a listing did not have.
+	readTimeout = 2 * time.Second
+	// recheck is how soon the bucket is listed again where that left a doubt.
 	recheck = time.Second
 	// listingShare is how many times as long as a listing took the next one
 	// waits at least: of 10,000 keys it costs some hundred milliseconds of
@@ -77,9 +76,9 @@ type Mirror struct {
 	last    uint64
 
 	// Owned by Run.
-	created  time.Time           // of the bucket
-	suspects map[string]struct{} // missed by the last listing, not yet believed
-	once     sync.Once           // closes synced
+	created time.Time // of the bucket
+	behind  bool      // at the last look the bucket ended before the copy
+	once    sync.Once // closes synced
 }
 
 // New returns a Mirror of kv that is empty until Run.
@@ -96,7 +95,7 @@ func New(kv Bucket, opts Options) *Mirror {
 	return &Mirror{
 		kv: kv, opts: opts,
 		kick: make(chan struct{}, 1), synced: make(chan struct{}),
-		entries: make(map[string]Entry), suspects: make(map[string]struct{}),
+		entries: make(map[string]Entry),
 	}
 }
 
@@ -144,12 +143,7 @@ func (m *Mirror) Live() []Entry {
 		}
 	}
 	m.mu.RUnlock()
-	slices.SortFunc(live, func(a, b Entry) int {
-		if a.Key < b.Key {
-			return -1
-		}
-		return 1 // keys are unique
-	})
+	slices.SortFunc(live, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	return live
 }
 
@@ -163,148 +157,105 @@ func (m *Mirror) Last() uint64 {
 // Run keeps the copy current until ctx ends and then returns nil. It may be
 // called once.
 func (m *Mirror) Run(ctx context.Context) error {
-	wait := minRetry
 	for ctx.Err() == nil {
-		listed, err := m.follow(ctx)
-		if listed {
-			wait = minRetry
+		if err := m.follow(ctx); err != nil && !errors.Is(err, errAnew) {
+			m.pause(ctx)
 		}
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		m.opts.Log.Warn().Err(err).Int64("retry_ms", wait.Milliseconds()).Msg("bucket watch ended")
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, maxRetry)
 	}
 	return nil
 }
 
 var (
-	errWatchClosed  = errors.New("watch closed by the client library")
-	errWatchStalled = errors.New("listing did not finish")
+	errAnew   = errors.New("the bucket is another one")
+	errBehind = errors.New("the bucket ends before the copy")
 )
 
-// follow lives through one watch: a listing and what comes after it. It
-// returns nil when the next listing is due.
-func (m *Mirror) follow(ctx context.Context) (listed bool, err error) {
+func (m *Mirror) pause(ctx context.Context) {
+	t := time.NewTimer(min(recheck, m.opts.Resync))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// follow lives through one listing and what comes after it, until the next
+// listing is due. The error is one of look.
+func (m *Mirror) follow(ctx context.Context) error {
 	select { // this listing is the one asked for
 	case <-m.kick:
 	default:
 	}
-	if err := m.checkBucket(ctx); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	begun := time.Now()
-	w, err := m.open(ctx, cancel)
-	if err != nil {
-		return false, err
-	}
-	defer stop(w)
+	l := &listing{begun: time.Now(), seen: make(map[string]struct{}), done: make(chan time.Duration, 1)}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g.Go(func() error {
+		defer stop()
+		m.awaitNext(ctx, l.done)
+		return nil
+	})
+	g.Go(func() error {
+		return m.kv.Follow(ctx, bucket.Following{
+			Keys: m.opts.Keys, Look: m.look, Log: m.opts.Log,
+			Entry:  func(e jetstream.KeyValueEntry) { m.take(l, e) },
+			Listed: func() { l.done <- m.settle(ctx, l) },
+		})
+	})
+	return g.Wait()
+}
 
-	due := time.NewTimer(m.opts.Resync)
-	defer due.Stop()
-	seen := make(map[string]struct{})
-	var newest uint64
+// listing is a listing that is under way.
+type listing struct {
+	begun  time.Time
+	seen   map[string]struct{}
+	newest uint64             // revision
+	done   chan time.Duration // cap 1: after which time the next one is due
+}
+
+// awaitNext waits until the next listing is due, or asked for after this one
+// was done: one that was asked for meanwhile must show what is written now.
+func (m *Mirror) awaitNext(ctx context.Context, done <-chan time.Duration) {
+	var due <-chan time.Time
+	var kick <-chan struct{}
 	for {
 		select {
 		case <-ctx.Done():
-			return listed, nil
-		case <-due.C:
-			if !listed {
-				return false, errWatchStalled
-			}
-			return true, nil
-		case <-m.whenListed(listed):
-			return true, nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return listed, errWatchClosed
-			case e != nil:
-				m.apply(e)
-				if !listed {
-					seen[e.Key()] = struct{}{}
-					newest = max(newest, e.Revision())
-				}
-			case !listed: // a nil entry ends the listing
-				listed = true
-				next := max(m.opts.Resync, listingShare*time.Since(begun))
-				if m.settle(seen, newest) {
-					next = min(recheck, m.opts.Resync)
-				}
-				due.Reset(next)
-				seen = nil
-			}
-		}
-	}
-}
-
-// whenListed is the kick channel once the listing is done: a kick that comes
-// during a listing asks for another one.
-func (m *Mirror) whenListed(listed bool) <-chan struct{} {
-	if !listed {
-		return nil
-	}
-	return m.kick
-}
-
-// open opens the watch, within openTimeout: the watch itself ends with ctx.
-func (m *Mirror) open(ctx context.Context, cancel context.CancelFunc) (jetstream.KeyWatcher, error) {
-	late := time.AfterFunc(openTimeout, cancel)
-	w, err := m.kv.Watch(ctx, m.opts.Keys)
-	inTime := late.Stop()
-	if err != nil {
-		return nil, fmt.Errorf("watch %q: %w", m.opts.Keys, err)
-	}
-	if !inTime {
-		stop(w)
-		return nil, fmt.Errorf("watch %q: not open after %v", m.opts.Keys, openTimeout)
-	}
-	return w, nil
-}
-
-// stop ends w and reads it empty: its callback holds a lock while it waits for
-// room in the channel, and the channel is closed under the same lock.
-func stop(w jetstream.KeyWatcher) {
-	_ = w.Stop() // an error means it has ended
-	late := time.NewTimer(stopTimeout)
-	defer late.Stop()
-	for {
-		select {
-		case _, ok := <-w.Updates():
-			if !ok {
-				return
-			}
-		case <-late.C:
+			return
+		case d := <-done:
+			t := time.NewTimer(d)
+			defer t.Stop()
+			due, kick = t.C, m.kick
+		case <-due:
+			return
+		case <-kick:
 			return
 		}
 	}
 }
 
-// checkBucket notices a bucket that was created anew: its revisions start
-// over, so the copy of the old one says nothing about it.
-func (m *Mirror) checkBucket(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	st, err := m.kv.Status(ctx)
-	if err != nil {
-		return fmt.Errorf("look at the bucket: %w", err)
+// look notices a bucket that is another one than the copy shows. One that was
+// created anew is told by its time of creation, one that was set back by
+// its last revision, and only the second time: the server that was asked
+// may have been behind the one that was read.
+func (m *Mirror) look(info *jetstream.StreamInfo) error {
+	if m.created.IsZero() {
+		m.created = info.Created
 	}
-	bs, ok := st.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return nil
-	}
-	created := bs.StreamInfo().Created
-	if !m.created.IsZero() && !created.Equal(m.created) {
-		m.opts.Log.Warn().Time("created", created).Msg("bucket was created anew")
+	anew := !info.Created.Equal(m.created)
+	behind := info.State.LastSeq < m.Last()
+	switch {
+	case anew || behind && m.behind:
+		m.opts.Log.Warn().Time("created", info.Created).Uint64("last", info.State.LastSeq).Uint64("seen", m.Last()).
+			Msg("bucket is another one than before")
+		m.created, m.behind = info.Created, false
 		m.forget()
+		return errAnew
+	case behind:
+		m.behind = true
+		return errBehind
 	}
-	m.created = created
+	m.behind = false
 	return nil
 }
 
@@ -313,23 +264,35 @@ func (m *Mirror) checkBucket(ctx context.Context) error {
 func (m *Mirror) forget() {
 	m.mu.Lock()
 	m.last = 0
-	var gone []string
+	gone := make([]string, 0, len(m.entries))
 	for k := range m.entries {
 		gone = append(gone, k)
 		m.entries[k] = Entry{Key: k, Deleted: true, Absent: true}
 	}
 	m.mu.Unlock()
-	m.report(gone)
+	slices.Sort(gone)
+	for _, k := range gone {
+		m.opts.OnChange(k)
+	}
 }
 
-// apply takes an entry of the watch over into the copy unless it is stale.
-func (m *Mirror) apply(e jetstream.KeyValueEntry) {
+// take takes over what Follow hands over.
+func (m *Mirror) take(l *listing, e jetstream.KeyValueEntry) {
 	next := Entry{
 		Key: e.Key(), Revision: e.Revision(), Created: e.Created(), Deleted: e.Operation() != jetstream.KeyValuePut,
 	}
 	if !next.Deleted {
 		next.Value = e.Value()
 	}
+	if l.seen != nil {
+		l.seen[next.Key] = struct{}{}
+		l.newest = max(l.newest, next.Revision)
+	}
+	m.apply(next)
+}
+
+// apply takes next over into the copy unless it is stale.
+func (m *Mirror) apply(next Entry) {
 	m.mu.Lock()
 	have, known := m.entries[next.Key]
 	stale := known && next.Revision <= have.Revision
@@ -346,40 +309,77 @@ func (m *Mirror) apply(e jetstream.KeyValueEntry) {
 	}
 }
 
-// settle ends a listing that showed the keys of seen, the newest at revision
-// newest: live keys that it did not show are gone, tombstones that it did not
-// show are forgotten. A listing may come from a replica that lags, so a key
-// newer than all it showed must be missed twice; settle reports whether there
-// are such keys.
-func (m *Mirror) settle(seen map[string]struct{}, newest uint64) (again bool) {
-	suspects := make(map[string]struct{})
-	var gone []string
-	m.mu.Lock()
-	for k, e := range m.entries {
-		if _, ok := seen[k]; ok {
-			continue
+// settle ends a listing, and returns after which time the next one is due. Live
+// keys that the listing did not show are read from the bucket's leader:
+// they may have been written while it was made, or it came from a server that
+// is behind. Tombstones that it did not show are forgotten, unless it may
+// have been too old to show them.
+func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
+	next = max(m.opts.Resync, listingShare*time.Since(l.begun))
+	missed := m.missedBy(l)
+	l.seen = nil
+	for _, e := range missed {
+		if ctx.Err() != nil {
+			return next
 		}
-		_, missedBefore := m.suspects[k]
-		switch {
-		case e.Revision > newest && !missedBefore:
-			suspects[k] = struct{}{}
-		case e.Deleted:
-			delete(m.entries, k)
-		default:
-			m.entries[k] = Entry{Key: k, Revision: e.Revision, Deleted: true, Absent: true}
-			gone = append(gone, k)
+		if err := m.read(ctx, e); err != nil {
+			m.opts.Log.Warn().Err(err).Str("key", e.Key).Int("keys", len(missed)).Msg("not known whether keys are gone")
+			next = min(recheck, m.opts.Resync)
+			break
 		}
 	}
+<<<<<<< HEAD
+=======
+	m.mu.Lock()
+	m.listings++
+>>>>>>> 80e6a98 (mirror, bucket: follow buckets by the project's own reading)
 	m.mu.Unlock()
-	m.suspects = suspects
-	m.report(gone)
 	m.once.Do(func() { close(m.synced) })
-	return len(suspects) > 0
+	return next
 }
 
-func (m *Mirror) report(keys []string) {
-	slices.Sort(keys)
-	for _, k := range keys {
-		m.opts.OnChange(k)
+// missedBy returns the live entries that a listing did not show, sorted by key,
+// and forgets the tombstones that it would have shown.
+func (m *Mirror) missedBy(l *listing) (missed []Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, e := range m.entries {
+		_, seen := l.seen[k]
+		switch {
+		case seen:
+		case !e.Deleted:
+			missed = append(missed, e)
+		case e.Revision <= l.newest:
+			delete(m.entries, k)
+		}
 	}
+	slices.SortFunc(missed, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	return missed
+}
+
+// read takes over what the bucket's leader says of the key of have.
+func (m *Mirror) read(ctx context.Context, have Entry) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	e, err := m.kv.Get(ctx, have.Key)
+	var tombstone *bucket.DeletedError
+	switch {
+	case err == nil:
+		m.apply(Entry{Key: have.Key, Value: e.Value(), Revision: e.Revision(), Created: e.Created()})
+	case errors.As(err, &tombstone):
+		m.apply(Entry{Key: have.Key, Revision: tombstone.Revision, Created: tombstone.Created, Deleted: true})
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
+		m.vanish(have)
+	default:
+		return fmt.Errorf("read key %q: %w", have.Key, err)
+	}
+	return nil
+}
+
+// vanish makes a key absent.
+func (m *Mirror) vanish(have Entry) {
+	m.mu.Lock()
+	m.entries[have.Key] = Entry{Key: have.Key, Revision: have.Revision, Deleted: true, Absent: true}
+	m.mu.Unlock()
+	m.opts.OnChange(have.Key)
 }

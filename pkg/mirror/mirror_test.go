@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/mirror"
-	"github.com/sluicehq/sluice/pkg/natstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,11 +53,11 @@ func TestListingsThatTakeLongAreMadeSeldom(t *testing.T) {
 		2 * time.Second:        200 * time.Second,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			kv := natstest.NewKV(0)
-			var watches []time.Time
+			kv := buckettest.New(0)
+			var listings []time.Time
 			kv.Before = func(_ context.Context, op, _ string) error {
-				if op == "watch" {
-					watches = append(watches, time.Now())
+				if op == "follow" {
+					listings = append(listings, time.Now())
 					<-time.After(takes)
 				}
 				return nil
@@ -62,10 +65,10 @@ func TestListingsThatTakeLongAreMadeSeldom(t *testing.T) {
 			start(t, mirror.New(kv, mirror.Options{Resync: time.Minute}))
 			<-time.After(time.Hour)
 			synctest.Wait()
-			if len(watches) < 2 {
-				t.Fatalf("%d listings in an hour", len(watches))
+			if len(listings) < 2 {
+				t.Fatalf("%d listings in an hour", len(listings))
 			}
-			if got := watches[1].Sub(watches[0]) - takes; got != want {
+			if got := listings[1].Sub(listings[0]) - takes; got != want {
 				t.Errorf("a listing that takes %s is made again after %s, want %s", takes, got, want)
 			}
 		})
@@ -73,7 +76,7 @@ func TestListingsThatTakeLongAreMadeSeldom(t *testing.T) {
 }
 
 // TestMirrorEqualsBucketAfterAnyHistory runs random writes against random
-// mishaps of the watch; once a listing is complete the copy is the bucket, and
+// mishaps; once a listing is complete the copy is the bucket, and
 // a user who re-read each key that OnChange named has the same.
 func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 	t.Parallel()
@@ -81,13 +84,13 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 		ops := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 60).Draw(rt, "ops")
 		keys := rapid.SliceOfN(rapid.IntRange(0, 4), len(ops), len(ops)).Draw(rt, "keys")
 		synctest.Test(t, func(t *testing.T) {
-			ctx, kv, want := t.Context(), natstest.NewKV(0), map[string]string{}
+			ctx, kv, want := t.Context(), buckettest.New(0), map[string]string{}
 			user := map[string]string{}
 			last := map[string]uint64{}
 			var m *mirror.Mirror
 			m = mirror.New(kv, mirror.Options{Resync: time.Minute, OnChange: func(key string) {
 				e, _ := m.Get(key)
-				if e.Revision < last[key] {
+				if e.Revision < last[key] && e.Revision > 0 { // else of another bucket
 					t.Errorf("%s went from revision %d to %d", key, last[key], e.Revision)
 				}
 				last[key] = e.Revision
@@ -113,7 +116,8 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 					kv.Erase(key)
 					delete(want, key)
 				case 7:
-					kv.CloseWatches()
+					kv.Renew()
+					clear(want)
 				case 8:
 					kv.Deafen(i%2 == 0)
 				case 9:
@@ -139,7 +143,7 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 	})
 }
 
-func put(ctx context.Context, t *testing.T, kv *natstest.KV, key, value string) {
+func put(ctx context.Context, t *testing.T, kv *buckettest.KV, key, value string) {
 	t.Helper()
 	e, err := kv.Get(ctx, key)
 	if err == nil {
@@ -155,7 +159,7 @@ func put(ctx context.Context, t *testing.T, kv *natstest.KV, key, value string) 
 func TestTombstoneAndAbsenceAreToldApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, kv := t.Context(), natstest.NewKV(0)
+		ctx, kv := t.Context(), buckettest.New(0)
 		for _, k := range []string{"deleted", "erased", "kept"} {
 			put(ctx, t, kv, k, "v")
 		}
@@ -183,51 +187,143 @@ func TestTombstoneAndAbsenceAreToldApart(t *testing.T) {
 	})
 }
 
-// A listing from a replica that lags misses keys that are newer than all that
-// it has; one such listing must not make them vanish.
-func TestLaggingListingDoesNotRemoveNewerKeys(t *testing.T) {
+// A listing from a server that is behind, or that was overtaken by writes, does
+// not show keys that live: the leader is asked before anybody hears that one
+// is gone.
+func TestOnlyTheLeaderMakesAKeyAbsent(t *testing.T) {
+	t.Parallel()
+	v := func(rev uint64, value string) mirror.Entry {
+		return mirror.Entry{Key: "k", Revision: rev, Value: []byte(value)}
+	}
+	for _, tt := range []struct {
+		name  string
+		write func(ctx context.Context, t *testing.T, kv *lagging)
+		down  bool // the leader does not answer
+		want  mirror.Entry
+		told  int
+	}{
+		{name: "it has not changed", write: func(context.Context, *testing.T, *lagging) {}, want: v(2, "v")},
+		{name: "it was written", write: func(ctx context.Context, t *testing.T, kv *lagging) {
+			put(ctx, t, kv.KV, "k", "w")
+		}, want: v(3, "w"), told: 1},
+		{name: "it was deleted", write: func(ctx context.Context, t *testing.T, kv *lagging) {
+			if err := kv.Delete(ctx, "k"); err != nil {
+				t.Fatal(err)
+			}
+		}, want: mirror.Entry{Key: "k", Revision: 3, Deleted: true}, told: 1},
+		{name: "it is gone", write: func(_ context.Context, _ *testing.T, kv *lagging) {
+			kv.Erase("k")
+		}, want: mirror.Entry{Key: "k", Revision: 2, Deleted: true, Absent: true}, told: 1},
+		{name: "it is gone, and nobody can be asked", write: func(_ context.Context, _ *testing.T, kv *lagging) {
+			kv.Erase("k")
+		}, down: true, want: v(2, "v")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, kv := t.Context(), &lagging{KV: buckettest.New(0)}
+				kv.Before = func(_ context.Context, op, _ string) error {
+					if op == "get" && kv.down.Load() {
+						return context.DeadlineExceeded
+					}
+					return nil
+				}
+				put(ctx, t, kv.KV, "old", "v")
+				put(ctx, t, kv.KV, "k", "v")
+				told := 0
+				m := mirror.New(kv, mirror.Options{OnChange: func(string) { told++ }})
+				start(t, m)
+				synctest.Wait()
+				told = 0
+				kv.Deafen(true)
+				tt.write(ctx, t, kv)
+				kv.hidden.Store(true)
+				kv.down.Store(tt.down)
+				m.Kick()
+				synctest.Wait()
+				got, _ := m.Get("k")
+				if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(mirror.Entry{}, "Created")); diff != "" || told != tt.told {
+					t.Errorf("told %d times, want %d (-want +got):\n%s", told, tt.told, diff)
+				}
+				if e, ok := m.Get("old"); !ok || e.Deleted {
+					t.Errorf("the other key is %+v", e)
+				}
+				before := m.Listings()
+				<-time.After(2 * time.Second) // fake time
+				synctest.Wait()
+				if again := m.Listings() > before; again != tt.down {
+					t.Errorf("listed again within two seconds: %v, want %v", again, tt.down)
+				}
+			})
+		})
+	}
+}
+
+// lagging can hide the key k from those who follow it, and be down for reads.
+type lagging struct {
+	*buckettest.KV
+	hidden, down atomic.Bool
+}
+
+func (l *lagging) Follow(ctx context.Context, f bucket.Following) error {
+	entry := f.Entry
+	f.Entry = func(e jetstream.KeyValueEntry) {
+		if e.Key() != "k" || !l.hidden.Load() {
+			entry(e)
+		}
+	}
+	return l.KV.Follow(ctx, f)
+}
+
+func TestABucketThatIsAnotherOneReplacesTheCopyAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, kv := t.Context(), natstest.NewKV(0)
-		put(ctx, t, kv, "old", "v")
-		put(ctx, t, kv, "new", "v")
-		var told []string
-		m := mirror.New(kv, mirror.Options{OnChange: func(k string) { told = append(told, k) }})
-		start(t, m)
-		synctest.Wait()
-		told = nil
-		kv.Erase("new")
-		m.Kick()
-		synctest.Wait()
-		if _, ok := m.Get("new"); !ok || len(told) > 0 || len(m.Keys()) != 2 {
-			t.Fatalf("after one listing without it: known %v, told %q, keys %q; want it kept", ok, told, m.Keys())
+		ctx, kv := t.Context(), buckettest.New(0)
+		for i := range 10 {
+			put(ctx, t, kv, "a", fmt.Sprint(i))
 		}
-		<-time.After(2 * time.Second) // fake time: the recheck
+		var m *mirror.Mirror
+		var told []mirror.Entry
+		m = mirror.New(kv, mirror.Options{Resync: time.Hour, OnChange: func(k string) {
+			e, _ := m.Get(k)
+			told = append(told, e)
+		}})
+		start(t, m)
+		told = nil
+		kv.Renew()
 		synctest.Wait()
-		if e, _ := m.Get("new"); !e.Absent || !slices.Equal(told, []string{"new"}) {
-			t.Errorf("after two listings without it: %+v, told %q; want it absent", e, told)
+		if len(told) != 1 || !told[0].Absent || told[0].Revision != 0 || m.Last() != 0 {
+			t.Errorf("of the bucket before it told %+v, and has revision %d", told, m.Last())
+		}
+		put(ctx, t, kv, "a", "new")
+		synctest.Wait()
+		if e, _ := m.Get("a"); e.Revision != 1 || string(e.Value) != "new" {
+			t.Errorf("of the new bucket it has %+v", e)
 		}
 	})
 }
 
-func TestWatchThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+// A bucket that was restored from a copy, or whose server lost what it had not
+// written to disk, has the same time of creation and fewer revisions.
+func TestABucketThatWasSetBackReplacesTheCopy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kv := natstest.NewKV(0)
-		tries := 0
-		kv.Before = func(_ context.Context, op, _ string) error {
-			if op != "watch" {
-				return nil
-			}
-			if tries++; tries < 4 {
-				return jetstream.ErrNoHeartbeat
-			}
-			return nil
+		ctx, kv := t.Context(), buckettest.New(0)
+		for i := range 10 {
+			put(ctx, t, kv, "a", fmt.Sprint(i))
 		}
-		begin := time.Now()
-		start(t, mirror.New(kv, mirror.Options{})) // waits until synced
-		if took := time.Since(begin); tries != 4 || took < 3*100*time.Millisecond || took > 5*time.Second {
-			t.Errorf("synced after %d tries and %v, want 4 and a growing backoff", tries, took)
+		m := mirror.New(kv, mirror.Options{Resync: time.Hour})
+		start(t, m)
+		kv.SetBack()
+		put(ctx, t, kv, "a", "restored")
+		synctest.Wait()
+		if e, _ := m.Get("a"); e.Revision != 10 || m.Last() != 10 {
+			t.Errorf("after one look it has %+v, and revision %d; want what it had", e, m.Last())
+		}
+		<-time.After(3 * time.Second) // fake time
+		synctest.Wait()
+		if e, _ := m.Get("a"); e.Revision != 1 || string(e.Value) != "restored" {
+			t.Errorf("after two looks it has %+v", e)
 		}
 	})
 }

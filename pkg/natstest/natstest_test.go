@@ -64,18 +64,3 @@ func TestServersOfTwoTestsAreApart(t *testing.T) {
 		t.Errorf("bucket of a seen from b: %v, want %v", err, jetstream.ErrBucketNotFound)
 	}
 }
-
-func TestKVDeletesByCompareAndSwap(t *testing.T) {
-	t.Parallel()
-	kv := natstest.NewKV(0)
-	rev, err := kv.Create(t.Context(), "k", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := kv.Delete(t.Context(), "k", jetstream.LastRevision(rev+1)); !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		t.Errorf("Delete at a wrong revision = %v, want %v", err, jetstream.ErrKeyRevisionMismatch)
-	}
-	if err := kv.Delete(t.Context(), "k", jetstream.LastRevision(rev)); err != nil {
-		t.Errorf("Delete at the right revision = %v", err)
-	}
-}

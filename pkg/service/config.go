@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/telemetry"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -56,6 +57,11 @@ type Common struct {
 // Layout is the shape of Sluice's own buckets and streams.
 func (c Common) Layout() bus.Layout {
 	return bus.Layout{Namespace: c.Namespace, Replicas: c.Replicas, SessionTTL: c.SessionTTL, Bounds: c.Bounds}
+}
+
+// Owner is whose consumers an instance of a service makes.
+func (c Common) Owner(service, instance string) feed.Owner {
+	return feed.Owner{Namespace: string(c.Namespace), Service: service, Instance: instance}
 }
 
 // ParseCommon reads Common from env. The error holds everything that is wrong.

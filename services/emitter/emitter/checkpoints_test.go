@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -43,7 +43,7 @@ func (w *writes) all() []time.Time {
 // checkpoints, at most rate a second. A write of the pool "slow" takes 3 s.
 func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holding, w *writes)) {
 	synctest.Test(t, func(t *testing.T) {
-		kv, w := natstest.NewKV(0), &writes{at: map[string][]time.Time{}}
+		kv, w := buckettest.New(0), &writes{at: map[string][]time.Time{}}
 		s := &Service{
 			cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{},
 			trust: func() time.Duration { return time.Hour },

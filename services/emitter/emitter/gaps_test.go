@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -22,7 +23,7 @@ func aside(t *testing.T) (*Service, *wire.Record) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.metrics.close)
-	kv := natstest.NewKV(0)
+	kv := buckettest.New(0)
 	s.records = subscription.NewStore(kv, wire.DefaultNamespace)
 	spec := subscription.Default()
 	spec.Store, spec.Selector.ByStream, spec.OnGap = testStore, wire.StringList{">"}, wire.GapPause

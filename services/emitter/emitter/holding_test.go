@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -20,9 +21,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // setup stores an entry that is owned by owner, and a holding of ours that
 // believes it is at that revision.
-func setup(t *testing.T, owner string) (*natstest.KV, *subscription.Pools, *holding) {
+func setup(t *testing.T, owner string) (*buckettest.KV, *subscription.Pools, *holding) {
 	t.Helper()
-	kv := natstest.NewKV(time.Hour)
+	kv := buckettest.New(time.Hour)
 	pools, h := setupIn(t, kv, owner)
 	return kv, pools, h
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/endpoint"
-	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/presence"
@@ -174,7 +173,7 @@ func (s *Service) assemble(ctx context.Context) error {
 		return fmt.Errorf("JetStream: %w", err)
 	}
 	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
+	layout.Waiting, layout.Owner = s.ready.Fail, s.common.Owner(wire.ServiceEmitter, s.instance)
 	b, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return err
@@ -211,8 +210,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	}
 	s.readers = reader.NewSet(reader.Config{
 		JetStream: dataJS, MaxReaders: s.cfg.MaxReaders, Log: s.log,
-		Owner:  feed.Owner{Namespace: string(s.ns), Service: wire.ServiceEmitter, Instance: s.instance},
-		Paused: s.metGap,
+		Owner: layout.Owner, Paused: s.metGap,
 	})
 	ours := func(stream string) bool { return subscription.OwnStream(stream, s.ns) }
 	s.asker = ask.New(presence.New(s.data, ours, askTimeout), s.log)

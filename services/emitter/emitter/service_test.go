@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -96,7 +97,7 @@ func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) 
 
 func (b *bed) bucket(name string) jetstream.KeyValue {
 	b.t.Helper()
-	kv, err := bucket.Open(b.t.Context(), b.js, name)
+	kv, err := bucket.Open(b.t.Context(), b.js, name, feed.Owner{})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
+	layout.Waiting, layout.Owner = s.ready.Fail, s.common.Owner(wire.ServiceHealthmon, s.instance)
 	b, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -197,7 +198,7 @@ func (e *env) subscribe(name, body string) wire.SubscribeResponse {
 
 func (e *env) bucket(name string) jetstream.KeyValue {
 	e.tb.Helper()
-	kv, err := bucket.Open(e.tb.Context(), e.js, name)
+	kv, err := bucket.Open(e.tb.Context(), e.js, name, feed.Owner{})
 	if err != nil {
 		e.tb.Fatalf("bucket %s: %v", name, err)
 	}

@@ -205,7 +205,7 @@ func (s *Service) snapshot(ctx context.Context, st *stores) (map[string]poolStat
 		prefix := "$KV." + s.ns.BucketPools() + "."
 		cfg := feed.Config{
 			Stream: "KV_" + s.ns.BucketPools(), LastPerSubject: true, Log: s.log,
-			Owner:   feed.Owner{Namespace: string(s.ns), Service: wire.ServiceRegistry, Instance: s.instance},
+			Owner:   s.common.Owner(wire.ServiceRegistry, s.instance),
 			Purpose: "lists pools",
 		}
 		return feed.Read(ctx, s.js, cfg, func(m feed.Msg) {

@@ -169,7 +169,7 @@ func (s *Service) connected() {
 // the session.
 func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
 	layout := s.common.Layout()
-	layout.Waiting = s.jetstreamCheck.Fail
+	layout.Waiting, layout.Owner = s.jetstreamCheck.Fail, s.common.Owner(wire.ServiceRegistry, s.instance)
 	buckets, err := bus.Ensure(ctx, s.js, layout, s.log)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -73,7 +73,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	layout := s.common.Layout()
-	layout.Waiting = s.ready.Fail
+	layout.Waiting, layout.Owner = s.ready.Fail, s.common.Owner(wire.ServiceReplayer, s.instance)
 	buckets, err := bus.Ensure(ctx, js, layout, s.log)
 	if err != nil {
 		return ended(ctx, err)
@@ -152,7 +152,7 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 		grace: s.cfg.Settle, wait: s.cfg.Wait,
 		buckets: b, archive: archive{b.Replays}, advisor: a, metrics: s.metrics, log: s.log, step: s.step,
 		journal: &journal{kv: b.Subscriptions, js: js, ns: s.common.Namespace, log: s.log, feed: feed.Config{
-			Owner:   feed.Owner{Namespace: string(s.common.Namespace), Service: wire.ServiceReplayer, Instance: s.instance},
+			Owner:   s.common.Owner(wire.ServiceReplayer, s.instance),
 			Purpose: "reads what happened to subscriptions", Log: s.log,
 		}},
 	}

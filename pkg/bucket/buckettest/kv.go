@@ -1,4 +1,4 @@
-package natstest
+package buckettest
 
 import (
 	"context"
@@ -14,8 +14,7 @@ import (
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
-// It has Get, Create, Update, Delete, Watch and Status; any other method
-// panics. Entries expire TTL after they were written, without a marker, as in
+// It has Get, Create, Update, Delete and Follow; any other method panics. Entries expire TTL after they were written, without a marker, as in
 // a bucket of the real server.
 type KV struct {
 	jetstream.KeyValue // nil: panics on what is not here
@@ -23,21 +22,22 @@ type KV struct {
 	// TTL of entries; 0 is for ever.
 	TTL time.Duration
 	// Before is called before an operation ("get", "create", "update",
-	// "delete", "watch") takes effect, and After after it did. Either may
+	// "delete", "follow") takes effect, and After after it did. Either may
 	// block, and an error is what the caller gets instead of an answer. To be
 	// set before use; optional.
 	Before, After func(ctx context.Context, op, key string) error
 
-	mu       sync.Mutex
-	seq      uint64
-	entries  map[string]kvEntry
-	watchers map[*kvWatcher]struct{}
-	deaf     bool
+	mu        sync.Mutex
+	seq       uint64
+	entries   map[string]kvEntry
+	made      time.Time
+	followers map[*follower]struct{}
+	deaf      bool
 }
 
-// NewKV returns an empty bucket.
-func NewKV(ttl time.Duration) *KV {
-	return &KV{TTL: ttl, entries: make(map[string]kvEntry), watchers: make(map[*kvWatcher]struct{})}
+// New returns an empty bucket.
+func New(ttl time.Duration) *KV {
+	return &KV{TTL: ttl, made: time.Now(), entries: make(map[string]kvEntry), followers: make(map[*follower]struct{})}
 }
 
 type kvEntry struct {
@@ -87,15 +87,15 @@ func (k *KV) last(key string) (kvEntry, bool) {
 	return e, ok
 }
 
-// write stores an entry and tells the watchers. Under mu.
+// write stores an entry and tells the followers. Under mu.
 func (k *KV) write(key string, value []byte, op jetstream.KeyValueOp) uint64 {
 	k.seq++
 	e := kvEntry{key: key, value: slices.Clone(value), rev: k.seq, created: time.Now(), op: op}
 	k.entries[key] = e
 	if !k.deaf {
-		for w := range k.watchers {
-			if w.matches(key) {
-				w.push(e)
+		for f := range k.followers {
+			if f.matches(key) {
+				f.push(e)
 			}
 		}
 	}
@@ -111,7 +111,7 @@ func (k *KV) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, erro
 		case !ok:
 			return jetstream.ErrKeyNotFound
 		case e.op != jetstream.KeyValuePut:
-			return &bucket.DeletedError{Key: key, Revision: e.rev}
+			return &bucket.DeletedError{Key: key, Revision: e.rev, Created: e.created}
 		}
 		found = e
 		return nil
@@ -174,9 +174,6 @@ func lastRevision(o jetstream.KVDeleteOpt) uint64 {
 	return into.Elem().FieldByName("revision").Uint()
 }
 
-// Status knows nothing.
-func (k *KV) Status(context.Context) (jetstream.KeyValueStatus, error) { return nil, nil }
-
 // Erase removes a key without a trace, as the purge of a tombstone does.
 func (k *KV) Erase(key string) {
 	k.mu.Lock()
@@ -184,122 +181,133 @@ func (k *KV) Erase(key string) {
 	delete(k.entries, key)
 }
 
-// Deafen makes running and new watches miss what is written while on.
+// Deafen makes running Follows miss what is written while on.
 func (k *KV) Deafen(on bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.deaf = on
 }
 
-// CloseWatches closes the channel of every watch, as the client library does
-// when it cannot go on.
-func (k *KV) CloseWatches() {
+// Renew makes the bucket anew: it is empty, and its revisions start over.
+func (k *KV) Renew() {
 	k.mu.Lock()
-	ws := make([]*kvWatcher, 0, len(k.watchers))
-	for w := range k.watchers {
-		ws = append(ws, w)
-	}
+	k.made = k.made.Add(max(time.Since(k.made), 0) + 1)
 	k.mu.Unlock()
-	for _, w := range ws {
-		_ = w.Stop() // returns nil
+	k.SetBack()
+}
+
+// SetBack takes from the bucket all that it ever held, as if a copy of it had
+// been restored that was made when it was empty.
+func (k *KV) SetBack() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.entries)
+	k.seq = 0
+	for f := range k.followers {
+		f.again = true
+		f.notify()
 	}
 }
 
-// Watch delivers the last entries of the keys that match, nil, and what comes.
-func (k *KV) Watch(ctx context.Context, keys string, _ ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	w := &kvWatcher{
-		kv: k, keys: keys, out: make(chan jetstream.KeyValueEntry),
-		more: make(chan struct{}, 1), done: make(chan struct{}),
-	}
-	err := k.do(ctx, "watch", keys, func() error {
-		var found []kvEntry
-		for key := range k.entries {
-			if e, ok := k.last(key); ok && w.matches(key) {
-				found = append(found, e)
+// Follow is part of bucket.KeyValue. What is written while the KV is deaf is not
+// told.
+func (k *KV) Follow(ctx context.Context, to bucket.Following) error {
+	f := &follower{Following: to, more: make(chan struct{}, 1)}
+	defer func() {
+		k.mu.Lock()
+		delete(k.followers, f)
+		k.mu.Unlock()
+	}()
+	for begin := true; ctx.Err() == nil; {
+		if begin {
+			if err := k.list(ctx, f); err != nil {
+				return err
 			}
 		}
-		slices.SortFunc(found, func(a, b kvEntry) int { return int(a.rev) - int(b.rev) })
-		for _, e := range found {
-			w.push(e)
+		k.mu.Lock()
+		queue := f.queue
+		f.queue, begin, f.again = nil, f.again, false
+		k.mu.Unlock()
+		if begin {
+			continue
 		}
-		w.push(nil)
-		k.watchers[w] = struct{}{}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		for _, tell := range queue {
+			if ctx.Err() == nil {
+				tell()
+			}
+		}
+		select {
+		case <-f.more:
+		case <-ctx.Done():
+		}
 	}
-	go w.pump(ctx)
-	return w, nil
+	return nil
 }
 
-type kvWatcher struct {
-	kv   *KV
-	keys string
-	out  chan jetstream.KeyValueEntry
-	more chan struct{} // cap 1
-	done chan struct{}
-	once sync.Once
-
-	mu    sync.Mutex
-	queue []jetstream.KeyValueEntry // as long as the test's writes
+// list queues what the bucket holds. It blocks as long as the hook before it
+// does, and goes on trying while that fails.
+func (k *KV) list(ctx context.Context, f *follower) error {
+	k.mu.Lock()
+	info := &jetstream.StreamInfo{Created: k.made, State: jetstream.StreamState{LastSeq: k.seq}}
+	k.mu.Unlock()
+	if f.Look != nil {
+		if err := f.Look(info); err != nil {
+			return err
+		}
+	}
+	for k.Before != nil && k.Before(ctx, "follow", f.Keys) != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var found []kvEntry
+	for key := range k.entries {
+		if e, ok := k.last(key); ok && f.matches(key) {
+			found = append(found, e)
+		}
+	}
+	slices.SortFunc(found, func(a, b kvEntry) int { return int(a.rev) - int(b.rev) })
+	for _, e := range found {
+		f.push(e)
+	}
+	if f.Listed != nil {
+		f.queue = append(f.queue, f.Listed)
+	}
+	k.followers[f] = struct{}{}
+	return nil
 }
 
-func (w *kvWatcher) matches(key string) bool {
-	switch prefix, ok := strings.CutSuffix(w.keys, "*"); {
-	case w.keys == jetstream.AllKeys:
+// follower is a running Follow. Its fields are under the KV's mu.
+type follower struct {
+	bucket.Following
+	more  chan struct{} // cap 1
+	queue []func()      // as long as the test's writes
+	again bool          // the bucket is another one
+}
+
+func (f *follower) matches(key string) bool {
+	switch prefix, ok := strings.CutSuffix(f.Keys, "*"); {
+	case f.Keys == jetstream.AllKeys, f.Keys == "":
 		return true
 	case ok:
 		return strings.HasPrefix(key, prefix) && !strings.Contains(key[len(prefix):], ".")
 	default:
-		return key == w.keys
+		return key == f.Keys
 	}
 }
 
-func (w *kvWatcher) push(e jetstream.KeyValueEntry) {
-	w.mu.Lock()
-	w.queue = append(w.queue, e)
-	w.mu.Unlock()
+func (f *follower) push(e kvEntry) {
+	f.queue = append(f.queue, func() { f.Entry(e) })
+	f.notify()
+}
+
+func (f *follower) notify() {
 	select {
-	case w.more <- struct{}{}:
+	case f.more <- struct{}{}:
 	default:
 	}
-}
-
-func (w *kvWatcher) pump(ctx context.Context) {
-	defer close(w.out)
-	for {
-		w.mu.Lock()
-		queue := w.queue
-		w.queue = nil
-		w.mu.Unlock()
-		for _, e := range queue {
-			select {
-			case w.out <- e:
-			case <-w.done:
-				return
-			case <-ctx.Done():
-				return
-			}
-		}
-		select {
-		case <-w.more:
-		case <-w.done:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (w *kvWatcher) Updates() <-chan jetstream.KeyValueEntry { return w.out }
-
-func (w *kvWatcher) Stop() error {
-	w.once.Do(func() {
-		close(w.done)
-		w.kv.mu.Lock()
-		defer w.kv.mu.Unlock()
-		delete(w.kv.watchers, w)
-	})
-	return nil
 }

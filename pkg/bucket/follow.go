@@ -1,0 +1,65 @@
+package bucket
+
+import (
+	"context"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/feed"
+)
+
+// KeyValue is a bucket: the client library's, but for the reads.
+type KeyValue interface {
+	// Of its methods those that list or watch keys are not to be used: entries
+	// with certain headers stop them. Follow is.
+	jetstream.KeyValue
+
+	// Follow hands over the last entry of each key, and then what follows, in the
+	// order of the revisions, until ctx ends (nil) or Following.Look says so. No
+	// entry is left out that the bucket still has. While the server is away, or
+	// the bucket is, it goes on trying.
+	Follow(ctx context.Context, f Following) error
+}
+
+// Following says what Follow tells, and to whom. All functions are called from
+// the goroutine of Follow, one after the other; while one blocks, nothing comes.
+type Following struct {
+	// Keys is the filter over keys, with the wildcards of subjects. Defaults
+	// to ">", all.
+	Keys string
+	// Entry is told each entry, tombstones included. Required.
+	Entry func(jetstream.KeyValueEntry)
+	// Listed is told once when all that the bucket held has been handed over.
+	// Optional.
+	Listed func()
+	// Look is told of the bucket's stream before it is read, and again before
+	// it is read on after a disturbance. An error ends Follow with it. Optional.
+	Look func(*jetstream.StreamInfo) error
+	// Log gets warnings. The zero value drops them.
+	Log zerolog.Logger
+}
+
+// Follow is part of KeyValue.
+func (b *bucket) Follow(ctx context.Context, f Following) error {
+	if f.Keys == "" {
+		f.Keys = jetstream.AllKeys
+	}
+	listed := false
+	return feed.New(b.js, feed.Config{
+		Stream: b.stream, Filters: []string{b.prefix + f.Keys}, LastPerSubject: true,
+		Owner: b.owner, Purpose: "follows a bucket", Log: f.Log, Look: f.Look,
+		OnListed: func() {
+			if !listed && f.Listed != nil {
+				f.Listed()
+			}
+			listed = true
+		},
+	}).Run(ctx, func(m feed.Msg) {
+		f.Entry(&entry{
+			bucket: b.Bucket(), key: strings.TrimPrefix(m.Subject, b.prefix), value: m.Data,
+			revision: m.Sequence, created: m.Time, op: Operation(m.Header),
+		})
+	})
+}
