@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/integration/harness"
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/client"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -150,5 +152,40 @@ func TestHeaders_OfAnEventSteerNobody(t *testing.T) {
 	}
 	if n := consumers.Load(); n > 40 {
 		t.Errorf("%d consumers were asked for, for %d events", n, len(b.all))
+	}
+}
+
+// TestHeaders_OfAnEntrySteerNobody has an entry with each of these headers, with
+// a value and without, in each of Sluice's own buckets, before its services
+// start and while they run.
+func TestHeaders_OfAnEntrySteerNobody(t *testing.T) {
+	t.Parallel()
+	b := &headersBed{Env: harness.New(t)}
+	b.Store(headersStore, "orders.>")
+	ns := wire.DefaultNamespace
+	buckets := []string{ns.BucketSubscriptions(), ns.BucketPools(), ns.BucketSessions(), ns.BucketHealth(), ns.BucketReplays()}
+	entries := func(when string) {
+		for _, bucket := range buckets {
+			for i, h := range protocolHeaders {
+				for _, value := range []string{"", "{}"} {
+					key := fmt.Sprintf("$KV.%s.%s-%d-%d", bucket, when, i, len(value))
+					b.PublishAll([]*nats.Msg{{Subject: key, Header: h, Data: []byte(value)}})
+				}
+			}
+		}
+	}
+	layout := bus.Layout{Namespace: ns, SessionTTL: 5 * time.Second}
+	if _, err := bus.Ensure(b.Context(), b.JS, layout, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	entries("before")
+	b.StartAll()
+	for _, name := range []string{"one", "two"} {
+		r := b.Record("to."+name, harness.Ack)
+		b.Subscribe(name, headersSpec("to."+name, "$all"))
+		b.store()
+		r.AwaitAll(b.all)
+		b.Await("a sweep", func() error { _, err := report(b.Env); return err })
+		entries("meanwhile-" + name)
 	}
 }

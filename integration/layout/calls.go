@@ -55,6 +55,8 @@ func CheckCalls(name string, file *ast.File) []string {
 		switch what := sel.Sel.Name; {
 		case slices.Contains([]string{"Respond", "RespondMsg", "RespondJSON"}, what):
 			fault(" calls %s: it answers wherever an asker wants; use bus.Responder", what)
+		case slices.Contains([]string{"Watch", "WatchAll", "WatchFiltered", "ListKeys", "ListKeysFiltered", "OrderedConsumer"}, what):
+			fault(" calls %s: an entry with a header of the protocol stops it; use bucket.KeyValue's Follow, or pkg/feed", what)
 		case what == "Reply" && readsReplies()[name] == "":
 			fault(" looks at a reply subject: leave that to bus.Responder, or give the reason in readsReplies")
 		case of != nil && of.Name == "json" && encodesJSON()[name] == "" &&

@@ -52,6 +52,9 @@ func TestCallsThatAnswerOrEncodeByThemselvesAreFound(t *testing.T) {
 		{"services/x/x.go", `json.NewEncoder(w).Encode(v)`, "calls json.NewEncoder"},
 		{"services/x/x.go", `json.Unmarshal(b, &v); wire.Marshal(v); replies.Answer(m, nil, nil)`, ""},
 		{"pkg/wire/json.go", `json.NewEncoder(w).Encode(v)`, ""},
+		{"services/x/x.go", `kv.WatchAll(ctx)`, "calls WatchAll"},
+		{"services/x/x.go", `kv.ListKeys(ctx)`, "calls ListKeys"},
+		{"services/x/x.go", `kv.Follow(ctx, f)`, ""},
 		{"pkg/natstest/x.go", `m.Respond(nil)`, ""},
 		{"integration/x/x.go", `m.Respond(nil)`, ""},
 	} {

@@ -143,7 +143,7 @@ func TestAWriteThatFindsNoRoomSaysSo(t *testing.T) {
 	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b", History: 8, MaxBytes: 1 << 10}); err != nil {
 		t.Fatal(err)
 	}
-	kv, err := bucket.Open(t.Context(), js, "b")
+	kv, err := bucket.Open(t.Context(), js, "b", feed.Owner{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,12 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-<<<<<<< HEAD
-	"github.com/sluicehq/sluice/pkg/jsapi"
-	"github.com/sluicehq/sluice/pkg/natstest"
-=======
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
->>>>>>> 80e6a98 (mirror, bucket: follow buckets by the project's own reading)
+	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
 // lines is a log that is written by one goroutine and read by another.
@@ -76,7 +72,7 @@ func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 func TestAnOutageIsNotSaidAtEveryRenewalOfALease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, c := newCandidate(t, natstest.NewKV(ttl), "a", nil)
+		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		var log lines
 		l.log = zerolog.New(&log)
 		runUntilStopped(t, func(ctx context.Context) error { return l.Run(ctx, untilDone) })

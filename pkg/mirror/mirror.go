@@ -328,12 +328,6 @@ func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
 			break
 		}
 	}
-<<<<<<< HEAD
-=======
-	m.mu.Lock()
-	m.listings++
->>>>>>> 80e6a98 (mirror, bucket: follow buckets by the project's own reading)
-	m.mu.Unlock()
 	m.once.Do(func() { close(m.synced) })
 	return next
 }

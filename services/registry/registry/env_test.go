@@ -196,7 +196,7 @@ func (e *env) subscribe(name, body string) wire.SubscribeResponse {
 	return ok[wire.SubscribeResponse](e, wire.VerbSubscribe, name, body)
 }
 
-func (e *env) bucket(name string) jetstream.KeyValue {
+func (e *env) bucket(name string) bucket.KeyValue {
 	e.tb.Helper()
 	kv, err := bucket.Open(e.tb.Context(), e.js, name, feed.Owner{})
 	if err != nil {
