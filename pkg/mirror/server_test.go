@@ -217,9 +217,15 @@ func TestHeadersOfEntriesSteerNobody(t *testing.T) {
 	js := s.JetStream()
 	kv := create(t, js)
 	headers := []nats.Header{
-		{"Status": {"503"}}, {"Status": {"408"}}, {"Status": {"100"}}, {"Status": {"active"}},
-		{"Status": {"409"}, "Description": {"Consumer Deleted"}}, {"Nats-Pin-Id": {"x"}}, {"Nats-Last-Consumer": {"9"}},
-		{"Nats-Pending-Messages": {"0"}}, {"Nats-Consumer-Stalled": {"$JS.FC.x"}},
+		{"Status": {"503"}},
+		{"Status": {"408"}},
+		{"Status": {"100"}},
+		{"Status": {"active"}},
+		{"Status": {"409"}, "Description": {"Consumer Deleted"}},
+		{"Nats-Pin-Id": {"x"}},
+		{"Nats-Last-Consumer": {"9"}},
+		{"Nats-Pending-Messages": {"0"}},
+		{"Nats-Consumer-Stalled": {"$JS.FC.x"}},
 	}
 	want := map[string]string{}
 	put := func(when string) {
