@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -23,6 +24,38 @@ func TestGap_IsToldWithItsKindAndNumber(t *testing.T) {
 		kind, count := kindOf(&tt.gap)
 		if detail := lostEvents(&tt.gap); kind != tt.kind || count != tt.count || !strings.Contains(detail, tt.detail) {
 			t.Errorf("%s: %d events, %s, %q; want %d, %s, %q", tt.name, count, kind, detail, tt.count, tt.kind, tt.detail)
+		}
+	}
+}
+
+func TestAnIssueShowsTheLabelsOfItsSubscription(t *testing.T) {
+	t.Parallel()
+	team := map[string]string{"team": "triage"}
+	for _, tt := range []struct {
+		name         string
+		uid          string // of the record; the pool is u1's
+		labels, want map[string]string
+	}{
+		{"its own", "u1", team, team},
+		{"none", "u1", nil, nil},
+		{"not those of a later one", "u2", team, nil},
+	} {
+		w := newWorld()
+		w.rec().UID, w.rec().Spec.Labels = tt.uid, tt.labels
+		w.pool().Gap = &wire.Gap{From: 3, To: 9, At: start, Generation: 3}
+		w.judge(0)
+		found := false
+		for _, i := range w.judge(cfg.Grace).Issues {
+			if i.Evidence["uid"] != "u1" {
+				continue
+			}
+			found = true
+			if got, _ := i.Evidence["labels"].(map[string]string); !maps.Equal(got, tt.want) {
+				t.Errorf("%s: %s has the labels %v, want %v", tt.name, i.Kind, got, tt.want)
+			}
+		}
+		if !found {
+			t.Errorf("%s: no issue", tt.name)
 		}
 	}
 }

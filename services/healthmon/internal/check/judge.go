@@ -125,6 +125,9 @@ func (j *judge) raise(f finding, since time.Time) time.Time {
 	if f.uid != "" {
 		f.evidence["uid"] = f.uid
 	}
+	if r := j.records[f.name]; r != nil && r.Record != nil && r.Record.UID == f.uid && len(r.Record.Spec.Labels) > 0 {
+		f.evidence["labels"] = r.Record.Spec.Labels // by which people know whose it is
+	}
 	j.found[ref] = Held{UID: f.uid, Issue: wire.Issue{
 		Kind: f.kind, Name: f.name, Since: since.UTC().Round(0),
 		Detail: f.detail, Evidence: f.evidence, Repair: f.repair,
