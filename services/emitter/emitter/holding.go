@@ -114,9 +114,12 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		case same(stored, &next): // it had happened
 			h.stored(next, rev)
 			return nil
+		case stored.Owner == h.me && stored.Epoch == h.entry.Epoch:
+			// Also at a lower revision: the bucket has been restored from a backup.
+			// Or the read was stale, and the next write is refused like this one.
 		case rev < h.rev:
 			return fmt.Errorf("%w; the read that followed was stale", err)
-		case stored.Owner != h.me || stored.Epoch != h.entry.Epoch:
+		default:
 			return errLost
 		}
 		h.stored(h.entry, rev)

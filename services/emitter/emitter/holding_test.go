@@ -136,6 +136,27 @@ func TestAWriteThatTimedOutButHappenedIsFound(t *testing.T) {
 	}
 }
 
+func TestAnEntryOfOursThatWasSetBackIsWrittenOver(t *testing.T) {
+	t.Parallel()
+	kv, pools, h := setup(t, "me")
+	backup := h.entry
+	for floor := range uint64(5) {
+		if err := h.write(t.Context(), pools, at(h, floor)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kv.SetBack()
+	if _, err := pools.Write(t.Context(), &backup, 0); err != nil { // the restore
+		t.Fatal(err)
+	}
+	if err := h.write(t.Context(), pools, at(h, 9)); err != nil {
+		t.Errorf("write = %v", err)
+	}
+	if floor, _ := floorOf(t, pools); floor != 9 {
+		t.Errorf("floor = %d, want 9", floor)
+	}
+}
+
 func TestAnEntryThatWasDeletedIsLost(t *testing.T) {
 	t.Parallel()
 	kv, err := natstest.Start(t).JetStream().CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "pools"})
