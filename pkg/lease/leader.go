@@ -164,7 +164,7 @@ func (l *Leader) watch(ctx context.Context) {
 		Keys: wire.LeaderKey(l.cfg.Role), Log: l.log,
 		OnChange: func(key string) {
 			e, _ := m.Get(key)
-			if h := decodeLease(e.Revision, e.Value); !e.Deleted && h.lease.Instance == l.cfg.Instance {
+			if h := decodeLease(l.cfg.Role, e.Revision, e.Value); !e.Deleted && h.lease.Instance == l.cfg.Instance {
 				return
 			}
 			select {

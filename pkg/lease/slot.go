@@ -31,8 +31,9 @@ type held struct {
 	rev   uint64
 }
 
-// read reads the key. An entry that cannot be decoded is somebody else's
-// lease like any other: it stands until it is not renewed for a TTL.
+// read reads the key. An entry that cannot be decoded, or cannot be true, is
+// somebody else's lease like any other: it stands until it is not renewed for a
+// TTL.
 func (s *slot) read(ctx context.Context) (held, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
 	defer cancel()
@@ -43,12 +44,14 @@ func (s *slot) read(ctx context.Context) (held, error) {
 	case err != nil:
 		return held{}, fmt.Errorf("read %s: %w", s.key, err)
 	}
-	return decodeLease(e.Revision(), e.Value()), nil
+	return decodeLease(s.role, e.Revision(), e.Value()), nil
 }
 
-func decodeLease(rev uint64, value []byte) held {
+// decodeLease reads the lease of a role. Its epoch is a revision of the bucket, so
+// a higher one than its own cannot be true.
+func decodeLease(role string, rev uint64, value []byte) held {
 	h := held{rev: rev}
-	if json.Unmarshal(value, &h.lease) != nil {
+	if json.Unmarshal(value, &h.lease) != nil || h.lease.Role != role || h.lease.Epoch > rev {
 		h.lease = wire.Lease{}
 	}
 	return h
