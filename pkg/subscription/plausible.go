@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -53,7 +54,9 @@ func (f *fields) implausibleRecord(r *wire.Record, given map[string]bool, e Entr
 	if given["updated_at"] {
 		f.written("updated_at", r.UpdatedAt, e)
 	}
-	f.notAhead("store_created", r.StoreCreated, e) // a server without a clock may have made it in 1970
+	if r.StoreCreated.Unix() >= firstYear { // a server without a clock may have made it in 1970
+		f.written("store_created", r.StoreCreated, e)
+	}
 }
 
 // implausiblePool is implausibleRecord for an entry of the pools bucket. What only
@@ -137,17 +140,23 @@ func (f *fields) atMost(field string, v, most uint64) {
 // written finds fault with a time that a writer took from its own clock when it
 // wrote e, or earlier.
 func (f *fields) written(field string, at time.Time, e Entry) {
-	if _, ok := e.stored(); ok && at.Unix() < firstYear {
-		f.implausible(field, "%s is before there were such entries", at.Format(time.RFC3339))
+	if why := TimeFault(at, e.Created); why != "" {
+		f.implausible(field, "%s", why)
 	}
-	f.notAhead(field, at, e)
 }
 
-// notAhead finds fault with a time that is long after e was stored.
-func (f *fields) notAhead(field string, at time.Time, e Entry) {
-	if now, ok := e.stored(); ok && at.After(now.Add(maxAhead)) {
-		f.implausible(field, "%s is long after it was stored, %s", at.Format(time.RFC3339), now.Format(time.RFC3339))
+// TimeFault says why no writer can have taken a time from its clock for an entry
+// that the server stored at another, "" where one can. A server that shows a time
+// before there were such entries has no clock, and proves nothing.
+func TimeFault(at, stored time.Time) string {
+	now, ok := Entry{Created: stored}.stored()
+	switch {
+	case ok && at.Unix() < firstYear:
+		return at.Format(time.RFC3339) + " is before there were such entries"
+	case ok && at.After(now.Add(maxAhead)):
+		return fmt.Sprintf("%s is long after it was stored, %s", at.Format(time.RFC3339), now.Format(time.RFC3339))
 	}
+	return ""
 }
 
 // implausible is fault for a field that has none yet.

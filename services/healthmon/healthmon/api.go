@@ -209,6 +209,9 @@ func (a *api) report(ctx context.Context, req *endpoint.Request) (any, *wire.Err
 	case err != nil:
 		return nil, wire.Errorf(wire.CodeUnavailable, "the report cannot be read: %s", err)
 	}
+	if err := (remembered{entry.Value(), entry.Created()}).report(); err != nil {
+		return nil, wire.Errorf(wire.CodeUnavailable, "the report cannot be read, the next sweep replaces it: %s", err)
+	}
 	return json.RawMessage(entry.Value()), nil
 }
 
@@ -296,24 +299,18 @@ func (a *api) latest(ctx context.Context, name string) (*keptStatus, error) {
 	if err == nil && json.Unmarshal(m.Data, &st) == nil && st.Name == name {
 		return &st, nil
 	}
-	found, err := read(ctx, a.health, subscriptionKey(name), &st)
-	if err != nil || !found {
-		return nil, err
-	}
-	return &st, nil
-}
-
-// read decodes the entry under key; false where there is none, or none that
-// can be read.
-func read(ctx context.Context, kv jetstream.KeyValue, key string, into any) (bool, error) {
-	e, err := kv.Get(ctx, key)
+	key := subscriptionKey(name)
+	e, err := a.health.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read %q: %w", key, err)
+		return nil, fmt.Errorf("read %q: %w", key, err)
 	}
-	return json.Unmarshal(e.Value(), into) == nil, nil
+	if st, err = (remembered{e.Value(), e.Created()}).status(key); err != nil {
+		return nil, nil // the leader will replace it
+	}
+	return &st, nil
 }
 
 func (a *api) cleanup(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {

@@ -3,7 +3,6 @@ package healthmon
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -155,8 +154,8 @@ func conflict(err error) bool {
 }
 
 // list returns the live entries that match keys, and remembers their revisions.
-func (k *kept) list(ctx context.Context, keys string) (map[string][]byte, error) {
-	out := map[string][]byte{}
+func (k *kept) list(ctx context.Context, keys string) (map[string]remembered, error) {
+	out := map[string]remembered{}
 	prefix := "$KV." + k.kv.Bucket() + "."
 	cfg := k.feed
 	cfg.Stream, cfg.Filters, cfg.LastPerSubject = "KV_"+k.kv.Bucket(), []string{prefix + keys}, true
@@ -165,7 +164,7 @@ func (k *kept) list(ctx context.Context, keys string) (map[string][]byte, error)
 		delete(out, key)
 		delete(k.revs, key)
 		if bucket.Operation(m.Header) == jetstream.KeyValuePut {
-			k.revs[key], out[key] = m.Sequence, m.Data
+			k.revs[key], out[key] = m.Sequence, remembered{m.Data, m.Time}
 		}
 	})
 	if err != nil {
@@ -185,9 +184,10 @@ func (k *kept) memory(ctx context.Context) (
 	if err != nil {
 		return mem, nil, nil, err
 	}
-	for key, value := range issues {
-		var h heldIssue
-		if json.Unmarshal(value, &h) != nil || issueKey(check.Ref{Kind: h.Issue.Kind, Name: h.Issue.Name}) != key {
+	for key, entry := range issues {
+		h, err := entry.issue(key)
+		if err != nil {
+			k.feed.Log.Warn().Err(err).Msg("entry is left out, and will be replaced")
 			continue
 		}
 		ref := check.Ref{Kind: h.Issue.Kind, Name: h.Issue.Name}
@@ -200,11 +200,13 @@ func (k *kept) memory(ctx context.Context) (
 	if err != nil {
 		return mem, nil, nil, err
 	}
-	for key, value := range statuses {
-		var st keptStatus
-		if json.Unmarshal(value, &st) == nil && strings.TrimPrefix(key, prefixSubscription) == st.Name {
-			mem.Statuses[st.Name], kept[st.Name] = st.SubscriptionHealth, st
+	for key, entry := range statuses {
+		st, err := entry.status(key)
+		if err != nil {
+			k.feed.Log.Warn().Err(err).Msg("entry is left out, and will be replaced")
+			continue
 		}
+		mem.Statuses[st.Name], kept[st.Name] = st.SubscriptionHealth, st
 	}
 	return mem, tried, kept, nil
 }
