@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -36,14 +37,37 @@ type archive struct{ kv jetstream.KeyValue }
 // loadPosition returns the position; where there is none, or nobody can read
 // it, it is at revision 0.
 func (a archive) loadPosition(ctx context.Context) (position, error) {
-	var p position
-	rev, err := a.load(ctx, wire.ReconciledKey, &p)
-	if err != nil {
+	e, err := a.load(ctx, wire.ReconciledKey)
+	if err != nil || e == nil {
 		return position{}, err
 	}
-	p.kvRevision = rev
+	p, _ := decodePosition(e.Value(), e.Created())
+	p.kvRevision = e.Revision()
 	return p, nil
 }
+
+// decodePosition reads a position that was stored at a time. One that cannot be
+// true is an error, as one that cannot be read; then it is at revision 0.
+func decodePosition(value []byte, stored time.Time) (position, error) {
+	var p position
+	err := json.Unmarshal(value, &p)
+	late := subscription.TimeFault(p.At, stored)
+	switch {
+	case err != nil:
+	case p.Revision > maxRevision || p.Epoch > maxRevision:
+		err = errors.New("a revision beyond all that there can be")
+	case p.Schema < 0 || !wire.ValidName(p.Leader):
+		err = errors.New("no instance wrote it")
+	case late != "":
+		err = errors.New(late)
+	default:
+		return p, nil
+	}
+	return position{}, fmt.Errorf("decode position: %w", err)
+}
+
+// maxRevision is above every revision of a bucket; see ADR 27.
+const maxRevision = 1<<53 - 1
 
 // savePosition writes p over the entry that it was loaded from. It returns
 // errPositionMoved where that is no longer there; after any other error it is
@@ -60,31 +84,52 @@ func (a archive) savePosition(ctx context.Context, p position) error {
 // saveReport stores the last report. One that found nothing does not replace
 // one that did: the last thing that happened stays to be seen.
 func (a archive) saveReport(ctx context.Context, r wire.ReconcileReport) error {
-	var old wire.ReconcileReport
-	rev, err := a.load(ctx, wire.ReconcileReportKey, &old)
-	if err != nil {
+	e, err := a.load(ctx, wire.ReconcileReportKey)
+	switch {
+	case err != nil:
 		return err
+	case e == nil:
+		return a.save(ctx, wire.ReconcileReportKey, r, 0)
 	}
-	if r.Total == 0 && old.Total > 0 {
+	if old, err := decodeReport(e.Value(), e.Created()); err == nil && r.Total == 0 && old.Total > 0 {
 		return nil
 	}
-	return a.save(ctx, wire.ReconcileReportKey, r, rev)
+	return a.save(ctx, wire.ReconcileReportKey, r, e.Revision())
 }
 
-// load reads key into v and returns its revision, 0 where there is none. A
-// value that is not the JSON asked for leaves v empty: it will be replaced.
-func (a archive) load(ctx context.Context, key string, v any) (uint64, error) {
+// decodeReport is decodePosition for a report.
+func decodeReport(value []byte, stored time.Time) (wire.ReconcileReport, error) {
+	var r wire.ReconcileReport
+	err := json.Unmarshal(value, &r)
+	late := subscription.TimeFault(r.Timestamp, stored)
+	switch {
+	case err != nil:
+	case r.Type != wire.ReconcileReportType:
+		err = errors.New("not a report")
+	case r.ToRevision > maxRevision || r.FromRevision > r.ToRevision:
+		err = errors.New("revisions that there cannot be")
+	case len(r.Transitions) > r.Total || min(r.Missed, r.Replayed, r.Unobserved) < 0 || max(r.Missed, r.Replayed, r.Unobserved) > r.Total:
+		err = errors.New("counts that there cannot be")
+	case late != "":
+		err = errors.New(late)
+	default:
+		return r, nil
+	}
+	return wire.ReconcileReport{}, fmt.Errorf("decode report: %w", err)
+}
+
+// load reads the entry of key; nil where there is none.
+func (a archive) load(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	e, err := a.kv.Get(ctx, key)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return 0, nil
+		return nil, nil
 	case err != nil:
-		return 0, fmt.Errorf("read %q: %w", key, err)
+		return nil, fmt.Errorf("read %q: %w", key, err)
 	}
-	_ = json.Unmarshal(e.Value(), v)
-	return e.Revision(), nil
+	return e, nil
 }
 
 // save writes v over revision rev of key; 0 stands for a key that is not there.

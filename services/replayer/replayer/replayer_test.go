@@ -51,8 +51,11 @@ func TestWhatHappenedWithoutAnEmitterIsReplayedAndReportedStepByStep(t *testing.
 	}
 	empty := e.await("nothing", func(r wire.ReconcileReport) bool { return hasKind(r.Trigger, moveLease) && r.Total == 0 })
 	e.awaitPosition(empty.ToRevision)
-	var stored wire.ReconcileReport
-	if _, err := (archive{e.buckets.Replays}).load(t.Context(), wire.ReconcileReportKey, &stored); err != nil || stored.Total != 5 {
+	entry, err := archive{e.buckets.Replays}.load(t.Context(), wire.ReconcileReportKey)
+	if err != nil || entry == nil {
+		t.Fatalf("stored report: %v, %v", entry, err)
+	}
+	if stored, err := decodeReport(entry.Value(), entry.Created()); err != nil || stored.Total != 5 {
 		t.Errorf("stored report: %+v, %v, want the one with five transitions", stored, err)
 	}
 }
@@ -184,7 +187,7 @@ func TestNothingIsLostWhenSomebodyElseMovesThePosition(t *testing.T) {
 		}
 		interfered = true
 		e.create("late") // and a rival that knows less than we do
-		value, err := json.Marshal(position{Revision: e.first(), Incarnation: e.created()})
+		value, err := json.Marshal(position{Revision: e.first(), Incarnation: e.created(), Leader: "rival", At: time.Now()})
 		if err != nil {
 			return err
 		}
