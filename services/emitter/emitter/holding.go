@@ -103,7 +103,7 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 			// Nobody deleted it: the bucket is another one. The place is known here.
 			h.stored(h.entry, 0)
 			continue
-		case errors.As(readErr, &corrupt) && h.rev > 0:
+		case errors.As(readErr, &corrupt) && h.rev > 0 && !errors.Is(readErr, subscription.ErrNewerSchema):
 			// What cannot be read is nobody's claim, and the place is known here.
 			h.stored(h.entry, rev)
 			continue

@@ -71,6 +71,24 @@ func TestACheckpointThatSomebodyElseOverwroteIsLost(t *testing.T) {
 	}
 }
 
+func TestWhatSomebodyMadeUnreadableIsWrittenAnewAndALaterVersionsClaimIsNot(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]error{
+		`{`: nil, `{"schema":1,"name":"s","uid":"u","epoch":9,"owner":"*"}`: nil, `{"schema":2}`: errLost,
+	} {
+		kv, pools, h := setup(t, "me")
+		if _, err := kv.Update(t.Context(), "s", []byte(value), h.rev); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.write(t.Context(), pools, at(h, 5)); !errors.Is(err, want) {
+			t.Errorf("write over %s = %v, want %v", value, err, want)
+		}
+		if p, _, err := pools.Get(t.Context(), "s"); (err == nil) != (want == nil) || err == nil && p.Checkpoint.Floor != 5 {
+			t.Errorf("after %s the entry is %+v, %v", value, p, err)
+		}
+	}
+}
+
 func TestASeekUnderAnOwnerIsLostToIt(t *testing.T) {
 	t.Parallel()
 	_, pools, h := setup(t, "me")

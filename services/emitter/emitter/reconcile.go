@@ -3,6 +3,7 @@ package emitter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -267,7 +268,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	p, err := subscription.DecodePool(subscription.Mirrored(e))
 	if err != nil {
 		s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
-		v.PoolCorrupt = true
+		v.PoolCorrupt, v.PoolNewer = true, errors.Is(err, subscription.ErrNewerSchema)
 		return
 	}
 	v.Pool = p

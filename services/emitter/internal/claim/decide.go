@@ -51,6 +51,7 @@ type View struct {
 	Pool         *wire.Pool // nil: no entry
 	PoolRevision uint64     // of the entry, or of its tombstone
 	PoolCorrupt  bool       // there is an entry, but it cannot be read
+	PoolNewer    bool       // PoolCorrupt, and a later version wrote it
 	Named        bool       // there is an entry that may name Me, even if not as its owner
 	Vanished     bool       // there was an entry, and it is gone although nobody deleted it
 	Awaited      bool       // Vanished, and its owner may still write it back
@@ -104,8 +105,8 @@ func (v View) decideHeld() Action {
 
 // deposed reports whether a newer entry than ours shows somebody else's claim.
 func (v View) deposed() bool {
-	if v.PoolRevision <= v.Held.Revision || v.PoolCorrupt {
-		return false // what cannot be read is nobody's claim
+	if v.PoolRevision <= v.Held.Revision || v.PoolCorrupt && !v.PoolNewer {
+		return false // what cannot be read is nobody's claim, but a later version's
 	}
 	return v.Pool == nil || v.Pool.Owner != v.Me || v.Pool.Epoch != v.Held.Epoch
 }

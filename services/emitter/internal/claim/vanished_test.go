@@ -40,6 +40,7 @@ func TestDecide_WritesBackAnEntryThatVanishedAndLeavesItToItsOwner(t *testing.T)
 	}{
 		{"held", View{Me: "a", Record: rec, RecordRevision: 2, Rightful: "a", Vanished: true, Awaited: true, Held: held}, Restore},
 		{"held, and somebody made it unreadable", View{Me: "a", Record: rec, RecordRevision: 2, Rightful: "a", PoolCorrupt: true, PoolRevision: 9, Held: held}, Restore},
+		{"held, and a later version wrote it", View{Me: "a", Record: rec, RecordRevision: 2, Rightful: "a", PoolCorrupt: true, PoolNewer: true, PoolRevision: 9, Held: held}, Drop},
 		{"held, and another should have it", View{Me: "a", Record: rec, RecordRevision: 2, Rightful: "b", Vanished: true, Held: held}, Restore},
 		{"held, and the subscription is deleted", View{Me: "a", Deleted: true, Rightful: "a", Vanished: true, Held: held}, Remove},
 		{"not held, and its owner may still write", View{Me: "a", Record: rec, RecordRevision: 2, Rightful: "a", Vanished: true, Awaited: true}, None},
