@@ -170,9 +170,9 @@ func (s *Service) catchUp(ctx context.Context, st *stores) error {
 
 // poolState is what a list shows of a pool entry.
 type poolState struct {
-	UID   string         `json:"uid"`
-	Owner string         `json:"owner"`
-	State wire.PoolState `json:"state"`
+	uid   string
+	owner string
+	state wire.PoolState
 }
 
 // state is the state of a subscription in a list.
@@ -180,10 +180,10 @@ func state(rec *wire.Record, p poolState) string {
 	switch {
 	case rec.Paused:
 		return string(wire.PoolPaused)
-	case p.UID != rec.UID || p.Owner == "":
+	case p.uid != rec.UID || p.owner == "":
 		return wire.StateUnclaimed
 	default:
-		return string(p.State)
+		return string(p.state)
 	}
 }
 
@@ -212,19 +212,19 @@ func (s *Service) snapshot(ctx context.Context, st *stores) (map[string]poolStat
 			key := strings.TrimPrefix(m.Subject, prefix)
 			delete(pools, key)
 			if bucket.Operation(m.Header) == jetstream.KeyValuePut {
-				pools[key] = decodeState(m.Data)
+				pools[key] = decodeState(subscription.Entry{Key: key, Value: m.Data, Revision: m.Sequence, Created: m.Time})
 			}
 		})
 	})
 	return pools, err
 }
 
-func decodeState(value []byte) poolState {
-	var p poolState
-	if err := json.Unmarshal(value, &p); err != nil {
+func decodeState(e subscription.Entry) poolState {
+	p, err := subscription.DecodePool(e)
+	if err != nil {
 		return poolState{} // as good as unclaimed; the monitor reports it
 	}
-	return p
+	return poolState{p.UID, p.Owner, p.State}
 }
 
 type stateReader func(context.Context, *wire.Record) (string, error)
@@ -240,7 +240,7 @@ func (s *Service) stateReader(st *stores) stateReader {
 			case err != nil:
 				return err
 			}
-			p = decodeState(e.Value())
+			p = decodeState(subscription.EntryOf(e))
 			return nil
 		})
 		return state(rec, p), err
