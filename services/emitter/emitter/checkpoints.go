@@ -3,6 +3,7 @@ package emitter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	// checkpointAfter is how long what moved waits for more to come. With the
 	// write itself it keeps the promise of 250 ms.
 	checkpointAfter = 100 * time.Millisecond
+	// checkpointAgain is how long one waits that could not be written.
+	checkpointAgain = time.Second
 	// skimEvery is how often the place of pools is written that have merely
 	// read past events that do not match. With thousands of them it is less
 	// often, since at most skimRate are written in a second.
@@ -32,9 +35,12 @@ const (
 )
 
 // moved is called by a pool whose checkpoint or state moved.
-func (s *Service) moved(h *holding) {
+func (s *Service) moved(h *holding) { s.due(h, checkpointAfter) }
+
+// due has the place of a pool written after a while, unless it is to be anyway.
+func (s *Service) due(h *holding, wait time.Duration) {
 	if h.moved.CompareAndSwap(false, true) {
-		s.dues.add(h, time.Now().Add(checkpointAfter))
+		s.dues.add(h, time.Now().Add(wait))
 	}
 }
 
@@ -98,7 +104,13 @@ func newDues() *dues { return &dues{wake: make(chan struct{}, 1)} }
 
 func (d *dues) add(h *holding, at time.Time) {
 	d.mu.Lock()
-	d.queue = append(d.queue, due{h, at})
+	i, _ := slices.BinarySearchFunc(d.queue, at, func(q due, at time.Time) int {
+		if q.at.After(at) {
+			return 1
+		}
+		return -1 // also where it is the same: behind those that are there
+	})
+	d.queue = slices.Insert(d.queue, i, due{h, at})
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
@@ -164,8 +176,8 @@ func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) 
 	case errors.Is(err, errLost):
 		s.forget(h, "its checkpoint was refused: "+err.Error())
 	case err != nil:
-		s.log.Warn().Err(err).Str("subscription", h.name).Msg("checkpoint not written yet")
-		s.moved(h)
+		s.rarely.Warn().Err(err).Str("subscription", h.name).Msg("checkpoint not written yet")
+		s.due(h, checkpointAgain)
 	}
 	return len(next.Checkpoint.Ranges)
 }

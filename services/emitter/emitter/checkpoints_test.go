@@ -1,15 +1,23 @@
 package emitter
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -40,8 +48,16 @@ func (w *writes) all() []time.Time {
 }
 
 // checkpointing runs test beside a service that owns n pools and writes their
-// checkpoints, at most rate a second. A write of the pool "slow" takes 3 s.
+// checkpoints, at most rate a second.
 func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holding, w *writes)) {
+	checkpointingWith(t, n, rate, nil, test)
+}
+
+// checkpointingWith is checkpointing where harm is done to each request to the
+// bucket.
+func checkpointingWith(
+	t *testing.T, n, rate int, harm func(ctx context.Context, op, key string) error, test func(s *Service, hs []*holding, w *writes),
+) {
 	synctest.Test(t, func(t *testing.T) {
 		kv, w := buckettest.New(0), &writes{at: map[string][]time.Time{}}
 		s := &Service{
@@ -52,16 +68,11 @@ func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holdin
 		for i := range n {
 			hs = append(hs, owned(t, s, fmt.Sprintf("p%d", i)))
 		}
-		kv.After = func(ctx context.Context, op, key string) error {
+		kv.Before = harm
+		kv.After = func(_ context.Context, _, key string) error {
 			w.mu.Lock()
 			w.at[key] = append(w.at[key], time.Now())
 			w.mu.Unlock()
-			if key == "p0" && n == 2 {
-				select {
-				case <-time.After(3 * time.Second):
-				case <-ctx.Done():
-				}
-			}
 			return nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -178,13 +189,59 @@ func TestACheckpointOfManyRangesCountsForSeveral(t *testing.T) {
 
 func TestASlowWriteHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	checkpointing(t, 2, 1000, func(_ *Service, hs []*holding, w *writes) {
+	slow := func(ctx context.Context, _, key string) error {
+		if key == "p0" {
+			select {
+			case <-time.After(3 * time.Second):
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	}
+	checkpointingWith(t, 2, 1000, slow, func(_ *Service, hs []*holding, w *writes) {
 		hs[0].pool.SkipTo(1)
 		<-time.After(150 * time.Millisecond) // it is being written, for three seconds
 		hs[1].pool.SkipTo(1)
 		<-time.After(250 * time.Millisecond)
 		if n := w.of("p1"); n != 1 {
 			t.Errorf("the other pool was written %d times, want once", n)
+		}
+	})
+}
+
+func TestAWriteThatFindsNoRoomIsTriedSeldomAndHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	var room atomic.Bool
+	var tries atomic.Int32
+	full := func(_ context.Context, _, key string) error {
+		if key != "p0" || room.Load() {
+			return nil
+		}
+		tries.Add(1)
+		return jsapi.Full("the bucket", &jetstream.APIError{Code: 503, ErrorCode: 10077, Description: "maximum bytes exceeded"})
+	}
+	checkpointingWith(t, 2, 1000, full, func(s *Service, hs []*holding, w *writes) {
+		var log bytes.Buffer
+		s.rarely = bus.Rarely(zerolog.New(&log))
+		for n := uint64(1); n <= 200; n++ {
+			hs[0].pool.SkipTo(n)
+			hs[1].pool.SkipTo(n)
+			<-time.After(100 * time.Millisecond)
+		}
+		if n := tries.Load(); n < 15 || n > 25 {
+			t.Errorf("%d tries in 20 s, want one a second", n)
+		}
+		if n := w.of("p1"); n < 100 {
+			t.Errorf("the other pool was written %d times in 20 s, want all the time", n)
+		}
+		room.Store(true)
+		<-time.After(1500 * time.Millisecond)
+		synctest.Wait()
+		if p, _, err := s.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 200 {
+			t.Errorf("floor written = %d, want 200 (%v)", p.Checkpoint.Floor, err)
+		}
+		if n := strings.Count(log.String(), "storage is full: the bucket holds as much as it may"); n < 1 || n > 5 {
+			t.Errorf("said %d times, want a few", n)
 		}
 	})
 }

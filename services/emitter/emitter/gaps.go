@@ -41,7 +41,7 @@ func (s *Service) pauseAtGaps(ctx context.Context) error {
 				continue // what lies before the gap is delivered first
 			}
 			if err := s.pauseAtGap(ctx, name, g); err != nil && ctx.Err() == nil {
-				s.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
+				s.rarely.Warn().Err(err).Msg("subscription not paused at its gap yet")
 				continue
 			}
 			s.closeGap(name, g)

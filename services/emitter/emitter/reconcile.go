@@ -188,7 +188,7 @@ func (s *Service) look(ctx context.Context, name string) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.log.Warn().Err(err).Str("subscription", name).Stringer("action", action).Msg("pool not reconciled yet")
+		s.rarely.Warn().Err(err).Str("subscription", name).Stringer("action", action).Msg("pool not reconciled yet")
 	default:
 		s.wake() // it may have become dirty while it was busy
 	}

@@ -38,6 +38,7 @@ type Service struct {
 	ns       wire.Namespace
 	instance string
 	log      zerolog.Logger
+	rarely   zerolog.Logger // for failures that many pools may share, at every try
 	metrics  *metrics
 	meter    metric.Meter
 	nats     *service.Check
@@ -127,6 +128,7 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 		gaps:     map[string]gapped{},
 	}
 	s.log = d.Log.With().Str("instance", s.instance).Logger()
+	s.rarely = bus.Rarely(s.log)
 	s.answers = newAnswers(s.ns.Answers(s.instance))
 	var err error
 	if s.metrics, err = newMetrics(d.Meter, s); err != nil {
@@ -351,7 +353,7 @@ func (s *Service) handOver(ctx context.Context) {
 		g.Go(func() error {
 			s.drain(ctx, h, s.cfg.DrainTimeout)
 			if err := s.release(ctx, h); err != nil {
-				s.log.Warn().Err(err).Str("subscription", h.name).Msg("pool not handed over; it will be taken over")
+				s.rarely.Warn().Err(err).Str("subscription", h.name).Msg("pool not handed over; it will be taken over")
 			}
 			return nil
 		})

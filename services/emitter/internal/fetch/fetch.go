@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -70,7 +71,7 @@ type store struct {
 
 // New returns a fetcher that gets nothing before Run.
 func New(from Source, log zerolog.Logger) *Fetcher {
-	return &Fetcher{from: from, log: log, hire: make(chan struct{}, 1), stores: map[string]*store{}}
+	return &Fetcher{from: from, log: bus.Rarely(log), hire: make(chan struct{}, 1), stores: map[string]*store{}}
 }
 
 // Fetch takes an order on, unless 1,024 of the same store wait already, or half
