@@ -128,7 +128,7 @@ const (
 	PoolLive        PoolState = "live"         // reading at the head of the store
 	PoolWaiting     PoolState = "waiting"      // nobody listens on the delivery subject
 	PoolBreakerOpen PoolState = "breaker_open" // too many failures in a row
-	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block), or what is delivered would become an event of the store
+	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block), or events cannot be parked, or what is delivered would become an event of the store
 	PoolPaused      PoolState = "paused"
 	PoolNotBegun    PoolState = "not_begun"          // the store has not reached the start yet
 	PoolNoReader    PoolState = "waiting_for_reader" // behind, and every reader is in use; or the store cannot be read
@@ -169,6 +169,9 @@ type PoolStatus struct {
 	Generation uint64     `json:"observed_generation"`
 	// Unreadable is why the store cannot be read for this pool; "" where it can.
 	Unreadable string `json:"unreadable,omitempty"`
+	// Unparked is why events of this pool cannot be parked, for want of room; ""
+	// where they can.
+	Unparked string `json:"unparked,omitempty"`
 	// Reopened counts how often the pool's reader was opened anew without
 	// having moved in between; 0 once it moves.
 	Reopened int `json:"reopened,omitempty"`

@@ -10,10 +10,10 @@ import (
 	"strings"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/work"
 )
 
 const (
@@ -33,56 +33,20 @@ type Prober interface {
 type Asker struct {
 	prober Prober
 	log    zerolog.Logger
-	queue  chan pool.Question
+	queue  work.Queue[pool.Question]
 }
 
 // New returns an asker that asks nothing before Run.
 func New(p Prober, log zerolog.Logger) *Asker {
-	return &Asker{prober: p, log: log, queue: make(chan pool.Question, queueSize)}
+	return &Asker{prober: p, log: log, queue: work.NewQueue[pool.Question](queueSize)}
 }
 
 // Ask takes a question on, unless 4,096 wait already. It is not answered if Run
 // ends first.
-func (a *Asker) Ask(q pool.Question) bool {
-	select {
-	case a.queue <- q:
-		return true
-	default:
-		return false
-	}
-}
+func (a *Asker) Ask(q pool.Question) bool { return a.queue.Add(q) }
 
 // Run asks until ctx ends.
-func (a *Asker) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		g.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case q := <-a.queue:
-					a.answer(ctx, a.more(q))
-				}
-			}
-		})
-	}
-	return g.Wait()
-}
-
-// more adds what waits too.
-func (a *Asker) more(q pool.Question) []pool.Question {
-	qs := []pool.Question{q}
-	for len(qs) < together {
-		select {
-		case q := <-a.queue:
-			qs = append(qs, q)
-		default:
-			return qs
-		}
-	}
-	return qs
-}
+func (a *Asker) Run(ctx context.Context) error { return a.queue.Run(ctx, workers, together, a.answer) }
 
 // answer looks who listens, and has what somebody may receive sent.
 func (a *Asker) answer(ctx context.Context, qs []pool.Question) {

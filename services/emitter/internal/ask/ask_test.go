@@ -161,19 +161,3 @@ func TestAsk_WhatCannotBeAskedIsNotKnownAndIsSent(t *testing.T) {
 		}
 	}
 }
-
-func TestAsk_BoundsWhatWaits(t *testing.T) {
-	t.Parallel()
-	a := New(silent{}, zerolog.Nop())
-	for range queueSize {
-		if !a.Ask(pool.Question{}) {
-			t.Fatal("no room")
-		}
-	}
-	if a.Ask(pool.Question{}) {
-		t.Error("there is room without end")
-	}
-	if n := len(a.more(pool.Question{})); n != together {
-		t.Errorf("%d are asked together, want %d", n, together)
-	}
-}

@@ -10,22 +10,21 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/work"
 )
 
 const (
 	queueSize   = 1024 // events waiting to be stored
 	workers     = 8
 	callTimeout = 5 * time.Second
-	maxWait     = 10 * time.Second           // between two tries
 	maxReason   = wire.MaxAnswerReason + 256 // bytes of a reason: what the subscriber said, and what the pool says of it
 	// headerSlack is what the server's limit must leave for header syntax.
 	headerSlack = 1024
@@ -42,68 +41,61 @@ type Parker struct {
 	ns         wire.Namespace
 	maxPayload func() int64
 	log        zerolog.Logger
-	queue      chan job
+	queue      work.Queue[job]
 }
 
 type job struct {
 	event pool.Parked
-	done  func()
+	done  func(error)
 }
 
 // New returns a parker that stores nothing before Run. MaxPayload is the
 // largest message that the server takes.
 func New(js Publisher, ns wire.Namespace, maxPayload func() int64, log zerolog.Logger) *Parker {
-	return &Parker{js: js, ns: ns, maxPayload: maxPayload, log: log, queue: make(chan job, queueSize)}
+	return &Parker{js: js, ns: ns, maxPayload: maxPayload, log: bus.Rarely(log), queue: work.NewQueue[job](queueSize)}
 }
 
 // Park takes an event on, unless 1,024 wait already. Done is called once it is
-// stored; it is not called if Run ends, or the event's pool is closed, first.
-func (p *Parker) Park(e pool.Parked, done func()) bool {
-	select {
-	case p.queue <- job{e, done}:
-		return true
-	default:
-		return false
-	}
-}
+// stored, or could not be; it is not called if Run ends, or the event's pool is
+// closed, first.
+func (p *Parker) Park(e pool.Parked, done func(error)) bool { return p.queue.Add(job{e, done}) }
 
 // Run stores events until ctx ends.
 func (p *Parker) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		g.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case j := <-p.queue:
-					p.store(ctx, j)
-				}
-			}
-		})
-	}
-	return g.Wait()
+	return p.queue.Run(ctx, workers, 1, func(ctx context.Context, jobs []job) {
+		for _, j := range jobs {
+			p.store(ctx, j)
+		}
+	})
 }
 
-var errUnwanted = errors.New("the pool is closed")
-
-// store tries until the event is stored, its pool is closed or ctx ends. A
-// repeat after a timeout is recognised by its message id, so the event is
-// stored once.
+// store tries once: the pool asks again after a while, so that an event for
+// which there is no room holds no worker. A repeat after a timeout is recognised
+// by its message id, so the event is stored once.
 func (p *Parker) store(ctx context.Context, j job) {
-	wait := backoff.NewExponentialBackOff()
-	wait.MaxInterval = maxWait
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		if !j.event.Open() {
-			return struct{}{}, backoff.Permanent(errUnwanted)
-		}
-		return struct{}{}, p.publish(ctx, j.event)
-	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
-		p.log.Warn().Err(err).Str("subscription", j.event.Name).Uint64("sequence", j.event.Event.Sequence).
-			Int64("retry_in_ms", wait.Milliseconds()).Msg("event not parked yet")
-	}))
-	if err == nil {
-		j.done()
+	if !j.event.Open() {
+		return
+	}
+	err := p.publish(ctx, j.event)
+	switch {
+	case err == nil:
+		j.done(nil)
+	case ctx.Err() == nil:
+		p.log.Warn().Err(err).Str("subscription", j.event.Name).Uint64("sequence", j.event.Event.Sequence).Msg("event not parked yet")
+		j.done(plain(err))
+	}
+}
+
+// plain says why an event could not be parked, as its pool shows it.
+func plain(err error) error {
+	var full *jsapi.FullError
+	switch {
+	case !errors.As(jsapi.Full("it", err), &full):
+		return fmt.Errorf("events cannot be parked: %w", err)
+	case full.Own:
+		return fmt.Errorf("%w: %s: purge it, or raise SLUICE_MAX_PARKED_BYTES", pool.ErrFull, full.What)
+	default:
+		return fmt.Errorf("%w: %s", pool.ErrFull, full.What)
 	}
 }
 
@@ -123,15 +115,16 @@ func (p *Parker) publish(ctx context.Context, e pool.Parked) error {
 	return err
 }
 
-// accountLimits is the server's code for an account that has used up its
-// storage. Another event may fit later, so it is no fault of this one.
-const accountLimits = 10002
-
-// refused reports whether the same message would be refused again.
+// refused reports whether the same message would be refused again. One for which
+// there is no room may fit later.
 func refused(err error) bool {
+	var full *jsapi.FullError
 	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.Code == http.StatusBadRequest && api.ErrorCode != accountLimits
+	switch {
+	case errors.As(jsapi.Full("it", err), &full):
+		return false
+	case errors.As(err, &api):
+		return api.Code == http.StatusBadRequest
 	}
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg)
 }

@@ -51,7 +51,16 @@ func parkWith(t *testing.T, parker *Parker, p pool.Parked) {
 	ended := make(chan error, 1)
 	go func() { ended <- parker.Run(ctx) }()
 	stored := make(chan struct{})
-	if !parker.Park(p, func() { close(stored) }) {
+	var again func(error)
+	again = func(err error) {
+		switch {
+		case err == nil:
+			close(stored)
+		case !parker.Park(p, again):
+			t.Error("the parker took nothing on")
+		}
+	}
+	if !parker.Park(p, again) {
 		t.Fatal("the parker took nothing on")
 	}
 	select {
@@ -122,11 +131,11 @@ func TestAFullParkerSaysSo(t *testing.T) {
 	t.Parallel()
 	parker := New(&publisher{}, wire.DefaultNamespace, func() int64 { return 0 }, zerolog.Nop())
 	for range queueSize {
-		if !parker.Park(pool.Parked{}, func() {}) {
+		if !parker.Park(pool.Parked{}, func(error) {}) {
 			t.Fatal("refused before it was full")
 		}
 	}
-	if parker.Park(pool.Parked{}, func() {}) {
+	if parker.Park(pool.Parked{}, func(error) {}) {
 		t.Error("took on more than it has room for")
 	}
 }
@@ -198,7 +207,7 @@ func TestOnlyWhatIsRefusedForGoodIsLeftOut(t *testing.T) {
 		{"refused twice", []error{tooLarge, tooLarge}, parts{}},
 		{"refused, then away", []error{tooLarge, context.DeadlineExceeded}, parts{headers: true, body: true}},
 		{"no leader", []error{api(503, 10008)}, parts{headers: true, body: true}},
-		{"no room in the account", []error{api(400, accountLimits)}, parts{headers: true, body: true}},
+		{"no room in the account", []error{api(400, 10002)}, parts{headers: true, body: true}},
 		{"no stream", []error{jetstream.ErrNoStreamResponse}, parts{headers: true, body: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -211,26 +220,58 @@ func TestOnlyWhatIsRefusedForGoodIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestEventsOfClosedPoolsWearNoWorkerOut(t *testing.T) {
+func TestAnEventThatCannotBeParkedHoldsNoWorkerAndItsPoolIsTold(t *testing.T) {
 	t.Parallel()
-	away := errors.New("away")
-	var closed atomic.Bool
-	pub := &publisher{fail: func(m *nats.Msg) error {
-		if m.Subject != wire.DefaultNamespace.Parked("triage") {
-			closed.Store(true)
-			return away
+	room := errors.New("away")
+	for _, tt := range []struct {
+		err  error
+		want string
+		full bool
+	}{
+		{
+			&jetstream.APIError{Code: 503, ErrorCode: 10077, Description: "maximum bytes exceeded"},
+			"the parked stream is full: it holds as much as it may: purge it, or raise SLUICE_MAX_PARKED_BYTES", true,
+		},
+		{&jetstream.APIError{Code: 400, ErrorCode: 10002}, "the parked stream is full: the account has used up its storage", true},
+		{room, "events cannot be parked: away", false},
+	} {
+		pub := &publisher{fail: func(m *nats.Msg) error {
+			if m.Subject != wire.DefaultNamespace.Parked("triage") {
+				return tt.err
+			}
+			return nil
+		}}
+		parker := New(pub, wire.DefaultNamespace, func() int64 { return 1 << 20 }, zerolog.Nop())
+		told := make(chan error, 2*workers)
+		for range 2 * workers {
+			p := parked(nil, "why")
+			p.Name = "jammed"
+			if !parker.Park(p, func(err error) { told <- err }) {
+				t.Fatal("the parker took nothing on")
+			}
 		}
-		return nil
-	}}
-	parker := New(pub, wire.DefaultNamespace, func() int64 { return 1 << 20 }, zerolog.Nop())
-	for range 2 * workers {
-		p := parked(nil, "why")
-		p.Name, p.Open = "closed", func() bool { return !closed.Load() }
-		if !parker.Park(p, func() { t.Error("an event is said to be parked that is not") }) {
-			t.Fatal("the parker took nothing on")
+		parkWith(t, parker, parked(nil, "why")) // another's, behind all of them
+		for range 2 * workers {
+			if err := <-told; err == nil || err.Error() != tt.want || errors.Is(err, pool.ErrFull) != tt.full {
+				t.Errorf("told %v, want %q", err, tt.want)
+			}
 		}
 	}
+}
+
+func TestEventsOfClosedPoolsAreNotParked(t *testing.T) {
+	t.Parallel()
+	pub := &publisher{}
+	parker := New(pub, wire.DefaultNamespace, func() int64 { return 1 << 20 }, zerolog.Nop())
+	p := parked(nil, "why")
+	p.Open = func() bool { return false }
+	if !parker.Park(p, func(error) { t.Error("a closed pool is told") }) {
+		t.Fatal("the parker took nothing on")
+	}
 	parkWith(t, parker, parked(nil, "why"))
+	if n := pub.calls.Load(); n != 1 {
+		t.Errorf("%d events stored, want 1", n)
+	}
 }
 
 // publisher fails as it is told and keeps the last message.

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"container/heap"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -200,68 +199,6 @@ func backoff(r wire.Retry, n int) time.Duration {
 	most := d + min(d/2, hi-d)
 	least := max(lo, most-d/2)
 	return least + time.Duration(rand.Int64N(int64(most-least)+1))
-}
-
-// parkAgain is how long an event waits that the parker had no room for.
-const parkAgain = time.Second
-
-// parcel is an item on its way to the parker.
-type parcel struct {
-	it    *item
-	event Parked
-}
-
-// park gives an item up: the parker gets it when the critical section ends, or
-// when its event is there. Its lane is held until it is stored.
-func (p *Pool) park(it *item, reason string) {
-	it.parkFor = reason
-	if it.phase == fetching {
-		return
-	}
-	p.leavePhase(it)
-	p.verdict(it, context.Canceled) // unless the breaker has been told already
-	if it.stub {
-		p.goesFirst(it) // to be fetched
-		return
-	}
-	it.phase = parking
-	p.storing++
-	e := p.effects()
-	e.outbox = append(e.outbox, parcel{it, Parked{
-		Event: it.ev, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,
-		Attempts: it.attempts, Reason: reason, Open: p.open,
-	}})
-}
-
-// handOver gives a parcel to the parker, with no lock held.
-func (p *Pool) handOver(o parcel) {
-	if p.cfg.Parker.Park(o.event, func() { p.parked(o.it) }) {
-		return
-	}
-	p.mu.Lock()
-	defer p.unlock()
-	if !p.closed && o.it.phase == parking {
-		p.rests(o.it, parkAgain, time.Now())
-	}
-}
-
-// parked is called when the event is safe in the parked stream.
-func (p *Pool) parked(it *item) {
-	p.mu.Lock()
-	if p.closed || it.phase != parking {
-		p.unlock()
-		return
-	}
-	now := time.Now()
-	p.stats.parked++
-	if it.parkFor == wire.ParkedTooCostly {
-		p.stats.tooCostly++
-	}
-	p.note(wire.AdvEventParked, it.parkFor, map[string]any{
-		"sequence": it.ev.Sequence, "event_type": clip(it.ev.Type), "attempts": it.attempts,
-	})
-	p.finish(it, now)
-	p.flush(now)
 }
 
 // issued reports whether an item of this pool was given the nonce.

@@ -74,10 +74,10 @@ type parker struct {
 	mu     sync.Mutex
 	refuse bool
 	got    []pool.Parked
-	done   []func()
+	done   []func(error)
 }
 
-func (p *parker) Park(e pool.Parked, done func()) bool {
+func (p *parker) Park(e pool.Parked, done func(error)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refuse {
@@ -94,14 +94,24 @@ func (p *parker) refuses(yes bool) {
 	p.refuse = yes
 }
 
+// handed is how often an event has been handed over.
+func (p *parker) handed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.got)
+}
+
 // store stores what has been handed over.
-func (p *parker) store() {
+func (p *parker) store() { p.answer(nil) }
+
+// answer tells what became of what has been handed over.
+func (p *parker) answer(err error) {
 	p.mu.Lock()
 	done := p.done
 	p.done = nil
 	p.mu.Unlock()
 	for _, f := range done {
-		f()
+		f(err)
 	}
 }
 

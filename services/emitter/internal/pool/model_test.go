@@ -28,6 +28,7 @@ type world struct {
 	settled map[uint64]bool   // finished, parked or gone
 	gone    map[uint64]bool   // deleted from the store before they could be delivered
 	doomed  map[uint64]bool   // offered only to be parked
+	given   map[uint64]bool   // given up, and there was no room to park them
 	attempt map[uint64]int    // deliveries that were not taken back
 	spent   map[uint64]int    // of these, those that were no probe of the breaker
 	out     map[uint64]*delivered
@@ -58,6 +59,8 @@ func (w *world) saw(d sent) {
 		w.fault("event %d is sent, but it was offered to be parked", d.seq)
 	case w.settled[d.seq]:
 		w.fault("event %d is sent, but it is settled", d.seq)
+	case w.given[d.seq]:
+		w.fault("event %d is sent, but it is given up", d.seq)
 	case w.out[d.seq] != nil && d.at.Before(w.out[d.seq].due):
 		w.fault("event %d is sent twice at once", d.seq)
 	case d.attempt != w.attempt[d.seq]+1:
@@ -277,6 +280,20 @@ func (w *world) parked(*rapid.T) {
 	w.park.store()
 }
 
+// noRoom has nothing of what was handed over stored.
+func (w *world) noRoom(*rapid.T) {
+	p := w.park
+	p.mu.Lock()
+	stored := len(p.got) - len(p.done)
+	for _, e := range p.got[stored:] {
+		delete(w.out, e.Event.Sequence)
+		w.given[e.Event.Sequence] = true
+	}
+	p.got = p.got[:stored]
+	p.mu.Unlock()
+	p.answer(errNoRoom)
+}
+
 func (w *world) check(t *rapid.T) {
 	synctest.Wait()
 	if w.broken != "" {
@@ -406,14 +423,14 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 			}()
 			w := &world{
 				t: t, spec: draw(t), key: map[uint64]string{}, settled: map[uint64]bool{}, doomed: map[uint64]bool{},
-				attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, out: map[uint64]*delivered{},
+				attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, given: map[uint64]bool{}, out: map[uint64]*delivered{},
 			}
 			w.bed = newBed(t, tm, config{spec: w.spec})
 			defer w.Close()
 			w.pub.saw, w.notify = w.saw, w.told
 			t.Repeat(map[string]func(*rapid.T){
 				"offer": w.offer, "reply": w.reply, "reply again": w.reply, "pass": w.pass,
-				"connection": w.connection, "store parked": w.parked,
+				"connection": w.connection, "store parked": w.parked, "no room to park": w.noRoom,
 				"connection lost": w.lost, "connection back": func(*rapid.T) { w.ConnectionBack() },
 				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
 				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose, "asker": w.asker,

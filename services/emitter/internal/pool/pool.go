@@ -25,24 +25,6 @@ import (
 // its header once it has returned: the pool uses them again.
 type Publisher interface{ PublishMsg(*nats.Msg) error }
 
-// Parker keeps events that cannot be delivered. Park must not block: it returns
-// false where its queue is full, and otherwise calls done once the event is
-// safely stored, from any goroutine. It may drop the event of a closed pool.
-type Parker interface {
-	Park(p Parked, done func()) bool
-}
-
-// Parked is an event to be parked.
-type Parked struct {
-	Event    *event.Event
-	Name     string
-	UID      string
-	Epoch    uint64
-	Attempts int
-	Reason   string
-	Open     func() bool // whether the pool still is: a closed one wants nothing parked
-}
-
 // Config is what a pool needs.
 type Config struct {
 	Record     *wire.Record
@@ -116,6 +98,7 @@ type Pool struct {
 	holdUntil time.Time // publishing failed: try again then
 	armed     time.Time // when Tick has been asked for; zero if it has not
 	circuit   circuit
+	jam       jam
 	stuck     int // lanes held by exhausted events
 	gap       *wire.Gap
 	lostFrom  uint64 // the store lost what was read from here on; 0 if it did not

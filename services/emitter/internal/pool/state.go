@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -256,8 +257,8 @@ func (p *Pool) state() (wire.PoolState, string) {
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
 	case p.search.absent:
 		return wire.PoolWaiting, p.absence()
-	case p.stuck > 0:
-		why := "an exhausted event holds its lane"
+	case p.jam.why != "", p.stuck > 0:
+		why := cmp.Or(p.jam.why, "an exhausted event holds its lane")
 		if p.cramped != "" {
 			why += ", and " + p.cramped
 		}
@@ -335,6 +336,11 @@ func (p *Pool) Status() wire.PoolStatus {
 		Unreadable: p.trouble.Unreadable, Reopened: p.trouble.Reopened,
 		Captured: p.stats.captured,
 	}
+	if p.jam.full {
+		s.Unparked = p.jam.why
+	}
+	held := p.unparked()
+	s.Retrying, s.Parking = s.Retrying-held, s.Parking+held
 	s.State, s.Reason = p.state()
 	s.Floor = p.tracker.Snapshot(s.Position).Floor
 	if at := p.stats.extended; !at.IsZero() {

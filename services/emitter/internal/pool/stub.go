@@ -187,7 +187,7 @@ func (p *Pool) fetched(it *item, e *event.Event, err error) {
 		it.ev = e
 		p.goesFirst(it)
 		if it.parkFor != "" {
-			p.park(it, it.parkFor)
+			p.pack(it)
 		}
 	}
 	p.flush(now)

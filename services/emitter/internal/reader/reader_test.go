@@ -243,7 +243,7 @@ func (s *subscriber) got(floor, last uint64) error {
 
 type noParker struct{}
 
-func (noParker) Park(pool.Parked, func()) bool { return false }
+func (noParker) Park(pool.Parked, func(error)) bool { return false }
 
 // Publishing in multiples of ten keeps sequence and subject in step, which the
 // expectations rest on.
