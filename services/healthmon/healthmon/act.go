@@ -41,7 +41,7 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 	}
 	for _, i := range res.Issues {
 		if err := ctx.Err(); err != nil {
-			return nil, 0, err
+			return repairs, 0, err
 		}
 		action, _ := repair.Plan(i, facts(i, res, snap, false))
 		if action == "" {
@@ -54,7 +54,7 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 		case repair.GiveUp:
 			repairs = append(repairs, m.giveUp(i, action))
 			if err := m.keepIssue(ctx, ref, res.Memory.Issues[ref]); err != nil {
-				return nil, 0, err
+				return repairs, 0, err
 			}
 			m.advisor.Advise(wire.AdvRepairFailed, i.Name, "given up: the issue is still there after the last attempt",
 				map[string]any{"kind": i.Kind, "action": action, "attempts": m.book.Entry(ref).Attempts})
@@ -63,7 +63,7 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 		case repair.Go:
 			r, err := m.attempt(ctx, ref, i, action, res.Memory.Issues[ref])
 			if err != nil {
-				return nil, 0, err
+				return repairs, 0, err
 			}
 			repairs = append(repairs, r)
 			sooner(m.cfg.CleanupRetryDelay)

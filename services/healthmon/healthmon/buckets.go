@@ -66,22 +66,23 @@ type bucketState struct {
 	created map[string]time.Time // likewise
 	missing []string
 	unasked []string // that could not be looked at
+	rooms   map[string]check.Room
 }
 
 // has reports whether a bucket exists.
 func (b bucketState) has(bucket string) bool { return !slices.Contains(b.missing, bucket) }
 
-// buckets looks at every bucket, and at the server's clock. It fails where one
+// buckets looks at every bucket, at the streams that may fill up, and at the server's clock. It fails where one
 // of records or pools could not be looked at.
 func (s *source) buckets(ctx context.Context) (bucketState, error) {
-	out := bucketState{last: map[string]uint64{}, created: map[string]time.Time{}}
+	out := bucketState{last: map[string]uint64{}, created: map[string]time.Time{}, rooms: map[string]check.Room{}}
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	for _, name := range []string{
 		s.ns.BucketSubscriptions(), s.ns.BucketPools(), s.ns.BucketSessions(), s.ns.BucketHealth(), s.ns.BucketReplays(),
 	} {
 		g.Go(func() error {
-			info, err := s.bucket(gctx, name)
+			info, err := s.stream(gctx, "KV_"+name)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -93,8 +94,21 @@ func (s *source) buckets(ctx context.Context) (bucketState, error) {
 				s.log.Warn().Err(err).Str("bucket", name).Msg("bucket cannot be looked at")
 				out.unasked = append(out.unasked, name)
 			default:
-				out.last[name], out.created[name] = info.State.LastSeq, info.Created
+				out.last[name], out.created[name], out.rooms[name] = info.State.LastSeq, info.Created, room(info)
 			}
+			return nil
+		})
+	}
+	for _, name := range []string{s.ns.StreamParked(), s.ns.StreamQuarantine()} {
+		g.Go(func() error {
+			info, err := s.stream(gctx, name)
+			if err != nil {
+				s.log.Debug().Err(err).Str("stream", name).Msg("stream cannot be looked at")
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out.rooms[name] = room(info)
 			return nil
 		})
 	}
@@ -103,18 +117,23 @@ func (s *source) buckets(ctx context.Context) (bucketState, error) {
 	return out, err
 }
 
-// bucket looks at one bucket. The answer that records come with sets the clock.
-func (s *source) bucket(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+// room is how much a stream holds, and may hold.
+func room(info *jetstream.StreamInfo) check.Room {
+	return check.Room{Bytes: info.State.Bytes, Max: uint64(max(info.Config.MaxBytes, 0))}
+}
+
+// stream looks at one stream. The answer that records come with sets the clock.
+func (s *source) stream(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	from := s.clock.local()
-	st, err := s.js.Stream(ctx, "KV_"+name)
+	st, err := s.js.Stream(ctx, name)
 	to := s.clock.local()
 	if err != nil {
 		return nil, err
 	}
 	info := st.CachedInfo()
-	if name == s.ns.BucketSubscriptions() && !info.TimeStamp.IsZero() {
+	if name == "KV_"+s.ns.BucketSubscriptions() && !info.TimeStamp.IsZero() {
 		s.clock.set(info.TimeStamp, from, to)
 	}
 	return info, nil
@@ -122,7 +141,7 @@ func (s *source) bucket(ctx context.Context, name string) (*jetstream.StreamInfo
 
 // isMissing reports whether it is known that a bucket does not exist.
 func (s *source) isMissing(ctx context.Context, name string) bool {
-	_, err := s.bucket(ctx, name)
+	_, err := s.stream(ctx, "KV_"+name)
 	return errors.Is(err, jetstream.ErrStreamNotFound)
 }
 

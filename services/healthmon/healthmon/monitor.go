@@ -42,6 +42,7 @@ type monitor struct {
 	advisor *bus.Advisor
 	metrics *metrics
 	log     zerolog.Logger
+	rarely  zerolog.Logger // for what fails at every sweep
 	tasks   chan task
 	woken   chan struct{} // cap 1
 	// emitters are the live ones as of the last change, for emittersAre.
@@ -71,7 +72,7 @@ type task struct {
 
 func newMonitor(cfg monitorConfig, src *source, b *bus.Buckets, advisor *bus.Advisor, m *metrics, log zerolog.Logger) *monitor {
 	return &monitor{
-		cfg: cfg, src: src, buckets: b, advisor: advisor, metrics: m, log: log,
+		cfg: cfg, src: src, buckets: b, advisor: advisor, metrics: m, log: log, rarely: bus.Rarely(log),
 		tasks: make(chan task, maxTasks), woken: make(chan struct{}, 1),
 	}
 }
@@ -299,7 +300,7 @@ func (m *monitor) sweepFor(ctx context.Context, checks []task) time.Duration {
 	var e *wire.Error
 	if err != nil {
 		if ctx.Err() == nil {
-			m.log.Error().Err(err).Msg("sweep failed")
+			m.rarely.Error().Err(err).Msg("sweep failed")
 		}
 		e = wire.Errorf(wire.CodeUnavailable, "the sweep was not finished: %s", err)
 		recheck = time.Second

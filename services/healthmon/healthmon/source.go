@@ -55,7 +55,7 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	if err != nil {
 		return check.Snapshot{}, err
 	}
-	snap := check.Snapshot{Emitters: map[string]bool{}, Missing: b.missing, Unasked: b.unasked, Blind: s.blind(b)}
+	snap := check.Snapshot{Emitters: map[string]bool{}, Missing: b.missing, Unasked: b.unasked, Blind: s.blind(b), Rooms: b.rooms, ParkedStream: s.ns.StreamParked()}
 	for _, e := range s.emitters() {
 		snap.Emitters[e.Instance] = true
 	}

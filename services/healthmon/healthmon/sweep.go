@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
@@ -53,7 +54,7 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 	if keeps {
 		var again time.Duration
 		repairs, again, err = m.settle(ctx, res, snap, enabled)
-		if err != nil {
+		if err = m.bear(err); err != nil {
 			return made{}, 0, err
 		}
 		if again > 0 && (recheck == 0 || again < recheck) {
@@ -67,7 +68,7 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 		return made{}, 0, err
 	}
 	if keeps {
-		if err := m.kept.put(ctx, keyReport, json.RawMessage(body)); err != nil {
+		if err := m.bear(m.kept.put(ctx, keyReport, json.RawMessage(body))); err != nil {
 			return made{}, 0, err
 		}
 	}
@@ -75,6 +76,17 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 		m.log.Warn().Err(err).Msg("report not published")
 	}
 	return made{body: body, all: res.Issues}, recheck, ctx.Err()
+}
+
+// bear makes nothing of it where there is no room to keep what was found: that is
+// said, and the report goes out all the same.
+func (m *monitor) bear(err error) error {
+	var full *jsapi.FullError
+	if !errors.As(err, &full) {
+		return err
+	}
+	m.rarely.Warn().Err(err).Msg("what was found cannot be kept")
+	return nil
 }
 
 // settle keeps what was found and makes the repairs that are due. First it is
@@ -85,11 +97,11 @@ func (m *monitor) settle(ctx context.Context, res check.Result, snap check.Snaps
 ) {
 	repairs = []wire.Repair{}
 	if err := m.keepIssues(ctx, res.Memory); err != nil {
-		return nil, 0, err
+		return repairs, 0, err
 	}
 	if enabled && !snap.Blind {
 		if repairs, again, err = m.repairAll(ctx, res, snap); err != nil {
-			return nil, 0, err
+			return repairs, 0, err
 		}
 	}
 	return repairs, again, m.keepStatuses(ctx, res.Statuses)

@@ -53,7 +53,7 @@ func newWorld() *world {
 		Stores:      map[string]Store{"GITHUB": {Known: true, Exists: true, Created: born, First: 1, Last: 100}},
 		Listeners:   map[string]Listeners{"triage.issues": {Known: true, Count: 1}},
 		Parked:      map[string]uint64{},
-		ParkedKnown: true, CapturesKnown: true,
+		ParkedKnown: true, CapturesKnown: true, ParkedStream: "SLUICE_PARKED",
 	}}
 }
 

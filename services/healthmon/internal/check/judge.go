@@ -26,6 +26,7 @@ func Judge(cfg Config, prev Memory, s Snapshot) Result {
 	}
 	j.buckets()
 	j.clocks()
+	j.storage()
 	if s.Blind {
 		j.carry()
 		return j.result(nil)
@@ -59,6 +60,7 @@ func (j *judge) installation() map[string]float64 {
 		j.gone(g)
 	}
 	j.readStores()
+	j.unparked()
 	return rates
 }
 
@@ -88,7 +90,7 @@ type judge struct {
 	next    Memory
 	found   map[Ref]Held
 	expired map[string]bool
-	stores  map[string][]Ref // by subscription: the issues of its store that concern it
+	stores  map[string][]Ref // by subscription: the issues of streams that concern it
 	rank    map[string]int   // of the kinds
 	recheck time.Duration
 }

@@ -79,7 +79,7 @@ func marksOf(p *Pool, st wire.PoolStatus) marks {
 // may last for any time. What can be checked is not simply believed.
 func (j *judge) explained(rec *wire.Record, p *Pool, st wire.PoolStatus) bool {
 	switch {
-	case st.Unreadable != "" || st.State == wire.PoolStoreLost:
+	case st.Unreadable != "" || st.Unparked != "" || st.State == wire.PoolStoreLost:
 		return true // an issue of its own
 	case hung(p, st):
 		return false

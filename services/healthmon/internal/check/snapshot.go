@@ -42,6 +42,10 @@ type Snapshot struct {
 	// ParkedKnown is false where that could not be learnt.
 	Parked      map[string]uint64
 	ParkedKnown bool
+	// Rooms are those of Sluice's own buckets and streams that were looked at,
+	// ParkedStream the one of parked events.
+	Rooms        map[string]Room
+	ParkedStream string
 }
 
 // Record is an entry of the subscriptions bucket.

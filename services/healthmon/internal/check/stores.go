@@ -28,7 +28,7 @@ func (j *judge) readStores() {
 	}
 }
 
-// concern notes that an issue of a store, if there is one, concerns rs.
+// concern notes that an issue of a stream, if there is one, concerns rs.
 func (j *judge) concern(ref Ref, rs []*wire.Record) {
 	if _, ok := j.found[ref]; !ok {
 		return
