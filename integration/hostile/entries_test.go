@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -332,4 +333,25 @@ func TestEntries_ThatNameAPlaceBeyondTheStoreSkipNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	victim.AwaitAll(upTo(1, last))
+}
+
+// An entry that names a later record than there is may only be ahead of what one
+// sees, so nobody claims its pool; the monitor, which asks the server, removes it.
+func TestEntries_OfARecordThatNeverWasKeepNoSubscriptionWaiting(t *testing.T) {
+	t.Parallel()
+	e := harness.New(t, harness.Vars("SLUICE_SESSION_TTL", "2s"))
+	e.Store("EVENTS", "events.>")
+	e.StartAll()
+	neighbour := all(e, "neighbour")
+	last := publishEvents(e, 5)
+	e.AwaitFloor("neighbour", last)
+	claims := openBucket(e, ns.BucketPools())
+	harm := func(o object) {
+		o["name"], o["uid"], o["owner"] = "victim", "another", ""
+		o["observed_revision"] = time.Now().UnixMicro()
+	}
+	claims.put("victim", entry{harm: harm}.harmed(e, claims.get("neighbour").Value()))
+	victim := all(e, "victim")
+	victim.AwaitAll(upTo(1, last))
+	neighbour.RequireExactly("the neighbour", upTo(1, last))
 }
