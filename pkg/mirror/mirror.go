@@ -25,7 +25,7 @@ type Bucket interface {
 // Entry is a key as the copy shows it.
 type Entry struct {
 	Key      string
-	Value    []byte // not to be changed; nil once deleted
+	Value    []byte // not to be changed; nil once deleted, but see Options.KeepAbsent
 	Revision uint64 // of the value, or of the tombstone
 	// Created is when the server stored that revision, by its clock.
 	Created time.Time
@@ -44,6 +44,10 @@ type Options struct {
 	// Resync is the period of full listings, or more where one takes so long
 	// that it would be at it for over a hundredth of the time. Defaults to 30s.
 	Resync time.Duration
+	// KeepAbsent keeps the last value of keys that are absent, until they are
+	// written or deleted: for a bucket from which nothing goes without a
+	// tombstone but by mistake. Otherwise they are forgotten soon.
+	KeepAbsent bool
 	// OnChange is called after the copy of key changed. It must not block; it
 	// may read the Mirror. Optional.
 	OnChange func(key string)
@@ -265,9 +269,10 @@ func (m *Mirror) forget() {
 	m.mu.Lock()
 	m.last = 0
 	gone := make([]string, 0, len(m.entries))
-	for k := range m.entries {
+	for k, e := range m.entries {
 		gone = append(gone, k)
-		m.entries[k] = Entry{Key: k, Deleted: true, Absent: true}
+		e.Revision = 0
+		m.entries[k] = m.absent(e)
 	}
 	m.mu.Unlock()
 	slices.Sort(gone)
@@ -343,6 +348,7 @@ func (m *Mirror) missedBy(l *listing) (missed []Entry) {
 		case seen:
 		case !e.Deleted:
 			missed = append(missed, e)
+		case e.Absent && m.opts.KeepAbsent && e.Value != nil:
 		case e.Revision <= l.newest:
 			delete(m.entries, k)
 		}
@@ -370,10 +376,19 @@ func (m *Mirror) read(ctx context.Context, have Entry) error {
 	return nil
 }
 
+// absent is what takes the place of have.
+func (m *Mirror) absent(have Entry) Entry {
+	next := Entry{Key: have.Key, Revision: have.Revision, Deleted: true, Absent: true}
+	if m.opts.KeepAbsent {
+		next.Value, next.Created = have.Value, have.Created
+	}
+	return next
+}
+
 // vanish makes a key absent.
 func (m *Mirror) vanish(have Entry) {
 	m.mu.Lock()
-	m.entries[have.Key] = Entry{Key: have.Key, Revision: have.Revision, Deleted: true, Absent: true}
+	m.entries[have.Key] = m.absent(have)
 	m.mu.Unlock()
 	m.opts.OnChange(have.Key)
 }

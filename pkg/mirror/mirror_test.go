@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -86,10 +87,13 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, kv, want := t.Context(), buckettest.New(0), map[string]string{}
 			user := map[string]string{}
-			last := map[string]uint64{}
+			var mu sync.Mutex
+			last := map[string]uint64{} // in this bucket
 			var m *mirror.Mirror
 			m = mirror.New(kv, mirror.Options{Resync: time.Minute, OnChange: func(key string) {
 				e, _ := m.Get(key)
+				mu.Lock()
+				defer mu.Unlock()
 				if e.Revision < last[key] && e.Revision > 0 { // else of another bucket
 					t.Errorf("%s went from revision %d to %d", key, last[key], e.Revision)
 				}
@@ -118,6 +122,9 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 				case 7:
 					kv.Renew()
 					clear(want)
+					mu.Lock()
+					clear(last)
+					mu.Unlock()
 				case 8:
 					kv.Deafen(i%2 == 0)
 				case 9:
@@ -301,6 +308,50 @@ func TestABucketThatIsAnotherOneReplacesTheCopyAtOnce(t *testing.T) {
 		synctest.Wait()
 		if e, _ := m.Get("a"); e.Revision != 1 || string(e.Value) != "new" {
 			t.Errorf("of the new bucket it has %+v", e)
+		}
+	})
+}
+
+func TestWhatVanishedIsKeptWhereThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, kv := t.Context(), buckettest.New(0)
+		for _, k := range []string{"erased", "deleted", "other"} {
+			put(ctx, t, kv, k, "v")
+		}
+		m := mirror.New(kv, mirror.Options{Resync: time.Minute, KeepAbsent: true})
+		start(t, m)
+		if err := kv.Delete(ctx, "deleted"); err != nil {
+			t.Fatal(err)
+		}
+		kv.Erase("erased")
+		check := func(when string, keys ...string) {
+			t.Helper()
+			for _, k := range keys {
+				if e, ok := m.Get(k); !ok || !e.Absent || !e.Deleted || string(e.Value) != "v" {
+					t.Errorf("%s: %s is %+v, %v", when, k, e, ok)
+				}
+			}
+			if e, _ := m.Get("deleted"); e.Value != nil {
+				t.Errorf("%s: what was deleted is %+v", when, e)
+			}
+		}
+		<-time.After(3 * time.Minute) // fake time: some listings
+		check("after an erasure", "erased")
+		kv.Renew()
+		<-time.After(3 * time.Minute)
+		check("in a new bucket", "erased", "other")
+		put(ctx, t, kv, "erased", "w")
+		<-time.After(3 * time.Minute)
+		if e, _ := m.Get("erased"); e.Absent || string(e.Value) != "w" {
+			t.Errorf("what was written again is %+v", e)
+		}
+		if err := kv.Delete(ctx, "other"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(3 * time.Minute)
+		if e, _ := m.Get("other"); e.Value != nil {
+			t.Errorf("what was deleted in the new bucket is %+v", e)
 		}
 	})
 }

@@ -104,6 +104,7 @@ func (m *monitor) act(ctx context.Context, i wire.Issue, action string) wire.Rep
 		repair.ReconcilePool:      m.reconcile,
 		repair.RestartPool:        m.restart,
 		repair.QuarantineRecord:   m.quarantine,
+		repair.RestoreRecord:      m.restoreRecord,
 	}[action]
 	err := fmt.Errorf("no such action")
 	if do != nil {
@@ -307,6 +308,31 @@ func (m *monitor) quarantine(ctx context.Context, i wire.Issue, r *wire.Repair) 
 	}
 	m.advisor.Advise(wire.AdvRecordQuarantined, i.Name, r.Detail,
 		map[string]any{"bucket": bucket, "revision": e.Revision(), "reason": reason})
+	return nil
+}
+
+// restoreRecord writes back the last known record of a subscription whose entry
+// is gone although nobody deleted it. It goes on from its pool's place.
+func (m *monitor) restoreRecord(ctx context.Context, i wire.Issue, r *wire.Repair) error {
+	last := m.src.lastKnown(i.Name)
+	if last == nil {
+		return errors.New("the record is not known any more: subscribe again under that name")
+	}
+	_, err := m.src.subsKV.Get(ctx, i.Name)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: there is a record", errNothing)
+	case deleted(err):
+		return fmt.Errorf("%w: the subscription was deleted meanwhile", errNothing)
+	case !errors.Is(err, jetstream.ErrKeyNotFound):
+		return fmt.Errorf("read subscription %q: %w", i.Name, err)
+	}
+	rev, err := m.src.store().Update(ctx, last, 0)
+	if err != nil {
+		return fmt.Errorf("write the record back: %w", err)
+	}
+	r.Observed = "no record, and no mark of a deletion"
+	r.Detail = fmt.Sprintf("the record of uid %s, generation %d, was written back at revision %d", last.UID, last.Generation, rev)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package healthmon
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -68,11 +69,11 @@ func (m *monitor) lookAtOne(ctx context.Context, req wire.RepairRequest) (check.
 		}
 		return snap, nil
 	}
-	snap, err := m.src.only(ctx, req.Name)
+	snap, err := m.src.only(ctx, req.Name, slices.Contains(m.mem.Known(), req.Name))
 	if err != nil {
 		return snap, away(err)
 	}
-	if len(snap.Records) == 0 && len(snap.Pools) == 0 {
+	if len(snap.Records) == 0 && len(snap.Pools) == 0 && len(snap.Gone) == 0 {
 		return snap, wire.Errorf(wire.CodeNoSubscription, "there is no subscription %q", req.Name)
 	}
 	return snap, nil

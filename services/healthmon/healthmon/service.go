@@ -154,7 +154,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	}
 	p := &parts{
 		nc: nc, js: js,
-		subs:  mirror.New(b.Subscriptions, mirror.Options{Log: s.log}),
+		subs:  mirror.New(b.Subscriptions, mirror.Options{KeepAbsent: true, Log: s.log}),
 		pools: mirror.New(b.Pools, mirror.Options{Log: s.log}),
 	}
 	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)

@@ -85,8 +85,9 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	return snap, s.fill(ctx, &snap)
 }
 
-// only gathers what concerns the given names, read from the server.
-func (s *source) only(ctx context.Context, names ...string) (check.Snapshot, error) {
+// only gathers what concerns the given name, read from the server. Known says that
+// there was a subscription of that name.
+func (s *source) only(ctx context.Context, name string, known bool) (check.Snapshot, error) {
 	b, err := s.buckets(ctx)
 	if err != nil {
 		return check.Snapshot{}, err
@@ -98,16 +99,19 @@ func (s *source) only(ctx context.Context, names ...string) (check.Snapshot, err
 	for _, e := range s.emitters() {
 		snap.Emitters[e.Instance] = true
 	}
-	for _, name := range names {
-		r, p, err := s.fresh(ctx, name)
-		if err != nil {
+	r, p, err := s.fresh(ctx, name)
+	if err != nil {
+		return check.Snapshot{}, err
+	}
+	if r != nil {
+		snap.Records = append(snap.Records, *r)
+	}
+	if p != nil {
+		snap.Pools = append(snap.Pools, *p)
+	}
+	if known {
+		if snap.Gone, err = s.gone(ctx, &snap, []string{name}); err != nil {
 			return check.Snapshot{}, err
-		}
-		if r != nil {
-			snap.Records = append(snap.Records, *r)
-		}
-		if p != nil {
-			snap.Pools = append(snap.Pools, *p)
 		}
 	}
 	return snap, s.fill(ctx, &snap)
@@ -282,10 +286,23 @@ func (s *source) gone(ctx context.Context, snap *check.Snapshot, known []string)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			out = append(out, check.Gone{Name: name, Detail: "the record is gone from the bucket, and nobody deleted it"})
+			out = append(out, check.Gone{
+				Name: name, Detail: "the record is gone from the bucket, and nobody deleted it", Last: s.lastKnown(name),
+			})
 			return nil
 		})
 	}
 	err := g.Wait()
 	return out, err
+}
+
+// lastKnown is the record that the copy of the bucket shows, or showed last before
+// it vanished; nil where it shows none that can be read.
+func (s *source) lastKnown(name string) *wire.Record {
+	e, ok := s.subs.Get(name)
+	if !ok || e.Deleted && !e.Absent {
+		return nil
+	}
+	r := s.record(subscription.Mirrored(e))
+	return r.Record
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -180,8 +181,57 @@ func TestSubscriptionsThatVanishAreMissed(t *testing.T) {
 	first.stop()
 	e.leader(e.start(slow()))
 	e.await("it to be missed by another leader", missed)
+	r := e.check()
+	if i := r.Issues.Corrupt[0]; i.Repair != "" {
+		t.Errorf("by one that never knew the record it can be repaired: %+v", i)
+	}
 	if err := e.b.Subscriptions.Delete(t.Context(), "gone"); err != nil { // a person's decision
 		t.Fatal(err)
+	}
+	e.await("the issue to clear", func(r wire.Report) error { return want(0, r.Issues.Corrupt) })
+}
+
+// A subscription that vanished can be brought back by those who remember it, but
+// only if a person asks for it.
+func TestARecordThatVanishedIsRestoredOnRequest(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	rec := e.subscribe("gone", "GITHUB", old)
+	first, second := e.start(quick()), e.start(quick())
+	leader := e.leader(first, second)
+	e.check()
+	st, err := e.js.Stream(t.Context(), "KV_"+ns.BucketSubscriptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	missed := func(r wire.Report) error {
+		if names(r.Issues.Corrupt) != "gone" {
+			return fmt.Errorf("corrupt = %+v", r.Issues.Corrupt)
+		}
+		return nil
+	}
+	e.await("it to be missed", missed)
+	leader.stop() // the other one remembers it too
+	e.leader(map[bool]*running{true: second, false: first}[leader == first])
+	for range 5 {
+		r := e.check()
+		if err := missed(r); err != nil {
+			t.Fatalf("it was restored though nobody asked for it: %v", err)
+		}
+		if i := r.Issues.Corrupt[0]; i.Repair != "restore_record" || !i.NeedsPerson || len(r.Repairs) > 0 {
+			t.Fatalf("the issue is %+v, repairs %+v", i, r.Repairs)
+		}
+	}
+	body := `{"kind":"corrupt_records","name":"gone"}`
+	if r := ask[wire.RepairResponse](e, ns.API(wire.VerbHealthRepair), body).Repair; r.Outcome != "done" || r.Action != "restore_record" {
+		t.Errorf("the repair is %+v", r)
+	}
+	got, _, err := subscription.NewStore(e.b.Subscriptions, ns).Get(t.Context(), "gone")
+	if err != nil || got.UID != rec.UID || got.Generation != rec.Generation {
+		t.Fatalf("the record is %+v, %v", got, err)
 	}
 	e.await("the issue to clear", func(r wire.Report) error { return want(0, r.Issues.Corrupt) })
 }

@@ -30,7 +30,9 @@ type changed struct {
 func (c changed) created() bool { return c.old == nil }
 func (c changed) any() bool     { return c.old != c.record }
 
-// apply carries c out. Its error is an answer.
+// apply carries c out. Its error is an answer. A record that is gone although nobody
+// deleted it is changed as it was last seen: it is written back with the change,
+// so that the subscription keeps its place.
 func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (changed, *wire.Error) {
 	var (
 		sent   *wire.Record // written, but not confirmed
@@ -41,6 +43,8 @@ func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (
 		old, current, err := s.read(ctx, st, c.name)
 		rev = current
 		switch {
+		case errors.Is(err, subscription.ErrNotFound) && current == 0:
+			old = s.view.vanished(c.name)
 		case errors.Is(err, subscription.ErrNotFound):
 			old, rev = nil, 0
 		case err != nil && sent != nil:
@@ -63,10 +67,10 @@ func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (
 			return changed{}, unknown()
 		case err != nil:
 			return changed{}, s.failed(r, err)
-		case next == old:
+		case next == old && (old == nil || rev > 0):
 			return changed{old, old, rev}, nil
 		}
-		written, err := s.write(ctx, st, next, rev)
+		written, err := s.write(ctx, st, next, rev, old == nil)
 		var conflict *subscription.ConflictError
 		switch {
 		case err == nil:
@@ -87,10 +91,11 @@ func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (
 	return changed{}, contended(c.name, rev)
 }
 
-func (s *Service) write(ctx context.Context, st *stores, rec *wire.Record, rev uint64) (written uint64, err error) {
+// write writes rec over rev; a new one in the place of a tombstone too.
+func (s *Service) write(ctx context.Context, st *stores, rec *wire.Record, rev uint64, isNew bool) (written uint64, err error) {
 	err = s.gate.do(ctx, func(ctx context.Context) error {
 		var err error
-		if rev == 0 {
+		if isNew {
 			written, err = st.records.Create(ctx, rec)
 		} else {
 			written, err = st.records.Update(ctx, rec, rev)

@@ -60,6 +60,14 @@ func (s *Service) remove(ctx context.Context, r *request, st *stores, ifRevision
 			s.view.removed(r.name, sent.rev)
 			return sent, nil
 		case err == nil, errors.As(err, &corrupt): // the latter may be removed as well
+		case errors.Is(err, subscription.ErrNotFound) && rev == 0 && s.view.vanished(r.name) != nil:
+			// Without a record there can be no tombstone, and without that no pool ends.
+			_, err := s.write(ctx, st, s.view.vanished(r.name), 0, false)
+			var conflict *subscription.ConflictError
+			if err != nil && !errors.As(err, &conflict) {
+				return found{}, s.failed(r, err)
+			}
+			continue
 		case sent.rev != 0:
 			return found{}, unknown()
 		default:

@@ -26,6 +26,7 @@ type viewed struct {
 	revision uint64
 	record   *wire.Record // nil: gone, or unreadable
 	gone     bool
+	last     *wire.Record // the record, where it is gone although nobody deleted it
 }
 
 func newView(ns wire.Namespace) *view {
@@ -45,10 +46,30 @@ func (v *view) follow(m *mirror.Mirror, key string) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if known, ok := v.entries[key]; ok && known.revision > next.revision && found && !e.Absent {
+	known, ok := v.entries[key]
+	if ok && known.revision > next.revision && found && !e.Absent {
 		return // the mirror is behind our own write
 	}
+	if e.Absent {
+		next.last = known.lastKnown()
+	}
 	v.set(key, next)
+}
+
+func (v viewed) lastKnown() *wire.Record {
+	if v.gone {
+		return v.last
+	}
+	return v.record
+}
+
+// vanished returns the last known record of a name of which the bucket knows
+// nothing, not even that it was deleted; nil where none was seen, or it was
+// deleted.
+func (v *view) vanished(name string) *wire.Record {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.entries[name].lastKnown()
 }
 
 func (v *view) saw(revision uint64) {

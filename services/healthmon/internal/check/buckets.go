@@ -26,10 +26,15 @@ const evGone = "vanished"
 
 // gone reports a subscription whose record went without having been deleted.
 func (j *judge) gone(g Gone) {
-	j.raise(finding{
+	f := finding{
 		kind: wire.IssueCorruptRecord, name: g.Name, detail: g.Detail,
 		evidence: map[string]any{"bucket": "subscriptions", evGone: true},
-	}, j.s.At)
+	}
+	if g.Last != nil {
+		f.evidence["last_known_uid"], f.evidence["last_known_generation"] = g.Last.UID, g.Last.Generation
+		f.repair = "restore_record"
+	}
+	j.raise(f, j.s.At)
 }
 
 // Known are the subscriptions that were there at the last sweep, or have been

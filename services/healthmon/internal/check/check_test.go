@@ -151,7 +151,7 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 			w.Records[0].Record, w.Records[0].Reason = nil, "not JSON"
 		}, "corrupt_records triage", wire.StatusFailing, false},
 		{"a record that vanished", func(w *world) {
-			w.Records, w.Pools, w.Gone = nil, nil, []Gone{{"triage", "the record is gone"}}
+			w.Records, w.Pools, w.Gone = nil, nil, []Gone{{Name: "triage", Detail: "the record is gone"}}
 		}, "corrupt_records triage", wire.StatusFailing, false},
 		{"a bucket that is missing", func(w *world) { w.Missing = []string{"sluice_replays"} }, "missing_buckets sluice_replays", wire.StatusFailing, false},
 		{"a store that its pool cannot read", func(w *world) {

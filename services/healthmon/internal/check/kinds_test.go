@@ -33,7 +33,7 @@ func TestASubscriptionThatVanishedIsKnownUntilSomebodyDecides(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	w.judge(0)
-	w.Records, w.Pools, w.Gone = nil, nil, []Gone{{"triage", "gone"}}
+	w.Records, w.Pools, w.Gone = nil, nil, []Gone{{Name: "triage", Detail: "gone"}}
 	for range 3 {
 		res := w.judge(time.Minute)
 		w.mem = readBack(t, res.Memory) // also under a new leader

@@ -121,7 +121,11 @@ func (l Listeners) count(rec *wire.Record) int {
 type Capture struct{ Stream, Filter string }
 
 // Gone is a subscription whose record went without having been deleted.
-type Gone struct{ Name, Detail string }
+type Gone struct {
+	Name   string
+	Detail string
+	Last   *wire.Record // the record as it was known last; nil where that is not known
+}
 
 // Clock is how far the clock of an instance is ahead of the server's, which is
 // known but for Doubt.

@@ -14,6 +14,7 @@ const (
 	ReconcilePool      = "reconcile_pool"
 	RestartPool        = "restart_pool" // free the claim, so that it is taken anew
 	QuarantineRecord   = "quarantine_record"
+	RestoreRecord      = "restore_record" // write back the last known record of a subscription; only by hand
 )
 
 // Facts are what a plan depends on beside the issue.
@@ -40,6 +41,9 @@ func Plan(i wire.Issue, f Facts) (action, reason string) {
 	case wire.IssueStalledPool:
 		return planStalled(i, f)
 	default:
+		if i.Repair == RestoreRecord && !f.ByHand {
+			return "", "nobody deleted the record, but somebody may want it gone: a person must decide"
+		}
 		if i.Repair == "" {
 			return "", "there is no repair that the monitor could make: a person must decide"
 		}
@@ -59,7 +63,7 @@ func Possible(i wire.Issue, f Facts) bool {
 		n, ok := number(i.Evidence["in_flight"])
 		return !ok || n == 0
 	default:
-		return i.Repair != ""
+		return i.Repair != "" && (i.Repair != RestoreRecord || f.ByHand)
 	}
 }
 
