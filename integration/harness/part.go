@@ -26,9 +26,10 @@ type Part struct {
 	// Instance is the name of an emitter's session; "" for other services.
 	Instance string
 
-	env  *Env
-	kill func() // ends it at once, without a chance to tidy up; nil in process
-	stop func() error
+	env    *Env
+	kill   func() // ends it at once, without a chance to tidy up; nil in process
+	stop   func() error
+	freeze func(frozen bool) error // holds it up, or lets it go on; nil in process
 
 	once sync.Once
 	err  error
@@ -143,6 +144,14 @@ func (p *Part) Stop() {
 			p.env.T.Errorf("stop %s: %v", p.Service, err)
 		}
 	})
+}
+
+// Freeze holds a child process up, or lets it go on.
+func (p *Part) Freeze(frozen bool) {
+	p.env.T.Helper()
+	if err := p.freeze(frozen); err != nil {
+		p.env.T.Fatalf("freeze %s: %v", p.Service, err)
+	}
 }
 
 // Kill ends a child process with SIGKILL and waits until it is gone.

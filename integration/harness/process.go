@@ -188,6 +188,15 @@ func (p *Process) Interrupt(sig syscall.Signal) error {
 	return await(p.done, func() error { return p.err })
 }
 
+// freeze holds the process up, or lets it go on.
+func (p *Process) freeze(frozen bool) error {
+	sig := syscall.SIGCONT
+	if frozen {
+		sig = syscall.SIGSTOP
+	}
+	return syscall.Kill(p.cmd.Process.Pid, sig)
+}
+
 // Spawn runs a service as a child process until the test ends and returns once
 // it is ready. Variables are given as name and value in turn.
 func (e *Env) Spawn(name string, vars ...string) *Part {
@@ -201,6 +210,7 @@ func (e *Env) Spawn(name string, vars ...string) *Part {
 			if err == nil {
 				p.kill = proc.Kill
 				p.stop = func() error { return proc.Interrupt(syscall.SIGTERM) }
+				p.freeze = proc.freeze
 				e.T.Cleanup(p.Stop) // runs before the process's own, which kills
 				return
 			}

@@ -86,6 +86,86 @@ func TestBuckets_ThatAreDeletedAreMadeAgain(t *testing.T) {
 	}
 }
 
+// An emitter that starts when the bucket of places is gone leaves them to those
+// who know them, who may take a moment.
+func TestBuckets_ThatAreDeletedAreNotFilledByNewcomers(t *testing.T) {
+	t.Parallel()
+	e := harness.New(t)
+	ttl := []string{"SLUICE_SESSION_TTL", "60s"} // longer than the owner is held up
+	for _, name := range []string{wire.ServiceRegistry, wire.ServiceHealthmon, wire.ServiceReplayer} {
+		e.Start(name, ttl...)
+	}
+	owner := e.Spawn(wire.ServiceEmitter, ttl...)
+	e.Store("EVENTS", "events.>")
+	const subs, events = 8, 40
+	var recorders []*harness.Recorder
+	for i := range subs {
+		name := fmt.Sprint("s", i)
+		recorders = append(recorders, e.Record("to."+name, harness.Ack))
+		e.Subscribe(name, client.Spec{
+			Store: "EVENTS", Selector: client.Selector{ByStream: []string{wire.AllStreams}},
+			Start: client.FromAll(), Deliver: client.Deliver{Subject: "to." + name},
+		})
+	}
+	last := publishEvents(e, events)
+	for i := range subs {
+		e.AwaitFloor(fmt.Sprint("s", i), last)
+	}
+	owner.Freeze(true)
+	if err := e.JS.DeleteKeyValue(e.Context(), "sluice_pools"); err != nil {
+		t.Fatal(err)
+	}
+	e.Start(wire.ServiceEmitter, ttl...)
+	for range 2 { // the newcomer has time to claim
+		e.Await("a sweep", func() error { _, err := e.Client.CheckHealth(e.Context()); return err })
+	}
+	owner.Freeze(false)
+	last = publishEvents(e, events)
+	for i := range subs {
+		e.AwaitFloor(fmt.Sprint("s", i), last)
+		if n := recorders[i].Count(); n > 2*events+events/2 {
+			t.Errorf("s%d got %d deliveries of %d events", i, n, 2*events)
+		}
+	}
+}
+
+// A cleanup switch that somebody has set outlives the bucket that it lies in.
+func TestBuckets_ThatAreDeletedLeaveTheSwitchAsItWas(t *testing.T) {
+	t.Parallel()
+	e := harness.New(t)
+	e.StartAll()
+	enabled := func() (bool, error) {
+		r, err := e.Client.CheckHealth(e.Context())
+		if err != nil {
+			return false, err
+		}
+		return r.CleanupEnabled, nil
+	}
+	was, err := enabled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Client.SetCleanup(e.Context(), !was); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		e.Await("the switch to be as it was set", func() error {
+			now, err := enabled()
+			if err == nil && now == was {
+				err = errors.New("it is the default again")
+			}
+			return err
+		})
+		if err := e.JS.DeleteKeyValue(e.Context(), "sluice_health"); err != nil {
+			t.Fatal(err)
+		}
+		e.Await("the bucket", func() error {
+			_, err := e.JS.KeyValue(e.Context(), "sluice_health")
+			return err
+		})
+	}
+}
+
 func publishEvents(e *harness.Env, n int) (last uint64) {
 	for i := range n {
 		last = e.Publish(fmt.Sprintf("events.k%d.x", i%4), "x")

@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
 )
@@ -78,11 +75,11 @@ type Mirror struct {
 	mu      sync.RWMutex
 	entries map[string]Entry
 	last    uint64
+	created time.Time // of the bucket
 
 	// Owned by Run.
-	created time.Time // of the bucket
-	behind  bool      // at the last look the bucket ended before the copy
-	once    sync.Once // closes synced
+	behind bool      // at the last look the bucket ended before the copy
+	once   sync.Once // closes synced
 }
 
 // New returns a Mirror of kv that is empty until Run.
@@ -151,244 +148,31 @@ func (m *Mirror) Live() []Entry {
 	return live
 }
 
+// Absent returns the keys that are absent and whose value was kept, sorted.
+func (m *Mirror) Absent() []string {
+	m.mu.RLock()
+	var keys []string
+	for k, e := range m.entries {
+		if e.Absent && e.Value != nil {
+			keys = append(keys, k)
+		}
+	}
+	m.mu.RUnlock()
+	slices.Sort(keys)
+	return keys
+}
+
+// Created is when the bucket was made that the copy shows, by the server's clock;
+// zero before the first listing.
+func (m *Mirror) Created() time.Time {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.created
+}
+
 // Last is the highest revision seen, tombstones included.
 func (m *Mirror) Last() uint64 {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.last
-}
-
-// Run keeps the copy current until ctx ends and then returns nil. It may be
-// called once.
-func (m *Mirror) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := m.follow(ctx); err != nil && !errors.Is(err, errAnew) {
-			m.pause(ctx)
-		}
-	}
-	return nil
-}
-
-var (
-	errAnew   = errors.New("the bucket is another one")
-	errBehind = errors.New("the bucket ends before the copy")
-)
-
-func (m *Mirror) pause(ctx context.Context) {
-	t := time.NewTimer(min(recheck, m.opts.Resync))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
-// follow lives through one listing and what comes after it, until the next
-// listing is due. The error is one of look.
-func (m *Mirror) follow(ctx context.Context) error {
-	select { // this listing is the one asked for
-	case <-m.kick:
-	default:
-	}
-	l := &listing{begun: time.Now(), seen: make(map[string]struct{}), done: make(chan time.Duration, 1)}
-	g, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	g.Go(func() error {
-		defer stop()
-		m.awaitNext(ctx, l.done)
-		return nil
-	})
-	g.Go(func() error {
-		return m.kv.Follow(ctx, bucket.Following{
-			Keys: m.opts.Keys, Look: m.look, Log: m.opts.Log,
-			Entry:  func(e jetstream.KeyValueEntry) { m.take(l, e) },
-			Listed: func() { l.done <- m.settle(ctx, l) },
-		})
-	})
-	return g.Wait()
-}
-
-// listing is a listing that is under way.
-type listing struct {
-	begun  time.Time
-	seen   map[string]struct{}
-	newest uint64             // revision
-	done   chan time.Duration // cap 1: after which time the next one is due
-}
-
-// awaitNext waits until the next listing is due, or asked for after this one
-// was done: one that was asked for meanwhile must show what is written now.
-func (m *Mirror) awaitNext(ctx context.Context, done <-chan time.Duration) {
-	var due <-chan time.Time
-	var kick <-chan struct{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case d := <-done:
-			t := time.NewTimer(d)
-			defer t.Stop()
-			due, kick = t.C, m.kick
-		case <-due:
-			return
-		case <-kick:
-			return
-		}
-	}
-}
-
-// look notices a bucket that is another one than the copy shows. One that was
-// created anew is told by its time of creation, one that was set back by
-// its last revision, and only the second time: the server that was asked
-// may have been behind the one that was read.
-func (m *Mirror) look(info *jetstream.StreamInfo) error {
-	if m.created.IsZero() {
-		m.created = info.Created
-	}
-	anew := !info.Created.Equal(m.created)
-	behind := info.State.LastSeq < m.Last()
-	switch {
-	case anew || behind && m.behind:
-		m.opts.Log.Warn().Time("created", info.Created).Uint64("last", info.State.LastSeq).Uint64("seen", m.Last()).
-			Msg("bucket is another one than before")
-		m.created, m.behind = info.Created, false
-		m.forget()
-		return errAnew
-	case behind:
-		m.behind = true
-		return errBehind
-	}
-	m.behind = false
-	return nil
-}
-
-// forget makes every key absent at revision 0, so that any entry replaces it.
-// Tombstones too: who keeps revisions must start over.
-func (m *Mirror) forget() {
-	m.mu.Lock()
-	m.last = 0
-	gone := make([]string, 0, len(m.entries))
-	for k, e := range m.entries {
-		gone = append(gone, k)
-		e.Revision = 0
-		m.entries[k] = m.absent(e)
-	}
-	m.mu.Unlock()
-	slices.Sort(gone)
-	for _, k := range gone {
-		m.opts.OnChange(k)
-	}
-}
-
-// take takes over what Follow hands over.
-func (m *Mirror) take(l *listing, e jetstream.KeyValueEntry) {
-	next := Entry{
-		Key: e.Key(), Revision: e.Revision(), Created: e.Created(), Deleted: e.Operation() != jetstream.KeyValuePut,
-	}
-	if !next.Deleted {
-		next.Value = e.Value()
-	}
-	if l.seen != nil {
-		l.seen[next.Key] = struct{}{}
-		l.newest = max(l.newest, next.Revision)
-	}
-	m.apply(next)
-}
-
-// apply takes next over into the copy unless it is stale.
-func (m *Mirror) apply(next Entry) {
-	m.mu.Lock()
-	have, known := m.entries[next.Key]
-	stale := known && next.Revision <= have.Revision
-	if stale && have.Absent && next.Revision == have.Revision {
-		stale = false // it was not gone after all, or here is its tombstone
-	}
-	if !stale {
-		m.entries[next.Key] = next
-		m.last = max(m.last, next.Revision)
-	}
-	m.mu.Unlock()
-	if !stale {
-		m.opts.OnChange(next.Key)
-	}
-}
-
-// settle ends a listing, and returns after which time the next one is due. Live
-// keys that the listing did not show are read from the bucket's leader:
-// they may have been written while it was made, or it came from a server that
-// is behind. Tombstones that it did not show are forgotten, unless it may
-// have been too old to show them.
-func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
-	next = max(m.opts.Resync, listingShare*time.Since(l.begun))
-	missed := m.missedBy(l)
-	l.seen = nil
-	for _, e := range missed {
-		if ctx.Err() != nil {
-			return next
-		}
-		if err := m.read(ctx, e); err != nil {
-			m.opts.Log.Warn().Err(err).Str("key", e.Key).Int("keys", len(missed)).Msg("not known whether keys are gone")
-			next = min(recheck, m.opts.Resync)
-			break
-		}
-	}
-	m.once.Do(func() { close(m.synced) })
-	return next
-}
-
-// missedBy returns the live entries that a listing did not show, sorted by key,
-// and forgets the tombstones that it would have shown.
-func (m *Mirror) missedBy(l *listing) (missed []Entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, e := range m.entries {
-		_, seen := l.seen[k]
-		switch {
-		case seen:
-		case !e.Deleted:
-			missed = append(missed, e)
-		case e.Absent && m.opts.KeepAbsent && e.Value != nil:
-		case e.Revision <= l.newest:
-			delete(m.entries, k)
-		}
-	}
-	slices.SortFunc(missed, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
-	return missed
-}
-
-// read takes over what the bucket's leader says of the key of have.
-func (m *Mirror) read(ctx context.Context, have Entry) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	e, err := m.kv.Get(ctx, have.Key)
-	var tombstone *bucket.DeletedError
-	switch {
-	case err == nil:
-		m.apply(Entry{Key: have.Key, Value: e.Value(), Revision: e.Revision(), Created: e.Created()})
-	case errors.As(err, &tombstone):
-		m.apply(Entry{Key: have.Key, Revision: tombstone.Revision, Created: tombstone.Created, Deleted: true})
-	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
-		m.vanish(have)
-	default:
-		return fmt.Errorf("read key %q: %w", have.Key, err)
-	}
-	return nil
-}
-
-// absent is what takes the place of have.
-func (m *Mirror) absent(have Entry) Entry {
-	next := Entry{Key: have.Key, Revision: have.Revision, Deleted: true, Absent: true}
-	if m.opts.KeepAbsent {
-		next.Value, next.Created = have.Value, have.Created
-	}
-	return next
-}
-
-// vanish makes a key absent.
-func (m *Mirror) vanish(have Entry) {
-	m.mu.Lock()
-	m.entries[have.Key] = m.absent(have)
-	m.mu.Unlock()
-	m.opts.OnChange(have.Key)
 }

@@ -219,15 +219,17 @@ func (s *Service) view(name string) claim.View {
 // comparison all of them.
 func (s *Service) glance(name string) claim.View {
 	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.idle.Candidates(name, s.candidates()))}
-	if e, ok := s.recordCopy.Get(name); ok {
-		v.RecordRevision, v.Deleted = e.Revision, e.Deleted && !e.Absent
+	r, ok := s.recordCopy.Get(name)
+	if ok {
+		v.RecordRevision, v.Deleted = r.Revision, r.Deleted && !r.Absent
 	}
+	older := ok && r.Created.Before(s.poolCopy.Created()) // than all that the pools' bucket can tell
 	e, ok := s.poolCopy.Get(name)
 	if ok && !e.Absent {
 		v.PoolRevision = e.Revision
 		v.Named = bytes.Contains(e.Value, []byte(s.instance)) // which JSON has no need to escape
 	}
-	v.Vanished = ok && e.Absent
+	v.Vanished = ok && e.Absent || !ok && older
 	v.Awaited = s.vanished.Note(name, v.Vanished, time.Now())
 	v.Held = s.held(name, v.PoolRevision) // last: what it has written must not look like somebody else's
 	return v

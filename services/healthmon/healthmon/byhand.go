@@ -69,7 +69,7 @@ func (m *monitor) lookAtOne(ctx context.Context, req wire.RepairRequest) (check.
 		}
 		return snap, nil
 	}
-	snap, err := m.src.only(ctx, req.Name, slices.Contains(m.mem.Known(), req.Name))
+	snap, err := m.src.only(ctx, req.Name, slices.Contains(m.src.alsoAbsent(m.mem.Known()), req.Name))
 	if err != nil {
 		return snap, away(err)
 	}

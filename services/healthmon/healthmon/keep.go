@@ -61,8 +61,9 @@ func subscriptionKey(name string) string { return prefixSubscription + name }
 // kept is a bucket of which one instance writes most keys: it remembers the
 // revisions it knows, writes by compare-and-swap, and reads again on conflict.
 type kept struct {
-	kv   jetstream.KeyValue
-	revs map[string]uint64
+	kv      jetstream.KeyValue
+	revs    map[string]uint64
+	cleanup *cleanupSwitch // as it was last; nil: it is not set
 
 	js   feed.JetStream // for list
 	feed feed.Config    // who lists, and what for

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,7 +80,7 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	if err := s.confirm(ctx, &snap); err != nil {
 		return check.Snapshot{}, err
 	}
-	if snap.Gone, err = s.gone(ctx, &snap, known); err != nil {
+	if snap.Gone, err = s.gone(ctx, &snap, s.alsoAbsent(known)); err != nil {
 		return check.Snapshot{}, err
 	}
 	return snap, s.fill(ctx, &snap)
@@ -294,6 +295,14 @@ func (s *source) gone(ctx context.Context, snap *check.Snapshot, known []string)
 	}
 	err := g.Wait()
 	return out, err
+}
+
+// alsoAbsent adds to the known names those that the copy of the bucket knows: the
+// bucket in which the monitor keeps what it knows may have gone too.
+func (s *source) alsoAbsent(known []string) []string {
+	names := slices.Concat(known, s.subs.Absent())
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // lastKnown is the record that the copy of the bucket shows, or showed last before

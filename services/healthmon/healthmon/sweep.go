@@ -151,24 +151,25 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return readCleanup(ctx, m.buckets.Health, m.cfg.CleanupEnabled)
-}
-
-// readCleanup reads the switch; unset is the given default. An entry that
-// cannot be read counts as off: nothing is repaired on a guess.
-func readCleanup(ctx context.Context, kv jetstream.KeyValue, unset bool) (bool, error) {
-	e, err := kv.Get(ctx, keyCleanup)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return unset, nil
-	}
-	if err != nil {
+	e, err := m.buckets.Health.Get(ctx, keyCleanup)
+	switch {
+	case err == nil:
+		var sw cleanupSwitch // off where it cannot be read: nothing is repaired on a guess
+		_ = json.Unmarshal(e.Value(), &sw)
+		m.kept.cleanup = &sw
+	case deleted(err):
+		m.kept.cleanup = nil
+	case !errors.Is(err, jetstream.ErrKeyNotFound):
 		return false, fmt.Errorf("read the cleanup switch: %w", err)
+	case m.kept.cleanup != nil: // it went with the bucket
+		if err := m.kept.put(ctx, keyCleanup, *m.kept.cleanup); err != nil {
+			return false, err
+		}
 	}
-	var sw cleanupSwitch
-	if json.Unmarshal(e.Value(), &sw) != nil {
-		return false, nil
+	if m.kept.cleanup == nil {
+		return m.cfg.CleanupEnabled, nil
 	}
-	return sw.Enabled, nil
+	return m.kept.cleanup.Enabled, nil
 }
 
 // tell publishes what came and went.
