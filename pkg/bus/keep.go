@@ -20,10 +20,11 @@ const keepEvery = 2 * time.Second
 // Only the server's word that a stream does not exist counts, not its silence.
 func Keep(ctx context.Context, js jetstream.JetStream, l Layout, tell func(missing []string), log zerolog.Logger) error {
 	l = l.WithDefaults()
+	rarely := Rarely(log) // a stream that cannot be made fails at every look
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
-		if missing := keep(ctx, js, l, log); ctx.Err() == nil {
+		if missing := keep(ctx, js, l, log, rarely); ctx.Err() == nil {
 			tell(missing)
 		}
 		select {
@@ -35,13 +36,13 @@ func Keep(ctx context.Context, js jetstream.JetStream, l Layout, tell func(missi
 }
 
 // keep looks once.
-func keep(ctx context.Context, js jetstream.JetStream, l Layout, log zerolog.Logger) (missing []string) {
+func keep(ctx context.Context, js jetstream.JetStream, l Layout, log, rarely zerolog.Logger) (missing []string) {
 	for _, want := range l.streams() {
 		if ctx.Err() != nil || !gone(ctx, js, want.Name) {
 			continue
 		}
 		if err := ensureStream(ctx, js, want, log); err != nil {
-			log.Warn().Err(err).Str("stream", want.Name).Msg("stream is gone and cannot be made again yet")
+			rarely.Warn().Err(err).Str("stream", want.Name).Msg("stream is gone and cannot be made again yet")
 			missing = append(missing, want.Name)
 			continue
 		}

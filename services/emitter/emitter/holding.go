@@ -117,6 +117,8 @@ func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wir
 		case stored.Owner == h.me && stored.Epoch == h.entry.Epoch:
 			// Also at a lower revision: the bucket has been restored from a backup.
 			// Or the read was stale, and the next write is refused like this one.
+		case rev < h.rev && h.entry.Owner == h.me && stored.Epoch < h.entry.Epoch:
+			// Likewise, with a claim from before ours.
 		case rev < h.rev:
 			return fmt.Errorf("%w; the read that followed was stale", err)
 		default:
