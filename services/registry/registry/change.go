@@ -52,7 +52,7 @@ func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (
 		case err != nil:
 			return changed{}, s.failed(r, err)
 		}
-		if sent != nil && sameWrite(sent, old) {
+		if sent != nil && rev > 0 && sameWrite(sent, old) { // at 0 it is only remembered
 			return changed{before, old, rev}, nil
 		}
 		if c.ifRevision != nil && *c.ifRevision != rev {

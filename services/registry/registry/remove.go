@@ -54,17 +54,22 @@ func (s *Service) remove(ctx context.Context, r *request, st *stores, ifRevision
 	for range maxTries {
 		rec, rev, err := s.read(ctx, st, r.name)
 		now = found{rec, rev}
+		last := s.view.vanished(r.name)
 		var corrupt *subscription.CorruptError
 		switch {
 		case errors.Is(err, subscription.ErrNotFound) && sent.rev != 0:
 			s.view.removed(r.name, sent.rev)
 			return sent, nil
 		case err == nil, errors.As(err, &corrupt): // the latter may be removed as well
-		case errors.Is(err, subscription.ErrNotFound) && rev == 0 && s.view.vanished(r.name) != nil:
+		case errors.Is(err, subscription.ErrNotFound) && rev == 0 && last != nil:
 			// Without a record there can be no tombstone, and without that no pool ends.
-			_, err := s.write(ctx, st, s.view.vanished(r.name), 0, false)
+			_, err := s.write(ctx, st, last, 0, false)
 			var conflict *subscription.ConflictError
-			if err != nil && !errors.As(err, &conflict) {
+			switch {
+			case err == nil, errors.As(err, &conflict):
+			case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
+				return found{}, unknown() // it may have been written back
+			default:
 				return found{}, s.failed(r, err)
 			}
 			continue

@@ -138,6 +138,43 @@ func TestAWriteOfUnknownOutcomeIsCalledSo(t *testing.T) {
 	}
 }
 
+// What a registry only remembers is no proof that its write came through.
+func TestAWriteBackThatIsNotConfirmedIsLookedForToo(t *testing.T) {
+	t.Parallel()
+	e, records, _ := newShaky(t)
+	for _, name := range []string{"again", "unknown"} {
+		e.subscribe(name, body())
+	}
+	st, err := e.js.Stream(t.Context(), "KV_"+ns.BucketSubscriptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []*atomic.Int32{&records.lose, &records.drop} {
+		how.Store(1)
+		got := e.subscribe("again", body())
+		if _, rev, err := subscription.NewStore(records, ns).Get(t.Context(), "again"); err != nil || got.Subscription.Revision != rev {
+			t.Errorf("answered revision %d, and there is %d: %v", got.Subscription.Revision, rev, err)
+		}
+		if err := st.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records.blind.Store(true)
+	for _, how := range []*atomic.Int32{&records.lose, &records.drop} {
+		records.lost.Store(false)
+		how.Store(1)
+		if bad := e.refused(wire.VerbUnsubscribe, "unknown", "{}", wire.CodeUnavailable); bad.Outcome != wire.OutcomeUnknown {
+			t.Errorf("outcome = %q, want %q", bad.Outcome, wire.OutcomeUnknown)
+		}
+		if err := st.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // beside is what another registry does to the records meanwhile.
 type beside struct {
 	tb      testing.TB
