@@ -170,6 +170,9 @@ func (p *Pool) rests(it *item, d time.Duration, now time.Time) {
 	it.phase = resting
 	it.due = now.Add(d)
 	heap.Push(&p.rest, it)
+	if it.parkFor != "" {
+		p.jam.held++
+	}
 	p.quiet()
 	p.arm(now)
 }

@@ -49,6 +49,7 @@ type jam struct {
 	full bool   // for want of room
 	wait time.Duration
 	next time.Time // when the next one may be tried
+	held int       // events to be parked that rest, jam or not
 }
 
 // lets reports whether an event may be tried now, and else when it should be.
@@ -74,17 +75,18 @@ type parcel struct {
 // when its event is there, or when events can be parked again. Its lane is held
 // until it is stored.
 func (p *Pool) park(it *item, reason string) {
-	it.parkFor = reason
 	p.verdict(it, context.Canceled) // unless the breaker has been told already
 	if it.phase == fetching {
+		it.parkFor = reason
 		return
 	}
+	p.leavePhase(it)
+	it.phase, it.parkFor = queued, reason
 	now := time.Now()
 	switch ok, at := p.jam.lets(now); {
 	case !ok:
 		p.rests(it, at.Sub(now), now)
 	case it.stub:
-		p.leavePhase(it)
 		p.goesFirst(it) // to be fetched
 	default:
 		p.pack(it)
@@ -154,16 +156,11 @@ func (p *Pool) jammed(it *item, err error, now time.Time) {
 }
 
 // unparked is how many events wait until events can be parked.
-func (p *Pool) unparked() (n int) {
+func (p *Pool) unparked() int {
 	if p.jam.why == "" {
 		return 0
 	}
-	for _, it := range p.rest {
-		if it.parkFor != "" {
-			n++
-		}
-	}
-	return n
+	return p.jam.held
 }
 
 // unjam has all events parked that wait for it.
@@ -171,7 +168,7 @@ func (p *Pool) unjam(now time.Time) {
 	if p.jam.why == "" {
 		return
 	}
-	p.jam = jam{}
+	p.jam = jam{held: p.jam.held}
 	p.moved = true
 	for _, it := range p.rest {
 		if it.parkFor != "" {

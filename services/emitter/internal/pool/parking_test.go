@@ -133,6 +133,10 @@ func TestParking_ALateAckEndsTheWait(t *testing.T) {
 			t.Error("the ack does not count")
 		}
 		b.wantAllFinished()
+		b.wantState(wire.PoolLive) // nothing is left to be parked
+		if st := b.Status(); st.Unparked != "" || st.Parking != 0 {
+			t.Errorf("unparked %q, %d to be parked", st.Unparked, st.Parking)
+		}
 		after(10 * time.Second)
 		if n := b.park.handed(); n != 1 {
 			t.Errorf("handed to the parker %d times", n)

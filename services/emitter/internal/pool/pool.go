@@ -340,6 +340,9 @@ func (p *Pool) finish(it *item, now time.Time) {
 	} else if p.lanes[it.lane.key] == it.lane {
 		delete(p.lanes, it.lane.key)
 	}
+	if it.parkFor != "" && p.jam.held+p.storing == 0 {
+		p.unjam(now) // it was the last one: answered late, or gone from the store
+	}
 	p.signalRoom()
 	p.quiet()
 	p.moved = true
@@ -361,6 +364,9 @@ func (p *Pool) leavePhase(it *item) {
 		}
 	case resting:
 		heap.Remove(&p.rest, it.place)
+		if it.parkFor != "" {
+			p.jam.held--
+		}
 	case parking:
 		p.storing--
 	}

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"container/heap"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -40,7 +39,8 @@ func (p *Pool) expire(now time.Time) {
 // rouse ends rests that are over.
 func (p *Pool) rouse(now time.Time) {
 	for len(p.rest) > 0 && !now.Before(p.rest[0].due) {
-		it := heap.Pop(&p.rest).(*item)
+		it := p.rest[0]
+		p.leavePhase(it)
 		it.phase = queued
 		p.makeReady(it) // or park it, if the parker had no room before
 	}
