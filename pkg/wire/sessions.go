@@ -10,9 +10,9 @@ import (
 // Bounds of what a session or a lease can truly say.
 const (
 	maxPools     = 1 << 24
-	maxInFlight  = 1 << 31
-	maxVersion   = 64   // bytes
-	lastYear     = 2200 // no clock that anybody set shows more
+	maxInFlight  = 1<<31 - 1 // what an int holds on any machine
+	maxVersion   = 64        // bytes
+	lastYear     = 2200      // no clock that anybody set shows more
 	maxEpoch     = 1<<53 - 1
 	maxRoleBytes = 64
 )
