@@ -44,7 +44,7 @@ type entry struct {
 // Numbers and times that nothing can have.
 const (
 	most       = uint64(math.MaxUint64)
-	longAgo    = "1970-01-01T00:00:00Z"
+	longAgo    = "1907-01-01T00:00:00Z"
 	never      = "0001-01-01T00:00:00Z"
 	muchLater  = "2326-01-01T00:00:00Z"
 	endOfTimes = "9999-12-31T23:59:59Z"

@@ -9,8 +9,8 @@ import (
 )
 
 // Bounds of what an entry can truly say. They are wide: an entry beyond them is
-// taken out of use, so none that a writer of ours makes may be, whatever its clock
-// and its version.
+// taken out of use, so none that a writer of ours makes may be, whatever its
+// version, unless its clock is ahead by more than a month.
 const (
 	// maxAhead is by how much a time, or a revision made from one, may be ahead
 	// of the server's clock.
@@ -138,9 +138,10 @@ func (f *fields) atMost(field string, v, most uint64) {
 }
 
 // written finds fault with a time that a writer took from its own clock when it
-// wrote e, or earlier.
+// wrote e, or earlier. A clock that was never set begins at 1970; nothing is
+// concluded from these times, so they are let be.
 func (f *fields) written(field string, at time.Time, e Entry) {
-	if why := TimeFault(at, e.Created); why != "" {
+	if why := TimeFault(at, e.Created); why != "" && at.UTC().Year() != 1970 {
 		f.implausible(field, "%s", why)
 	}
 }

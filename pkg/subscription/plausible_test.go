@@ -58,7 +58,7 @@ func aStoredRecord(tb testing.TB) *wire.Record {
 
 // sometimes are times that a writer cannot have meant.
 func absurdTimes() []string {
-	return []string{"0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2019-12-31T23:59:59Z", "2027-06-01T00:00:00Z", "2326-11-26T00:00:00Z", "9999-12-31T23:59:59Z"}
+	return []string{"0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "1971-01-01T00:00:00Z", "2019-12-31T23:59:59Z", "2027-06-01T00:00:00Z", "2326-11-26T00:00:00Z", "9999-12-31T23:59:59Z"}
 }
 
 func TestPoolsThatCanBeReadAndCannotBeTrueAreErrors(t *testing.T) {
@@ -149,10 +149,14 @@ func TestPoolsThatCanBeTrueAreNoErrors(t *testing.T) {
 		},
 		"of an early version's bucket":    func(p *wire.Pool, e *Entry) { p.Epoch, p.ObservedRevision = 4, 3; low(e) },
 		"by a clock that is two days off": func(p *wire.Pool, _ *Entry) { p.UpdatedAt, p.ClaimedAt = at.Add(48*time.Hour), at.Add(-48*time.Hour) },
-		"by a server without a clock":     func(_ *wire.Pool, e *Entry) { e.Created = time.Unix(1000, 0) },
-		"not known where":                 func(_ *wire.Pool, e *Entry) { e.Created, e.Revision = time.Time{}, 0 },
-		"in a state of a later version":   func(p *wire.Pool, _ *Entry) { p.State = "parked_stream_full" },
-		"sought ahead":                    func(p *wire.Pool, _ *Entry) { p.Checkpoint, p.Begin = wire.Checkpoint{Floor: 1 << 60}, 1<<60+1 },
+		"by a clock that was never set": func(p *wire.Pool, _ *Entry) {
+			p.ClaimedAt, p.UpdatedAt = time.Unix(30, 0), time.Unix(90, 0)
+			p.Gap.At = time.Unix(60, 0)
+		},
+		"by a server without a clock":   func(_ *wire.Pool, e *Entry) { e.Created = time.Unix(1000, 0) },
+		"not known where":               func(_ *wire.Pool, e *Entry) { e.Created, e.Revision = time.Time{}, 0 },
+		"in a state of a later version": func(p *wire.Pool, _ *Entry) { p.State = "parked_stream_full" },
+		"sought ahead":                  func(p *wire.Pool, _ *Entry) { p.Checkpoint, p.Begin = wire.Checkpoint{Floor: 1 << 60}, 1<<60+1 },
 		"in a store whose sequences are nanoseconds": func(p *wire.Pool, _ *Entry) {
 			p.Checkpoint = wire.Checkpoint{Floor: uint64(at.UnixNano())}
 		},
@@ -229,7 +233,10 @@ func TestRecordsThatCanBeTrueAreNoErrors(t *testing.T) {
 		"of a store that is not known":                  func(r *wire.Record, _ *Entry) { r.StoreCreated = time.Time{} },
 		"that begins later than asked for":              func(r *wire.Record, _ *Entry) { r.StartSequence = 90 },
 		"by a clock that is two days off":               func(r *wire.Record, _ *Entry) { r.UpdatedAt = storedAt().Add(48 * time.Hour) },
-		"in a bucket by hand":                           func(_ *wire.Record, e *Entry) { e.Revision = 1 },
+		"by a clock that was never set": func(r *wire.Record, _ *Entry) {
+			r.CreatedAt, r.UpdatedAt = time.Unix(30, 0), time.Unix(90, 0)
+		},
+		"in a bucket by hand": func(_ *wire.Record, e *Entry) { e.Revision = 1 },
 	} {
 		r := aStoredRecord(t)
 		e := entryOf(t, nil)
