@@ -46,7 +46,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 	case <-m.kick:
 	default:
 	}
-	l := &listing{begun: time.Now(), seen: make(map[string]struct{}), done: make(chan time.Duration, 1)}
+	l := &listing{begun: time.Now(), seen: make(map[string]bool), done: make(chan time.Duration, 1)}
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -68,7 +68,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 // listing is a listing that is under way.
 type listing struct {
 	begun  time.Time
-	seen   map[string]struct{}
+	seen   map[string]bool    // the keys, true where the copy has a later revision
 	newest uint64             // revision
 	done   chan time.Duration // cap 1: after which time the next one is due
 }
@@ -153,45 +153,57 @@ func (m *Mirror) take(l *listing, e jetstream.KeyValueEntry) {
 	if !next.Deleted {
 		next.Value = e.Value()
 	}
+	later := m.apply(next)
 	if l.seen != nil {
-		l.seen[next.Key] = struct{}{}
+		l.seen[next.Key] = later
 		l.newest = max(l.newest, next.Revision)
 	}
-	m.apply(next)
 }
 
-// apply takes next over into the copy unless it is stale.
-func (m *Mirror) apply(next Entry) {
-	m.mu.Lock()
+// apply takes next over into the copy unless it is stale, and reports whether the
+// copy has a later revision.
+func (m *Mirror) apply(next Entry) (later bool) {
+	m.mu.RLock()
 	have, known := m.entries[next.Key]
-	stale := known && next.Revision <= have.Revision
-	if stale && have.Absent && next.Revision == have.Revision {
-		stale = false // it was not gone after all, or here is its tombstone
+	m.mu.RUnlock()
+	switch {
+	case known && next.Revision < have.Revision:
+		return true
+	case known && next.Revision == have.Revision && !have.Absent: // else it was not gone after all
+		return false
 	}
-	if !stale {
-		m.entries[next.Key] = next
-		m.last = max(m.last, next.Revision)
-	}
+	m.put(next)
+	return false
+}
+
+// put takes next over into the copy.
+func (m *Mirror) put(next Entry) {
+	m.mu.Lock()
+	m.entries[next.Key] = next
+	m.last = max(m.last, next.Revision)
 	m.mu.Unlock()
-	if !stale {
-		m.opts.OnChange(next.Key)
-	}
+	m.opts.OnChange(next.Key)
 }
 
 // settle ends a listing, and returns after which time the next one is due. Live
-// keys that the listing did not show are read from the bucket's leader:
-// they may have been written while it was made, or it came from a server that
-// is behind. Tombstones that it did not show are forgotten, unless it may
-// have been too old to show them.
+// keys that the listing did not show, and all that it showed at an earlier revision
+// than the copy has, are read from the bucket's leader: they may have been written
+// while it was made, or it came from a server that is behind. Tombstones that it
+// did not show are forgotten, unless it may have been too old to show them.
 func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
 	next = max(m.opts.Resync, listingShare*time.Since(l.begun))
-	missed := m.missedBy(l)
+	missed, seen := m.missedBy(l), l.seen
 	l.seen = nil
 	for _, e := range missed {
 		if ctx.Err() != nil {
 			return next
 		}
-		if err := m.read(ctx, e); err != nil {
+		now, err := m.read(ctx, e)
+		if err == nil && seen[e.Key] && now.Revision < e.Revision { // the server has lost what the copy has
+			m.put(now)
+			next = min(recheck, m.opts.Resync) // unless the leader is behind too
+		}
+		if err != nil {
 			m.opts.Log.Warn().Err(err).Str("key", e.Key).Int("keys", len(missed)).Msg("not known whether keys are gone")
 			next = min(recheck, m.opts.Resync)
 			break
@@ -201,16 +213,17 @@ func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
 	return next
 }
 
-// missedBy returns the live entries that a listing did not show, sorted by key,
-// and forgets the tombstones that it would have shown.
+// missedBy returns the live entries that a listing did not show, and those that it
+// showed at an earlier revision, sorted by key. It forgets the tombstones that the
+// listing would have shown.
 func (m *Mirror) missedBy(l *listing) (missed []Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for k, e := range m.entries {
-		_, seen := l.seen[k]
+		later, seen := l.seen[k]
 		switch {
-		case seen:
-		case !e.Deleted:
+		case seen && !later:
+		case seen, !e.Deleted:
 			missed = append(missed, e)
 		case e.Absent && m.opts.KeepAbsent && e.Value != nil:
 		case e.Revision <= l.newest:
@@ -221,23 +234,27 @@ func (m *Mirror) missedBy(l *listing) (missed []Entry) {
 	return missed
 }
 
-// read takes over what the bucket's leader says of the key of have.
-func (m *Mirror) read(ctx context.Context, have Entry) error {
+// read takes over what the bucket's leader says of the key of have, unless that is
+// older, and returns it.
+func (m *Mirror) read(ctx context.Context, have Entry) (now Entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	e, err := m.kv.Get(ctx, have.Key)
 	var tombstone *bucket.DeletedError
 	switch {
 	case err == nil:
-		m.apply(Entry{Key: have.Key, Value: e.Value(), Revision: e.Revision(), Created: e.Created()})
+		now = Entry{Key: have.Key, Value: e.Value(), Revision: e.Revision(), Created: e.Created()}
 	case errors.As(err, &tombstone):
-		m.apply(Entry{Key: have.Key, Revision: tombstone.Revision, Created: tombstone.Created, Deleted: true})
+		now = Entry{Key: have.Key, Revision: tombstone.Revision, Created: tombstone.Created, Deleted: true}
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
-		m.vanish(have)
+		now = m.absent(have)
+		m.put(now)
+		return now, nil
 	default:
-		return fmt.Errorf("read key %q: %w", have.Key, err)
+		return Entry{}, fmt.Errorf("read key %q: %w", have.Key, err)
 	}
-	return nil
+	m.apply(now)
+	return now, nil
 }
 
 // absent is what takes the place of have.
@@ -247,12 +264,4 @@ func (m *Mirror) absent(have Entry) Entry {
 		next.Value, next.Created = have.Value, have.Created
 	}
 	return next
-}
-
-// vanish makes a key absent.
-func (m *Mirror) vanish(have Entry) {
-	m.mu.Lock()
-	m.entries[have.Key] = m.absent(have)
-	m.mu.Unlock()
-	m.opts.OnChange(have.Key)
 }

@@ -380,3 +380,27 @@ func TestABucketThatWasSetBackReplacesTheCopy(t *testing.T) {
 		}
 	})
 }
+
+// A server that lost its last write takes others in its place before anybody looks:
+// the bucket ends no earlier than the copy, and yet the copy has what is no more.
+func TestAWriteThatItsServerLostIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, kv := t.Context(), buckettest.New(0)
+		put(ctx, t, kv, "k", "v")
+		put(ctx, t, kv, "k", "lost")
+		var told atomic.Int64
+		m := mirror.New(kv, mirror.Options{Resync: time.Minute, OnChange: func(string) { told.Add(1) }})
+		start(t, m)
+		kv.LoseLast("k", "v", 1)
+		put(ctx, t, kv, "other", "v")
+		put(ctx, t, kv, "other", "w")
+		synctest.Wait()
+		told.Store(0)
+		<-time.After(2 * time.Minute) // fake time: a listing
+		synctest.Wait()
+		if e, _ := m.Get("k"); e.Revision != 1 || string(e.Value) != "v" || told.Load() != 1 {
+			t.Errorf("told %d times, and has %+v; want revision 1", told.Load(), e)
+		}
+	})
+}

@@ -209,6 +209,18 @@ func (k *KV) SetBack() {
 	}
 }
 
+// LoseLast takes back the last write, as a server does that lost what it had not
+// written to disk: the key is as it was at an earlier write, with that value. Nobody
+// is told.
+func (k *KV) LoseLast(key, was string, rev uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.entries[key]
+	e.value, e.rev = []byte(was), rev
+	k.entries[key] = e
+	k.seq--
+}
+
 // Follow is part of bucket.KeyValue. What is written while the KV is deaf is not
 // told.
 func (k *KV) Follow(ctx context.Context, to bucket.Following) error {
