@@ -376,3 +376,56 @@ func TestLoop_OverTheParkedStreamEnds(t *testing.T) {
 	}
 	e.AwaitFloor("again", round)
 }
+
+// TestLoop_OverWhatSluiceWritesEnds: advisories and parked events are sourced
+// into a store, and each of its events may make one more.
+func TestLoop_OverWhatSluiceWritesEnds(t *testing.T) {
+	t.Parallel()
+	refused := client.Spec{Selector: client.Selector{ByStream: []string{wire.AllStreams}}}
+	blocking := refused
+	blocking.OnExhausted, blocking.OrderBy.Kind, blocking.Breaker.Failures = wire.ExhaustedBlock, wire.OrderNone, 1_000_000
+	blocking.Retry = client.Retry{MaxAttempts: new(1), MinBackoff: time.Hour, MaxBackoff: time.Hour}
+	unjudged := client.Spec{Selector: client.Selector{ByEventPayload: json.RawMessage(`{"$or":[{"small":true},` + costly[0].pattern + `]}`)}}
+	advisories, parked := ns.StreamAdvisories(), ns.StreamParked()
+	for _, tt := range []struct {
+		what   string
+		from   []string
+		spec   client.Spec
+		answer string
+		event  string
+		least  int // events of the store in the end: it went round
+		most   int
+	}{
+		{"advisories, parked", []string{advisories}, refused, "+TERM no", "x", 10, 60},
+		{"advisories, blocked", []string{advisories}, blocking, "-NAK", "x", 10, 60},
+		{"advisories and parked events", []string{advisories, parked}, refused, "+TERM no", "x", 50, 5_000},
+		{"parked events, too costly", []string{parked}, unjudged, "", costly[0].data, round, 2 * round},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			e := harness.New(t)
+			e.StartAll()
+			again := str("AGAIN", "again.>")
+			for _, from := range tt.from {
+				again.Sources = append(again.Sources, &jetstream.StreamSource{Name: from})
+			}
+			e.StoreOf(again)
+			e.Record("to.again", func(_ harness.Delivery, say func(string)) { say(tt.answer) })
+			tt.spec.Store, tt.spec.Deliver.Subject = again.Name, "to.again"
+			e.Subscribe("one", tt.spec)
+			if !slices.Contains(tt.from, parked) { // there, two make 2⁸
+				e.Subscribe("two", tt.spec)
+			}
+			e.Publish("again.x", tt.event)
+			l := loop{streams: []jetstream.StreamConfig{again}, most: tt.most}
+			e.Await("events made by events", func() error {
+				if n, err := l.messages(e, asTheyAre); err != nil || n < tt.least {
+					return fmt.Errorf("%d: %w", n, err)
+				}
+				return nil
+			})
+			settle(e, []loop{l}, asTheyAre)
+			l.check(t, e, asTheyAre)
+		})
+	}
+}

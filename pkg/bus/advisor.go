@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -39,7 +40,11 @@ func (a *Advisor) Advise(what, name, detail string, data map[string]any) {
 
 // Publish is Advise for an advisory with an error in it. Type, id, timestamp
 // and instance are filled in where they are empty.
-func (a *Advisor) Publish(what string, adv wire.Advisory) {
+func (a *Advisor) Publish(what string, adv wire.Advisory) { a.PublishWith(nil, what, adv) }
+
+// PublishWith is Publish for an advisory with headers. Each has
+// wire.HeaderAdvisory besides.
+func (a *Advisor) PublishWith(h nats.Header, what string, adv wire.Advisory) {
 	if a == nil || a.nc == nil {
 		return
 	}
@@ -55,7 +60,11 @@ func (a *Advisor) Publish(what string, adv wire.Advisory) {
 	}
 	body, err := wire.Marshal(adv)
 	if err == nil {
-		err = a.nc.Publish(a.ns.Advisory(what, token(adv.Name)), body)
+		m := nats.NewMsg(a.ns.Advisory(what, token(adv.Name)))
+		maps.Copy(m.Header, h)
+		m.Header[wire.HeaderAdvisory] = []string{what}
+		m.Data = body
+		err = a.nc.PublishMsg(m)
 	}
 	if err != nil {
 		a.log.Warn().Err(err).Str("what", what).Str("name", adv.Name).Msg("advisory dropped")

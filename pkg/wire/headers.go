@@ -39,6 +39,9 @@ const (
 	ParkedLoop = "loop"
 )
 
+// HeaderAdvisory is on each advisory, with what it says (one of Adv…).
+const HeaderAdvisory = "Sluice-Advisory"
+
 // HeaderMsgID is the id by which a stream knows a message that it has stored
 // before.
 const HeaderMsgID = "Nats-Msg-Id"

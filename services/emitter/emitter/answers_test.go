@@ -24,7 +24,7 @@ func quietPool(tb testing.TB) *pool.Pool {
 			Breaker: wire.Breaker{Failures: 1},
 		}},
 		Epoch: 1, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
-		Notify: func(string, string, map[string]any) {}, Moved: func() {},
+		Notify: func(pool.Notice) {}, Moved: func() {},
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -106,7 +106,7 @@ func owned(t *testing.T, s *Service, name string, ranges ...[2]uint64) *holding 
 			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
 		}},
 		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
-		Notify: func(string, string, map[string]any) {}, Moved: func() { s.moved(h) },
+		Notify: func(pool.Notice) {}, Moved: func() { s.moved(h) },
 	})
 	if err != nil {
 		t.Fatal(err)

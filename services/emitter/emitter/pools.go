@@ -159,7 +159,7 @@ func (s *Service) start(h *holding) error {
 		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom, Holes: h.entry.Holes,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
 		Fetcher: s.fetcher, Asker: s.asker, MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
-		Notify: func(what, detail string, data map[string]any) { s.tell(what, h.name, detail, data) },
+		Notify: func(n pool.Notice) { s.tellOf(h.name, n) },
 		Moved:  func() { s.moved(h) },
 	})
 	if err != nil {

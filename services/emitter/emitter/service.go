@@ -91,8 +91,8 @@ const askTimeout = 500 * time.Millisecond
 
 // notice is an advisory on its way out.
 type notice struct {
-	what, name, detail string
-	data               map[string]any
+	name string
+	pool.Notice
 }
 
 // maxNotices bounds the advisories that wait to be published; beyond it they
@@ -368,11 +368,19 @@ const maxDrains = 4096
 
 // tell has an advisory published, soon and without waiting for it.
 func (s *Service) tell(what, name, detail string, data map[string]any) {
+	s.tellOf(name, pool.Notice{What: what, Detail: detail, Data: data})
+}
+
+func (s *Service) tellOf(name string, n pool.Notice) {
 	select {
-	case s.notices <- notice{what: what, name: name, detail: detail, data: data}:
+	case s.notices <- notice{name, n}:
 	default:
-		s.log.Warn().Str("what", what).Str("subscription", name).Msg("too many advisories at once, one dropped")
+		s.log.Warn().Str("what", n.What).Str("subscription", name).Msg("too many advisories at once, one dropped")
 	}
+}
+
+func (s *Service) publish(n notice) {
+	s.advisor.PublishWith(n.Trail, n.What, wire.Advisory{Name: n.name, Detail: n.Detail, Data: n.Data})
 }
 
 // publishNotices publishes advisories until ctx ends, and what is left then.
@@ -380,12 +388,12 @@ func (s *Service) publishNotices(ctx context.Context) error {
 	for {
 		select {
 		case n := <-s.notices:
-			s.advisor.Advise(n.what, n.name, n.detail, n.data)
+			s.publish(n)
 		case <-ctx.Done():
 			for {
 				select {
 				case n := <-s.notices:
-					s.advisor.Advise(n.what, n.name, n.detail, n.data)
+					s.publish(n)
 				default:
 					return nil
 				}

@@ -20,6 +20,7 @@ type Event struct {
 	place  [placeFields]string // the values of those that say where the event stands
 	hops   int
 	looped bool // it comes from a parked stream, where it lies since it loops
+	told   bool // it is an advisory
 	size   int
 }
 
@@ -84,6 +85,7 @@ func (e *Event) passed(name string, values []string) {
 		return
 	}
 	e.hops = max(e.hops, wire.Hops(name, values))
+	e.told = e.told || strings.EqualFold(name, wire.HeaderAdvisory)
 	e.looped = e.looped || strings.EqualFold(name, wire.HeaderParkReason) && slices.Contains(values, wire.ParkedLoop)
 }
 
@@ -120,6 +122,22 @@ func (e *Event) Loops() bool { return e.hops >= wire.MaxHops }
 // ParkedAsLoop reports whether it was parked for that reason before, and came
 // back from the parked stream.
 func (e *Event) ParkedAsLoop() bool { return e.Loops() && e.looped }
+
+// IsAdvisory reports whether the event is an advisory. What becomes of it is told
+// by no other one: else each that a store sources could make one more, for every
+// subscription.
+func (e *Event) IsAdvisory() bool { return e.told }
+
+// Trail are the headers of an advisory about the event. Advisories are stored,
+// and may be events in their turn: those about it count as one hop more than it,
+// and say, as a parked event does, that it was parked since it loops.
+func (e *Event) Trail() nats.Header {
+	h := nats.Header{wire.HeaderHops: {strconv.Itoa(e.hops + 1)}}
+	if e.Loops() {
+		h[wire.HeaderParkReason] = []string{wire.ParkedLoop}
+	}
+	return h
+}
 
 // Size is about what a matched event holds in memory, in bytes.
 func (e *Event) Size() int { return e.size }

@@ -185,8 +185,8 @@ func (p *Pool) block(it *item, why string) {
 	it.exhausted = true
 	p.stuck++
 	p.shedBehind(it.lane)
-	p.note(wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
-		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"sequence": it.ev.Sequence, "key": clip(it.lane.key)})
+	p.noteOf(it, wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
+		it.ev.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"key": clip(it.lane.key)})
 }
 
 // backoff is the wait after the n-th attempt: d = min·2^(n-1), and up to half of

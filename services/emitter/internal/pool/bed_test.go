@@ -284,12 +284,12 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
 		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
-		Notify: func(what, _ string, data map[string]any) {
+		Notify: func(n pool.Notice) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.notices = append(b.notices, what)
+			b.notices = append(b.notices, n.What)
 			if b.notify != nil {
-				b.notify(what, data)
+				b.notify(n.What, n.Data)
 			}
 		},
 		Moved: func() { b.moved.Add(1) },

@@ -31,7 +31,7 @@ func BenchmarkPoolAck(b *testing.B) {
 	p, err := pool.New(pool.Config{
 		Record: &wire.Record{Name: "triage", Spec: spec()}, AnswerPrefix: prefix, Publisher: pub, Carriers: &pool.Carriers{},
 		Timers: tm, Budget: pool.NewBudget(1 << 30),
-		Notify: func(string, string, map[string]any) {}, Moved: func() {},
+		Notify: func(pool.Notice) {}, Moved: func() {},
 	})
 	if err != nil {
 		b.Fatal(err)

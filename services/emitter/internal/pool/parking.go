@@ -135,9 +135,7 @@ func (p *Pool) parked(it *item, err error) {
 	if it.parkFor == wire.ParkedTooCostly {
 		p.stats.tooCostly++
 	}
-	p.note(wire.AdvEventParked, it.parkFor, map[string]any{
-		"sequence": it.ev.Sequence, "event_type": clip(it.ev.Type), "attempts": it.attempts,
-	})
+	p.noteOf(it, wire.AdvEventParked, it.parkFor, map[string]any{"event_type": clip(it.ev.Type), "attempts": it.attempts})
 	p.finish(it, now)
 	p.unjam(now)
 	p.flush(now)

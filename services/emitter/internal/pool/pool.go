@@ -48,7 +48,7 @@ type Config struct {
 	MaxRanges int
 	// Notify reports what a user would want to know, e.g. wire.AdvPoolWaiting.
 	// It must not block.
-	Notify func(what, detail string, data map[string]any)
+	Notify func(Notice)
 	// Moved is called after the checkpoint or the state moved; it must not block.
 	Moved func()
 }
@@ -118,7 +118,7 @@ type Pool struct {
 
 // effects are what only few critical sections tell others.
 type effects struct {
-	notices []notice
+	notices []Notice
 	outbox  []parcel
 	asks    []*item // one at most
 	peek    bool
@@ -133,9 +133,11 @@ type stats struct {
 	lastFinished, extended, heard        time.Time
 }
 
-type notice struct {
-	what, detail string
-	data         map[string]any
+// Notice is what an advisory says of a pool.
+type Notice struct {
+	What, Detail string // What is one of wire.Adv…
+	Data         map[string]any
+	Trail        nats.Header // of the event that it is about; nil: about none
 }
 
 // New returns a pool that has read and sent nothing yet.
@@ -181,7 +183,7 @@ func (p *Pool) unlock() {
 	p.mu.Unlock()
 	if rare != nil {
 		for _, n := range rare.notices {
-			p.cfg.Notify(n.what, n.detail, n.data)
+			p.cfg.Notify(n)
 		}
 	}
 	if moved {
@@ -212,20 +214,28 @@ func (p *Pool) effects() *effects {
 }
 
 func (p *Pool) note(what, detail string, data map[string]any) {
+	p.notice(Notice{What: what, Detail: detail, Data: data})
+}
+
+// noteOf is note for what happened to an event that is no advisory itself.
+func (p *Pool) noteOf(it *item, what, detail string, data map[string]any) {
+	if it.ev.IsAdvisory() {
+		return
+	}
+	data["sequence"] = it.ev.Sequence
+	p.notice(Notice{What: what, Detail: detail, Data: data, Trail: it.ev.Trail()})
+}
+
+func (p *Pool) notice(n Notice) {
 	e := p.effects()
-	e.notices = append(e.notices, notice{what, detail, data})
+	e.notices = append(e.notices, n)
 }
 
 // Offer hands the pool an event that matches; all that match below it must
 // have been offered before. It returns false, and takes nothing, where the pool
 // has no room: the reader must then leave it behind. An event that loops is taken
 // as OfferToPark takes it.
-func (p *Pool) Offer(e *event.Event) bool {
-	if e.Loops() {
-		return p.offer(e, wire.ParkedLoop)
-	}
-	return p.offer(e, "")
-}
+func (p *Pool) Offer(e *event.Event) bool { return p.offer(e, "") }
 
 // OfferToPark is Offer for an event that is not to be delivered, whether it
 // matches or not: it is parked for the reason, when the turn comes to it among
@@ -233,6 +243,9 @@ func (p *Pool) Offer(e *event.Event) bool {
 func (p *Pool) OfferToPark(e *event.Event, reason string) bool { return p.offer(e, reason) }
 
 func (p *Pool) offer(e *event.Event, parkFor string) bool {
+	if e.Loops() { // whatever else: by this reason it is known when it comes back
+		parkFor = wire.ParkedLoop
+	}
 	p.mu.Lock()
 	defer p.unlock()
 	if p.closed || p.draining {

@@ -33,7 +33,7 @@ func (e *env) idle(t *testing.T, name string, floor uint64) (*pool.Pool, *wire.R
 	rec := &wire.Record{Name: name, UID: "u", Generation: 1, Spec: spec}
 	p, err := pool.New(pool.Config{
 		Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}, Timers: e.timers, Budget: e.budget,
-		Notify: func(string, string, map[string]any) {},
+		Notify: func(pool.Notice) {},
 		Moved:  func() {},
 	})
 	if err != nil {

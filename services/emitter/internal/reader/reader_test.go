@@ -124,7 +124,7 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
 		Publisher: s, Carriers: &pool.Carriers{}, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
-		Notify: func(string, string, map[string]any) {}, Moved: func() {},
+		Notify: func(pool.Notice) {}, Moved: func() {},
 	}
 	if edit != nil {
 		edit(&cfg)
