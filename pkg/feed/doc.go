@@ -8,10 +8,11 @@
 // whoever reads the message.
 //
 // The server numbers what it delivers through one consumer. A number that is
-// left out, a consumer that is gone, one that is silent, a refused request, a
-// new connection: each ends the consumer, and the next one begins behind the last
-// message that was handled. So a Feed that reads on has lost and repeated
-// nothing. Between consumers that brought nothing it waits, up to a second.
+// left out, a consumer that is gone, one that is silent, a refused request: each
+// ends the consumer, and the next one begins behind the last message that was
+// handled. So a Feed that reads on has lost and repeated nothing. Between
+// consumers that brought nothing it waits, up to a second. A new connection is no
+// such reason: the consumer is in a server, and may well outlive it.
 //
 // A Feed asks for more only as its handler keeps up: at most Config.Messages
 // and Config.Bytes lie in the client.

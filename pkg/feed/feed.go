@@ -26,10 +26,7 @@ const (
 	maxPause = time.Second
 )
 
-var (
-	errAsked     = errors.New("opened anew on request")
-	errConnected = errors.New("the connection was made anew")
-)
+var errAsked = errors.New("opened anew on request")
 
 // lookError is what Config.Look returned.
 type lookError struct{ err error }
@@ -96,7 +93,7 @@ func (f *Feed) Run(ctx context.Context, handle func(Msg)) error {
 			f.failed++
 		}
 		f.interrupted(err)
-		if errors.Is(err, errAsked) || errors.Is(err, errConnected) {
+		if errors.Is(err, errAsked) {
 			continue
 		}
 		f.rest(ctx, pause.NextBackOff()-time.Since(begun))

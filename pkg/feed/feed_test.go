@@ -123,6 +123,63 @@ func TestTheFeedGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+func TestAConsumerOutlivesTheConnection(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	tp := b.run(Config{Messages: 50})
+	for i := range 3 {
+		b.publish(100*i+1, 100*i+100)
+		natstest.Await(t, "everything", func() error { return tp.has(1, uint64(100*i+100)) })
+		if err := b.js.Conn().ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+		natstest.Await(t, "the server", func() error { _, err := b.stream.Info(t.Context()); return err })
+	}
+	b.publish(301, 400)
+	natstest.Await(t, "everything", func() error { return tp.has(1, 400) })
+	if made := tp.js.made.Load(); made != 1 {
+		t.Errorf("%d consumers were made, want 1", made)
+	}
+}
+
+func TestMessagesThatAreLostOnTheWayAreMissedThoughNoneFollows(t *testing.T) {
+	t.Parallel()
+	b, s := newBed(t, nil).session()
+	b.publish(1, 3)
+	if err := s.ask(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		<-s.msgs
+	}
+	if err := s.read(t.Context()); err == nil || !strings.Contains(err.Error(), "has sent 3 messages, 0 came") {
+		t.Errorf("read = %v", err)
+	}
+}
+
+func TestAConsumerThatIsGoneWithoutAWordIsMissedLongBeforeSilenceProvesIt(t *testing.T) {
+	t.Parallel()
+	b, s := newBed(t, nil).session()
+	s.left = s.batch // as if a request were out: the server would end that with a word
+	if err := b.stream.DeleteConsumer(t.Context(), s.name); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.read(t.Context()); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("read = %v", err)
+	}
+}
+
+// session is one of a Feed that does not run.
+func (b *bed) session() (*bed, *session) {
+	b.t.Helper()
+	s, err := New(b.js, Config{Stream: "EVENTS", Owner: owner}).open(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(s.close)
+	return b, s
+}
+
 func TestTheFeedBeginsWhereItIsTold(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,9 +16,10 @@ import (
 
 const (
 	// heartbeat is how often a consumer that has nothing to send says so, and
-	// silences how many of them may be missed.
-	heartbeat = time.Second
-	silences  = 3
+	// silences how many of them may be missed. After the first one the servers are
+	// asked whether there is a consumer at all.
+	heartbeat = 500 * time.Millisecond
+	silences  = 6
 	// expires is how long the server keeps a request for more.
 	expires = 30 * time.Second
 	// beside is what a message may have beyond the server's largest payload: its
@@ -38,7 +40,7 @@ type session struct {
 	feed  *Feed
 	name  string // of the consumer
 	next  string // the subject of requests
-	inbox string
+	inbox string // of answers to requests; a token more makes it that of probes
 	sub   *nats.Subscription
 	msgs  chan *nats.Msg
 
@@ -59,16 +61,35 @@ func newSession(f *Feed, info *jetstream.ConsumerInfo) (*session, error) {
 	nc := f.js.Conn()
 	s := &session{
 		feed: f, name: info.Name, next: jsapi.Subject(f.js, "CONSUMER.MSG.NEXT."+f.cfg.Stream+"."+info.Name),
-		inbox: nc.NewInbox(), msgs: make(chan *nats.Msg, f.cfg.Messages+words),
+		msgs:  make(chan *nats.Msg, f.cfg.Messages+words),
 		batch: max(f.cfg.Messages/2, 1), bytes: max(f.cfg.Bytes/2, int(nc.MaxPayload())+beside), expires: expires,
 		pending: info.NumPending,
 	}
 	s.limit(info.Config)
-	var err error
-	if s.sub, err = nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
-		return nil, fmt.Errorf("subscribe to messages of %q: %w", f.cfg.Stream, err)
+	return s, s.subscribe()
+}
+
+func (s *session) subscribe() (err error) {
+	nc := s.feed.js.Conn()
+	s.inbox = nc.NewInbox() + ".m"
+	if s.sub, err = nc.ChanSubscribe(strings.TrimSuffix(s.inbox, "m")+"*", s.msgs); err != nil {
+		return fmt.Errorf("subscribe to messages of %q: %w", s.feed.cfg.Stream, err)
 	}
-	return s, nil
+	return nil
+}
+
+// resume goes on with the same consumer over a new connection. To make another
+// one takes the leader of the whole cluster, and it may be the server of that
+// which is gone. A message that was lost on the way is missed by its number. The
+// new inbox keeps what the server has for earlier requests from counting.
+func (s *session) resume() error {
+	s.close()
+	if err := s.subscribe(); err != nil {
+		return err
+	}
+	s.left = len(s.msgs)
+	s.heard, s.misses = false, silences-2 // it may be gone with its server
+	return nil
 }
 
 // limit keeps requests within what the server allows.
@@ -103,9 +124,11 @@ func (s *session) read(ctx context.Context) error {
 		case <-s.feed.kick:
 			return errAsked
 		case <-s.feed.up:
-			return errConnected
+			if err := s.resume(); err != nil {
+				return err
+			}
 		case <-tick.C:
-			if err := s.listen(); err != nil {
+			if err := errors.Join(s.listen(), s.probe()); err != nil {
 				return err
 			}
 		case m := <-s.msgs:
@@ -148,7 +171,14 @@ func (s *session) ask() error {
 	s.left += batch
 	body := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
 		batch, bytes, s.expires, min(heartbeat, s.expires/2))
-	if err := s.feed.js.Conn().PublishRequest(s.next, s.inbox, body); err != nil {
+	return s.request(s.inbox, body)
+}
+
+// request sends a request, unless the connection is away: there will be another
+// one when it is back.
+func (s *session) request(reply string, body []byte) error {
+	err := s.feed.js.Conn().PublishRequest(s.next, reply, body)
+	if err != nil && !errors.Is(err, nats.ErrReconnectBufExceeded) {
 		return fmt.Errorf("ask for messages of %q: %w", s.feed.cfg.Stream, err)
 	}
 	return nil
@@ -187,7 +217,13 @@ func (s *session) word(m *nats.Msg) error {
 	status, description := m.Header.Get("Status"), m.Header.Get("Description")
 	const tooLarge = "Message Size Exceeds MaxBytes"
 	switch {
+	case m.Subject != s.inbox && status != "503":
+		return nil // to a probe, or to a request of the connection before
 	case status == "100":
+		// It comes behind all that was sent.
+		if sent, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64); err == nil && sent > s.number {
+			return fmt.Errorf("the consumer has sent %d messages, %d came", sent, s.number)
+		}
 		s.live()
 		if f := s.feed; f.state.Err != nil {
 			f.become(State{Reopened: f.state.Reopened})
@@ -232,4 +268,14 @@ func (s *session) listen() error {
 		s.misses++
 	}
 	return nil
+}
+
+// probe asks a silent consumer for a message at once, in order to hear that nobody
+// takes requests: the servers say that of a consumer whose server is gone. Other
+// answers prove nothing, since it is the requests before that have to be served.
+func (s *session) probe() error {
+	if s.misses == 0 {
+		return nil
+	}
+	return s.request(strings.TrimSuffix(s.inbox, "m")+"p", []byte(`{"batch":1,"no_wait":true}`))
 }

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"testing"
@@ -46,14 +47,14 @@ func TestAPlaceIsReadFromAReplySubject(t *testing.T) {
 func newTestSession(handle func(Msg)) *session {
 	f := New(nil, Config{Stream: "S"})
 	f.handle = handle
-	return &session{feed: f, name: "c", left: 10, batch: 10}
+	return &session{feed: f, name: "c", inbox: "_INBOX.x.m", left: 10, batch: 10}
 }
 
 func TestWordsOfTheServerAreObeyed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, status, why string
-		pending           string
+		to, pending       string
 		ends              bool
 		left              int
 		alone             bool
@@ -76,6 +77,9 @@ func TestWordsOfTheServerAreObeyed(t *testing.T) {
 		{name: "pinned", status: "423", why: "Nats-Wrong-Pin-Id", ends: true},
 		{name: "something new", status: "599", ends: true},
 		{name: "no status", left: 10},
+		{name: "no messages for a probe", status: "404", why: "No Messages", to: "_INBOX.x.p", left: 10},
+		{name: "nobody there for a probe", status: "503", to: "_INBOX.x.p", ends: true},
+		{name: "the server that was left stops", status: "409", why: "Server Shutdown", to: "_INBOX.w.m", left: 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +91,7 @@ func TestWordsOfTheServerAreObeyed(t *testing.T) {
 			if tt.pending != "" {
 				h.Set("Nats-Pending-Messages", tt.pending)
 			}
-			err := s.take(&nats.Msg{Subject: "_INBOX.x", Header: h})
+			err := s.take(&nats.Msg{Subject: cmp.Or(tt.to, "_INBOX.x.m"), Header: h})
 			if ends := err != nil; ends != tt.ends {
 				t.Errorf("take = %v, want an end: %v", err, tt.ends)
 			}
