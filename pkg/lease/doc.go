@@ -1,6 +1,6 @@
 // Package lease says who is alive and who leads, over the sessions bucket.
 //
-// A Session is an instance's presence: one key, renewed at a third of its TTL.
+// A Session is an instance's presence: one key, renewed at a fifth of its TTL.
 // Peers watches the sessions of a service. A Leader is a lease on a role: of
 // all instances at most one holds it.
 //

@@ -92,11 +92,11 @@ func TestSlowSuccessfulRenewalDoesNotExtendLeadersTrust(t *testing.T) {
 		if !l.Leading() {
 			t.Fatal("a free role was not taken at once")
 		}
-		// The renewal at 3.33s takes 3s; then no other succeeds.
-		c.lost.set(slow("update", 3*time.Second))
-		after(ttl/3 + 3*time.Second + time.Millisecond)
+		// The renewal at 2s takes 1.5s; then no other succeeds.
+		c.lost.set(slow("update", 1500*time.Millisecond))
+		after(ttl/renewPart + 1500*time.Millisecond + time.Millisecond)
 		c.before.set(away)
-		after(6*time.Second - 10*time.Millisecond)
+		after(7500*time.Millisecond - 10*time.Millisecond)
 		if !l.Leading() {
 			t.Error("trust ended before 9s from sending the renewal")
 		}

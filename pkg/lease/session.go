@@ -246,7 +246,7 @@ func (s *Session) renew(ctx context.Context) (sent time.Time, err error) {
 	if err != nil {
 		return sent, fmt.Errorf("encode session %s: %w", s.key(), err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
+	ctx, cancel := context.WithTimeout(ctx, within(callTimeout(s.cfg.TTL), s.ValidFor()))
 	defer cancel()
 	sent = time.Now()
 	var rev uint64
@@ -268,7 +268,7 @@ func (s *Session) renew(ctx context.Context) (sent time.Time, err error) {
 
 // reread reads the key, and takes over its revision where ours is not sure.
 func (s *Session) reread(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, renewTimeout(s.cfg.TTL, s.ValidFor()))
+	ctx, cancel := context.WithTimeout(ctx, within(lookTimeout(s.cfg.TTL), s.ValidFor()))
 	defer cancel()
 	e, err := s.kv.Get(ctx, s.key())
 	switch {

@@ -121,6 +121,8 @@ func (s *slot) renew(ctx context.Context, timeout time.Duration) (sent time.Time
 // may be older than our last write: it says nothing unless that write is in
 // doubt, or it shows a later one.
 func (s *slot) reread(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout(s.ttl))
+	defer cancel()
 	h, err := s.read(ctx)
 	switch {
 	case err != nil:

@@ -15,11 +15,16 @@ const (
 	// marginPart of the TTL is not trusted: it covers clocks of different
 	// speed and the way from a look at the trust to the act.
 	marginPart = 10
-	// renewPart of the TTL passes between renewals.
-	renewPart = 3
+	// renewPart of the TTL passes between renewals. An election can take most of
+	// what is left of the trust then.
+	renewPart = 5
 	// retryPart of the TTL passes before a failed renewal is tried again.
-	retryPart = 15
-	maxCall   = 5 * time.Second
+	retryPart = 30
+	// callPart of the TTL is what one request may take, lookPart what the read may
+	// that comes before a renewal.
+	callPart, lookPart = 3, 10
+	maxCall            = 5 * time.Second
+	minLook            = 500 * time.Millisecond
 )
 
 // term is how long a holder may trust what it holds: the pure value behind
@@ -47,12 +52,19 @@ func (t term) valid(now time.Time) bool { return t.remaining(now) > 0 }
 
 // callTimeout bounds one request of a holder: a renewal that takes longer is
 // of no use, and it must leave time for another.
-func callTimeout(ttl time.Duration) time.Duration { return min(ttl/renewPart, maxCall) }
+func callTimeout(ttl time.Duration) time.Duration { return min(ttl/callPart, maxCall) }
 
-// renewTimeout is callTimeout, and no longer than the trust that is left, so
-// that the end of trust is noticed when it comes.
-func renewTimeout(ttl, left time.Duration) time.Duration {
-	if d := callTimeout(ttl); left <= 0 || d < left {
+// lookTimeout bounds the read before a renewal. One that falls into an election
+// is never answered, and would only delay the next; a server that is slow is
+// slow to write.
+func lookTimeout(ttl time.Duration) time.Duration {
+	return min(max(ttl/lookPart, minLook), callTimeout(ttl))
+}
+
+// within is d, and no longer than the trust that is left, so that the end of trust
+// is noticed when it comes.
+func within(d, left time.Duration) time.Duration {
+	if left <= 0 || d < left {
 		return d
 	}
 	return left

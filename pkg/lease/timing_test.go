@@ -216,15 +216,42 @@ func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 	})
 }
 
+func TestASessionOutlivesAnElectionWheneverItBegins(t *testing.T) {
+	t.Parallel()
+	for begin := time.Duration(0); begin < ttl/2; begin += 100 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			kv, h := buckettest.New(ttl), &hooks{}
+			kv.Before = h.call
+			s, _ := startSession(t, kv)
+			after(begin + time.Millisecond)
+			// What is asked while there is no leader is never answered.
+			elected := time.Now().Add(5500 * time.Millisecond)
+			h.set(func(ctx context.Context, _ string) error {
+				if !time.Now().Before(elected) {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			for range 10 {
+				after(time.Second)
+				if !s.Valid() {
+					t.Fatalf("an election that began %v after the start took the session", begin)
+				}
+			}
+		})
+	}
+}
+
 func TestSlowRenewalDoesNotExtendTrust(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		kv, h := buckettest.New(ttl), &hooks{}
 		kv.After = h.call
-		h.set(slow("create", 3*time.Second))
+		h.set(slow("create", 1500*time.Millisecond))
 		s, _ := startSession(t, kv)
-		after(3*time.Second + time.Millisecond)
-		if got, want := s.ValidFor(), 6*time.Second-time.Millisecond; got != want {
+		after(1500*time.Millisecond + time.Millisecond)
+		if got, want := s.ValidFor(), 7500*time.Millisecond-time.Millisecond; got != want {
 			t.Errorf("trust is left for %v, want %v: counted from before the request", got, want)
 		}
 	})

@@ -38,7 +38,10 @@ func (u *unheard) Get(ctx context.Context, key string) (jetstream.KeyValueEntry,
 	if late := u.late.Swap(nil); late != nil {
 		(*late)()
 	}
-	return e, errors.Join(err, u.lost(ctx))
+	if lost := u.lost(ctx); lost != nil {
+		return nil, lost // whatever it was
+	}
+	return e, err
 }
 
 func (u *unheard) Create(ctx context.Context, key string, value []byte, _ ...jetstream.KVCreateOpt) (uint64, error) {
