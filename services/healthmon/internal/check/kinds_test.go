@@ -121,3 +121,19 @@ func TestAStoreThatCannotBeReadConcernsThoseWhoReadIt(t *testing.T) {
 		t.Errorf("while the owner is silent: %q, want the same", show(res.Issues))
 	}
 }
+
+// As after the bucket of pools was deleted: until its owner has written it back.
+func TestAPoolWhoseEntryIsGoneIsMissingOnlyAfterItsGrace(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.judge(0)
+	w.Pools = nil
+	for range 5 {
+		if res := w.judge(2 * time.Second); len(res.Issues) != 0 {
+			t.Fatalf("issues = %v, want none within the grace", show(res.Issues))
+		}
+	}
+	if res := w.judge(2 * time.Second); show(res.Issues) != "missing_pools triage" {
+		t.Errorf("issues = %v, want the missing pool", show(res.Issues))
+	}
+}

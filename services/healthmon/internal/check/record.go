@@ -60,7 +60,9 @@ func (j *judge) missing(r *Record, pool *wire.Pool) {
 	case pool == nil:
 		f.detail = "no emitter has claimed the subscription"
 		if prev, ok := j.prev.Statuses[rec.Name]; !ok || prev.State == wire.StateUnclaimed {
-			since = r.Created // else it had a pool when last seen
+			since = r.Created
+		} else {
+			f.notBefore = j.s.At // it had a pool when last seen; that holds for the next sweep too
 		}
 	case pool.Owner == "":
 		f.detail = "the pool was released and no emitter has claimed it"
