@@ -72,6 +72,7 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 			return err
 		}
 		v = fresh
+		v.Pool = s.left.of(v.Pool)
 	}
 	h := &holding{name: name, me: s.instance, rec: v.Record, recRev: v.RecordRevision, rev: v.PoolRevision}
 	if v.Pool != nil {

@@ -75,6 +75,7 @@ func (s *Service) reconcile(ctx context.Context) error {
 			s.retryFailed()
 		case <-idle.C:
 			s.findIdle(time.Now())
+			s.left.expire(time.Now(), 10*s.common.SessionTTL)
 		}
 		if !s.session.Valid() || !s.synced() {
 			continue // what is dirty stays so
@@ -116,9 +117,17 @@ func (s *Service) sessionChanged() {
 	s.idle.Blind()
 	var wg sync.WaitGroup
 	for _, h := range s.allHoldings() { // at once: a write that is under way holds up its own pool only
-		wg.Go(func() { s.lose(h, "the session could not be renewed in time") })
+		wg.Go(func() { s.abandon(h) })
 	}
 	wg.Wait()
+}
+
+// abandon stops a pool whose session has lapsed, and keeps where it stood.
+func (s *Service) abandon(h *holding) {
+	s.lose(h, "the session could not be renewed in time")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.left.keep(h.entry, time.Now())
 }
 
 // synced reports whether the copies of the buckets are complete.

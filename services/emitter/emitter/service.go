@@ -81,6 +81,7 @@ type Service struct {
 	failed   map[string]struct{}
 	vanished claim.Vanished
 	contests claim.Contests
+	left     left
 	idle     *claim.Idle
 	gaps     map[string]gapped // by subscription: to be paused
 	draining bool
