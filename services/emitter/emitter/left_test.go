@@ -7,13 +7,16 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
 
 func TestWhatIsLeftOfAPoolCountsForTheSameClaimOnlyAndNotForLong(t *testing.T) {
@@ -125,5 +128,25 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 			t.Errorf("%v came, want each once", seqs)
 		}
 		return nil
+	})
+}
+
+// unread is a bucket that answers no reads.
+type unread struct{ jetstream.KeyValue }
+
+func (unread) Get(ctx context.Context, _ string) (jetstream.KeyValueEntry, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestAClaimWhoseReadIsNotAnsweredIsGivenUpSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &Service{instance: "e1", pools: subscription.NewPools(unread{})}
+		begun := time.Now()
+		err := s.claim(t.Context(), "s", claim.View{Pool: &wire.Pool{Name: "s", Owner: "e1"}})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 2*time.Second {
+			t.Errorf("claim = %v after %v", err, time.Since(begun))
+		}
 	})
 }

@@ -113,9 +113,15 @@ func (s *Service) claim(ctx context.Context, name string, v claim.View) error {
 	return nil
 }
 
+// rereadTimeout bounds the read before a claim. One that falls into an election is
+// never answered, and would only delay the next.
+const rereadTimeout = time.Second
+
 // reread returns v with the entry as it is stored now. Where an entry names us,
 // our copy may be older than what we wrote last: a release, or a later place.
 func (s *Service) reread(ctx context.Context, name string, v claim.View) (claim.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, rereadTimeout)
+	defer cancel()
 	p, rev, err := s.pools.Get(ctx, name)
 	switch {
 	case errors.Is(err, subscription.ErrNotFound):
