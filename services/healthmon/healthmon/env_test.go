@@ -50,8 +50,9 @@ func child(url string) int {
 }
 
 const (
-	ns  = wire.DefaultNamespace
-	ttl = time.Second
+	ns = wire.DefaultNamespace
+	// ttl is long enough for a leader to keep its lease on a busy machine.
+	ttl = 3 * time.Second
 )
 
 // env is a server with Sluice's buckets, and everybody but the monitor made up.
