@@ -261,7 +261,7 @@ func (s *Service) decode(v *claim.View, name string) {
 		if !e.Deleted {
 			rec, err := subscription.DecodeRecord(subscription.Mirrored(e), s.ns)
 			if err != nil {
-				s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("record cannot be read")
+				s.rarely.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("record cannot be read")
 			}
 			v.Record = rec
 		}
@@ -278,7 +278,7 @@ func (s *Service) decode(v *claim.View, name string) {
 	}
 	p, err := subscription.DecodePool(subscription.Mirrored(e))
 	if err != nil {
-		s.log.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
+		s.rarely.Error().Err(err).Str("subscription", name).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
 		v.PoolCorrupt, v.PoolNewer = true, errors.Is(err, subscription.ErrNewerSchema)
 		return
 	}
