@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -21,7 +23,15 @@ type circuit struct {
 	era      uint64           // grows with each change of its state, from 1
 	streak   int              // failures in a row, as it has been told
 	reopenAt time.Time        // it is open until then; zero if it is not open
+	told     *rate.Limiter    // of its changes; there with the breaker
 }
+
+// A breaker whose open_for is short changes hundreds of times a second. After 20
+// changes one a second is told: the stream of advisories is everybody's.
+const (
+	changesAtOnce = 20
+	changesEvery  = time.Second
+)
 
 // admit asks the breaker, and returns the event that may be sent: it, or a
 // better probe; nil where none may. Mode publish waits for no answer, so it has
@@ -84,6 +94,7 @@ func (p *Pool) verdict(it *item, err error) {
 				Name: p.Name(), Failures: uint32(p.spec.Breaker.Failures), Different: true,
 				OpenFor: p.spec.Breaker.OpenFor.Std(), OnChange: p.breakerChanged,
 			})
+			c.told = rate.NewLimiter(rate.Every(changesEvery), changesAtOnce)
 		}
 		if done, refused := c.breaker.BeginOf(it.mark.Sequence()); refused == nil {
 			done(err)
@@ -116,5 +127,7 @@ func (p *Pool) breakerChanged(_ string, _, to breaker.State) {
 	case breaker.HalfOpen:
 		what = wire.AdvBreakerHalfOpened
 	}
-	p.note(what, "", nil)
+	if c.told.Allow() {
+		p.note(what, "", nil)
+	}
 }

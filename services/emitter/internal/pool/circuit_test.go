@@ -62,6 +62,26 @@ func TestOnePoisonEventRunsOutOfItsAttemptsAndLeavesOthersAlone(t *testing.T) {
 	}
 }
 
+func TestABreakerThatChangesAllTheTimeIsNotToldEachTime(t *testing.T) {
+	s := spec()
+	s.Breaker.Failures, s.Breaker.OpenFor = 1, wire.Duration(time.Millisecond)
+	s.Retry.MaxAttempts = 1_000_000
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, keys(8)...)
+		changes := 0
+		for begun := time.Now(); time.Since(begun) < time.Minute; after(2 * time.Millisecond) {
+			for _, d := range b.next() {
+				b.answer(d, "-NAK")
+				changes++
+			}
+		}
+		told := b.count(wire.AdvBreakerOpened) + b.count(wire.AdvBreakerHalfOpened)
+		if changes < 200 || told < 60 || told > 20+61 {
+			t.Errorf("told %d times of about %d changes in a minute", told, changes)
+		}
+	})
+}
+
 func TestOtherKeysGoOnWhileOnePoisonEventFails(t *testing.T) {
 	s := spec()
 	s.Breaker.Failures = 2
