@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
 		os.Exit(child(url))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, natstest.ServersLeaks()...)
 }
 
 // child runs a monitor until it is killed.

@@ -27,7 +27,7 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, natstest.ServersLeaks()...) }
 
 const testStore = "EVENTS"
 
