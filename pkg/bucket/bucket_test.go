@@ -3,6 +3,8 @@ package bucket_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -17,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
+func open(t *testing.T) (jetstream.JetStream, bucket.KeyValue) {
 	t.Helper()
 	js := natstest.Start(t).JetStream()
 	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b", History: 8}); err != nil {
@@ -159,6 +161,34 @@ func TestAWriteThatFindsNoRoomSaysSo(t *testing.T) {
 		var full *jsapi.FullError
 		if err := write(); !errors.As(err, &full) || full.Plain() != "storage is full: the bucket b holds as much as it may" {
 			t.Errorf("%s = %v, want that the bucket is full", what, err)
+		}
+	}
+}
+
+func TestTheLastEntryOfEachKeyIsListed(t *testing.T) {
+	t.Parallel()
+	_, kv := open(t)
+	for _, key := range []string{"a.1", "a.2", "b.1", "a.1"} {
+		if _, err := kv.PutString(t.Context(), key, "v"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := kv.Delete(t.Context(), "a.2"); err != nil {
+		t.Fatal(err)
+	}
+	for keys, want := range map[string]string{
+		"": "b.1@3 a.1@4 a.2@5!", "a.*": "a.1@4 a.2@5!", "none": "",
+	} {
+		var got []string
+		err := kv.List(t.Context(), bucket.Following{Keys: keys, Entry: func(e jetstream.KeyValueEntry) {
+			mark := ""
+			if e.Operation() != jetstream.KeyValuePut {
+				mark = "!"
+			}
+			got = append(got, fmt.Sprintf("%s@%d%s", e.Key(), e.Revision(), mark))
+		}})
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("List(%q) = %q, %v, want %q", keys, got, err, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -21,6 +22,10 @@ type KeyValue interface {
 	// entry is left out that the bucket still has. While the server is away, or
 	// the bucket is, it goes on trying.
 	Follow(ctx context.Context, f Following) error
+
+	// List hands over the last entry of each key and returns. Of f it uses neither
+	// Listed nor Look. The error, where ctx ends first, says why they were not read.
+	List(ctx context.Context, f Following) error
 }
 
 // Following says what Follow tells, and to whom. All functions are called from
@@ -37,29 +42,45 @@ type Following struct {
 	// Look is told of the bucket's stream before it is read, and again before
 	// it is read on after a disturbance. An error ends Follow with it. Optional.
 	Look func(*jetstream.StreamInfo) error
+	// Purpose is the consumers' description. Defaults to "follows a bucket".
+	Purpose string
 	// Log gets warnings. The zero value drops them.
 	Log zerolog.Logger
 }
 
 // Follow is part of KeyValue.
 func (b *bucket) Follow(ctx context.Context, f Following) error {
-	if f.Keys == "" {
-		f.Keys = jetstream.AllKeys
-	}
+	cfg := b.feed(f)
+	cfg.Look = f.Look
 	listed := false
-	return feed.New(b.js, feed.Config{
-		Stream: b.stream, Filters: []string{b.prefix + f.Keys}, LastPerSubject: true,
-		Owner: b.owner, Purpose: "follows a bucket", Log: f.Log, Look: f.Look,
-		OnListed: func() {
-			if !listed && f.Listed != nil {
-				f.Listed()
-			}
-			listed = true
-		},
-	}).Run(ctx, func(m feed.Msg) {
+	cfg.OnListed = func() {
+		if !listed && f.Listed != nil {
+			f.Listed()
+		}
+		listed = true
+	}
+	return feed.New(b.js, cfg).Run(ctx, b.told(f))
+}
+
+// List is part of KeyValue.
+func (b *bucket) List(ctx context.Context, f Following) error {
+	return feed.Read(ctx, b.js, b.feed(f), b.told(f))
+}
+
+// feed is what reads the last entry of each key.
+func (b *bucket) feed(f Following) feed.Config {
+	return feed.Config{
+		Stream: b.stream, Filters: []string{b.prefix + cmp.Or(f.Keys, jetstream.AllKeys)}, LastPerSubject: true,
+		Owner: b.owner, Purpose: cmp.Or(f.Purpose, "follows a bucket"), Log: f.Log,
+	}
+}
+
+// told makes entries of the messages of the bucket's stream.
+func (b *bucket) told(f Following) func(feed.Msg) {
+	return func(m feed.Msg) {
 		f.Entry(&entry{
 			bucket: b.Bucket(), key: strings.TrimPrefix(m.Subject, b.prefix), value: m.Data,
 			revision: m.Sequence, created: m.Time, op: Operation(m.Header),
 		})
-	})
+	}
 }

@@ -14,10 +14,11 @@ import (
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
-// It has Get, Create, Update, Delete and Follow; any other method panics. Entries expire TTL after they were written, without a marker, as in
-// a bucket of the real server.
+// It has Get, Create, Update, Delete and Follow; any other method panics. Entries
+// expire TTL after they were written, without a marker, as in a bucket of the real
+// server.
 type KV struct {
-	jetstream.KeyValue // nil: panics on what is not here
+	bucket.KeyValue // nil: panics on what is not here
 
 	// TTL of entries; 0 is for ever.
 	TTL time.Duration

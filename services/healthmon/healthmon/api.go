@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -30,7 +31,7 @@ const (
 type api struct {
 	nc             *nats.Conn
 	ns             wire.Namespace
-	health         jetstream.KeyValue
+	health         bucket.KeyValue
 	subs           *subscription.Store
 	advisor        *bus.Advisor
 	replies        *bus.Responder

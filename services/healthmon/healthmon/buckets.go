@@ -72,8 +72,8 @@ type bucketState struct {
 // has reports whether a bucket exists.
 func (b bucketState) has(bucket string) bool { return !slices.Contains(b.missing, bucket) }
 
-// buckets looks at every bucket, at the streams that may fill up, and at the server's clock. It fails where one
-// of records or pools could not be looked at.
+// buckets looks at every bucket, at the streams that may fill up, and at the
+// server's clock. It fails where one of records or pools could not be looked at.
 func (s *source) buckets(ctx context.Context) (bucketState, error) {
 	out := bucketState{last: map[string]uint64{}, created: map[string]time.Time{}, rooms: map[string]check.Room{}}
 	var mu sync.Mutex

@@ -5,12 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
-	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
@@ -61,12 +60,10 @@ func subscriptionKey(name string) string { return prefixSubscription + name }
 // kept is a bucket of which one instance writes most keys: it remembers the
 // revisions it knows, writes by compare-and-swap, and reads again on conflict.
 type kept struct {
-	kv      jetstream.KeyValue
+	kv      bucket.KeyValue
 	revs    map[string]uint64
 	cleanup *cleanupSwitch // as it was last; nil: it is not set
-
-	js   feed.JetStream // for list
-	feed feed.Config    // who lists, and what for
+	log     zerolog.Logger
 }
 
 // put writes value under key. On a conflict it reads the revision again and
@@ -157,16 +154,15 @@ func conflict(err error) bool {
 // list returns the live entries that match keys, and remembers their revisions.
 func (k *kept) list(ctx context.Context, keys string) (map[string]remembered, error) {
 	out := map[string]remembered{}
-	prefix := "$KV." + k.kv.Bucket() + "."
-	cfg := k.feed
-	cfg.Stream, cfg.Filters, cfg.LastPerSubject = "KV_"+k.kv.Bucket(), []string{prefix + keys}, true
-	err := feed.Read(ctx, k.js, cfg, func(m feed.Msg) {
-		key := strings.TrimPrefix(m.Subject, prefix)
-		delete(out, key)
-		delete(k.revs, key)
-		if bucket.Operation(m.Header) == jetstream.KeyValuePut {
-			k.revs[key], out[key] = m.Sequence, remembered{m.Data, m.Time}
-		}
+	err := k.kv.List(ctx, bucket.Following{
+		Keys: keys, Purpose: "reads what an earlier leader knew", Log: k.log,
+		Entry: func(e jetstream.KeyValueEntry) {
+			delete(out, e.Key())
+			delete(k.revs, e.Key())
+			if e.Operation() == jetstream.KeyValuePut {
+				k.revs[e.Key()], out[e.Key()] = e.Revision(), remembered{e.Value(), e.Created()}
+			}
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list %q: %w", keys, err)
@@ -188,7 +184,7 @@ func (k *kept) memory(ctx context.Context) (
 	for key, entry := range issues {
 		h, err := entry.issue(key)
 		if err != nil {
-			k.feed.Log.Warn().Err(err).Msg("entry is left out, and will be replaced")
+			k.log.Warn().Err(err).Msg("entry is left out, and will be replaced")
 			continue
 		}
 		ref := check.Ref{Kind: h.Issue.Kind, Name: h.Issue.Name}
@@ -204,7 +200,7 @@ func (k *kept) memory(ctx context.Context) (
 	for key, entry := range statuses {
 		st, err := entry.status(key)
 		if err != nil {
-			k.feed.Log.Warn().Err(err).Msg("entry is left out, and will be replaced")
+			k.log.Warn().Err(err).Msg("entry is left out, and will be replaced")
 			continue
 		}
 		mem.Statuses[st.Name], kept[st.Name] = st.SubscriptionHealth, st

@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bus"
-	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 	"github.com/sluicehq/sluice/services/healthmon/internal/repair"
@@ -105,10 +104,7 @@ func leaderSubject(ns wire.Namespace, verb string) string {
 
 // lead does the leader's work until ctx ends.
 func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
-	m.kept = &kept{kv: m.buckets.Health, revs: map[string]uint64{}, js: m.src.js, feed: feed.Config{
-		Owner:   feed.Owner{Namespace: string(m.cfg.ns), Service: wire.ServiceHealthmon, Instance: m.cfg.instance},
-		Purpose: "reads what an earlier leader knew", Log: m.log,
-	}}
+	m.kept = &kept{kv: m.buckets.Health, revs: map[string]uint64{}, log: m.log}
 	mem, tried, statuses, err := m.kept.memory(ctx)
 	if err != nil && m.src.isMissing(ctx, m.cfg.ns.BucketHealth()) {
 		m.log.Warn().Err(err).Msg("nothing is known of what was found before: its bucket is missing")

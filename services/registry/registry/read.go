@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
-	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -202,19 +200,12 @@ func inState(rows []row, want string, pools map[string]poolState) []row {
 func (s *Service) snapshot(ctx context.Context, st *stores) (map[string]poolState, error) {
 	pools := make(map[string]poolState)
 	err := s.gate.do(ctx, func(ctx context.Context) error {
-		prefix := "$KV." + s.ns.BucketPools() + "."
-		cfg := feed.Config{
-			Stream: "KV_" + s.ns.BucketPools(), LastPerSubject: true, Log: s.log,
-			Owner:   s.common.Owner(wire.ServiceRegistry, s.instance),
-			Purpose: "lists pools",
-		}
-		return feed.Read(ctx, s.js, cfg, func(m feed.Msg) {
-			key := strings.TrimPrefix(m.Subject, prefix)
-			delete(pools, key)
-			if bucket.Operation(m.Header) == jetstream.KeyValuePut {
-				pools[key] = decodeState(subscription.Entry{Key: key, Value: m.Data, Revision: m.Sequence, Created: m.Time})
+		return st.buckets.Pools.List(ctx, bucket.Following{Purpose: "lists pools", Log: s.log, Entry: func(e jetstream.KeyValueEntry) {
+			delete(pools, e.Key())
+			if e.Operation() == jetstream.KeyValuePut {
+				pools[e.Key()] = decodeState(subscription.EntryOf(e))
 			}
-		})
+		}})
 	})
 	return pools, err
 }
