@@ -17,10 +17,6 @@ const (
 	maxAhead = 30 * 24 * time.Hour
 	// firstYear is before any entry was written, in seconds since 1970.
 	firstYear = 1_577_836_800 // 2020
-	// maxRevision is above every revision and epoch: buckets count from the
-	// microseconds since 1970, and JSON readers keep whole numbers exactly up
-	// to here.
-	maxRevision = 1<<53 - 1
 	// maxGeneration is more changes than one subscription can see.
 	maxGeneration = 1 << 40
 	// maxReason bounds, in bytes, what an owner says of a state.
@@ -180,14 +176,14 @@ func (e Entry) latestRevision() uint64 {
 	if e.Revision < firstYear*1e6 { // the bucket was not made by us: one before may have been
 		return e.latestElsewhere()
 	}
-	return min(e.Revision+uint64(maxAhead.Microseconds()), maxRevision)
+	return min(e.Revision+uint64(maxAhead.Microseconds()), wire.MaxRevision)
 }
 
 // latestElsewhere is the highest revision of any bucket that e can name: none can
 // be far above the microseconds since 1970.
 func (e Entry) latestElsewhere() uint64 {
 	if at, ok := e.stored(); ok {
-		return min(uint64(at.Add(maxAhead).UnixMicro()), maxRevision)
+		return min(uint64(at.Add(maxAhead).UnixMicro()), wire.MaxRevision)
 	}
-	return maxRevision
+	return wire.MaxRevision
 }

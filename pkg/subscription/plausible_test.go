@@ -78,7 +78,7 @@ func TestPoolsThatCanBeReadAndCannotBeTrueAreErrors(t *testing.T) {
 		{"owner", ">"},
 		{"owner", strings.Repeat("o", 65)},
 		{"epoch", rev + uint64(maxAhead.Microseconds()) + 1},
-		{"epoch", uint64(maxRevision + 1)},
+		{"epoch", uint64(wire.MaxRevision + 1)},
 		{"epoch", uint64(math.MaxUint64)},
 		{"observed_generation", uint64(maxGeneration + 1)},
 		{"observed_revision", uint64(storedAt().Add(maxAhead).UnixMicro()) + 1},
@@ -285,7 +285,7 @@ func FuzzDecodePool(f *testing.F) {
 			}
 			last = r[1]
 		}
-		if p.Name != key || p.Owner != "" && !wire.ValidName(p.Owner) || p.Epoch == 0 || p.Epoch > maxRevision || last > maxSequence {
+		if p.Name != key || p.Owner != "" && !wire.ValidName(p.Owner) || p.Epoch == 0 || p.Epoch > wire.MaxRevision || last > maxSequence {
 			t.Fatalf("%+v", p)
 		}
 		e.Value = encode(t, p)

@@ -7,13 +7,17 @@ import (
 	"time"
 )
 
+// MaxRevision is above every revision of a bucket, and every epoch: buckets count
+// from the microseconds since 1970, and JSON readers keep whole numbers exactly
+// up to here.
+const MaxRevision = 1<<53 - 1
+
 // Bounds of what a session or a lease can truly say.
 const (
 	maxPools     = 1 << 24
 	maxInFlight  = 1<<31 - 1 // what an int holds on any machine
 	maxVersion   = 64        // bytes
 	lastYear     = 2200      // no clock that anybody set shows more
-	maxEpoch     = 1<<53 - 1
 	maxRoleBytes = 64
 )
 
@@ -49,7 +53,7 @@ func (l *Lease) UnmarshalJSON(b []byte) error {
 // implausible says what in a lease cannot be true.
 func (l *Lease) implausible() error {
 	var late error
-	if l.Epoch > maxEpoch {
+	if l.Epoch > MaxRevision {
 		late = fmt.Errorf("epoch: %d is beyond all that there can be", l.Epoch)
 	}
 	return errors.Join(

@@ -54,7 +54,7 @@ func decodePosition(value []byte, stored time.Time) (position, error) {
 	late := subscription.TimeFault(p.At, stored)
 	switch {
 	case err != nil:
-	case p.Revision > maxRevision || p.Epoch > maxRevision:
+	case p.Revision > wire.MaxRevision || p.Epoch > wire.MaxRevision:
 		err = errors.New("a revision beyond all that there can be")
 	case p.Schema < 0 || !wire.ValidName(p.Leader):
 		err = errors.New("no instance wrote it")
@@ -65,9 +65,6 @@ func decodePosition(value []byte, stored time.Time) (position, error) {
 	}
 	return position{}, fmt.Errorf("decode position: %w", err)
 }
-
-// maxRevision is above every revision of a bucket; see ADR 27.
-const maxRevision = 1<<53 - 1
 
 // savePosition writes p over the entry that it was loaded from. It returns
 // errPositionMoved where that is no longer there; after any other error it is
@@ -106,7 +103,7 @@ func decodeReport(value []byte, stored time.Time) (wire.ReconcileReport, error) 
 	case err != nil:
 	case r.Type != wire.ReconcileReportType:
 		err = errors.New("not a report")
-	case r.ToRevision > maxRevision || r.FromRevision > r.ToRevision:
+	case r.ToRevision > wire.MaxRevision || r.FromRevision > r.ToRevision:
 		err = errors.New("revisions that there cannot be")
 	case len(r.Transitions) > r.Total || min(r.Missed, r.Replayed, r.Unobserved) < 0 || max(r.Missed, r.Replayed, r.Unobserved) > r.Total:
 		err = errors.New("counts that there cannot be")

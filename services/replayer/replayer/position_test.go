@@ -59,7 +59,7 @@ func FuzzReplays(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"revision":9,"leader":"r-1","at":"2026-11-26T12:00:00Z"}`), int64(1_795_000_000))
 	f.Add([]byte(`{"type":"`+wire.ReconcileReportType+`","timestamp":"2026-11-26T12:00:00Z","total":3}`), int64(0))
 	f.Fuzz(func(t *testing.T, value []byte, stored int64) {
-		if p, err := decodePosition(value, time.Unix(stored, 0)); err == nil && (p.Revision > maxRevision || !wire.ValidName(p.Leader)) {
+		if p, err := decodePosition(value, time.Unix(stored, 0)); err == nil && (p.Revision > wire.MaxRevision || !wire.ValidName(p.Leader)) {
 			t.Fatalf("%+v", p)
 		}
 		if r, err := decodeReport(value, time.Unix(stored, 0)); err == nil && (r.Missed < 0 || r.Missed > r.Total || len(r.Transitions) > r.Total) {
