@@ -26,16 +26,8 @@ func TestBuckets_ThatAreDeletedAreMadeAgain(t *testing.T) {
 			e.Start(wire.ServiceEmitter)
 			e.Store("EVENTS", "events.>")
 			const subs, before, after = 8, 40, 20
-			var recorders []*harness.Recorder
+			recorders := subscribeAll(e, subs)
 			epochs := map[string]uint64{}
-			for i := range subs {
-				name := fmt.Sprint("s", i)
-				recorders = append(recorders, e.Record("to."+name, harness.Ack))
-				e.Subscribe(name, client.Spec{
-					Store: "EVENTS", Selector: client.Selector{ByStream: []string{wire.AllStreams}},
-					Start: client.FromAll(), Deliver: client.Deliver{Subject: "to." + name},
-				})
-			}
 			last := publishEvents(e, before)
 			for i := range subs {
 				epochs[fmt.Sprint("s", i)] = e.AwaitFloor(fmt.Sprint("s", i), last).Epoch
@@ -98,15 +90,7 @@ func TestBuckets_ThatAreDeletedAreNotFilledByNewcomers(t *testing.T) {
 	owner := e.Spawn(wire.ServiceEmitter, ttl...)
 	e.Store("EVENTS", "events.>")
 	const subs, events = 8, 40
-	var recorders []*harness.Recorder
-	for i := range subs {
-		name := fmt.Sprint("s", i)
-		recorders = append(recorders, e.Record("to."+name, harness.Ack))
-		e.Subscribe(name, client.Spec{
-			Store: "EVENTS", Selector: client.Selector{ByStream: []string{wire.AllStreams}},
-			Start: client.FromAll(), Deliver: client.Deliver{Subject: "to." + name},
-		})
-	}
+	recorders := subscribeAll(e, subs)
 	last := publishEvents(e, events)
 	for i := range subs {
 		e.AwaitFloor(fmt.Sprint("s", i), last)
@@ -164,6 +148,19 @@ func TestBuckets_ThatAreDeletedLeaveTheSwitchAsItWas(t *testing.T) {
 			return err
 		})
 	}
+}
+
+// subscribeAll makes subscriptions s0, s1… to all events, and records what they get.
+func subscribeAll(e *harness.Env, n int) (recorders []*harness.Recorder) {
+	for i := range n {
+		name := fmt.Sprint("s", i)
+		recorders = append(recorders, e.Record("to."+name, harness.Ack))
+		e.Subscribe(name, client.Spec{
+			Store: "EVENTS", Selector: client.Selector{ByStream: []string{wire.AllStreams}},
+			Start: client.FromAll(), Deliver: client.Deliver{Subject: "to." + name},
+		})
+	}
+	return recorders
 }
 
 func publishEvents(e *harness.Env, n int) (last uint64) {

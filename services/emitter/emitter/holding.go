@@ -81,7 +81,8 @@ func (h *holding) stored(entry wire.Pool, rev uint64) {
 // by owner and epoch, the revision is taken over and next written once more,
 // since nobody else writes in our name. An entry that is gone without a tombstone,
 // as from a bucket that was deleted, or that somebody made unreadable, is written
-// anew. One that is somebody else's, a claim that came too late included, gives errLost. h.turn is held.
+// anew; so is one from before our claim, as from a backup. One that is somebody
+// else's, a claim that came too late included, gives errLost. h.turn is held.
 func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wire.Pool) error {
 	const tries = 3
 	var err error
