@@ -250,11 +250,24 @@ func TestAnEventThatCannotBeParkedHoldsNoWorkerAndItsPoolIsTold(t *testing.T) {
 				t.Fatal("the parker took nothing on")
 			}
 		}
-		parkWith(t, parker, parked(nil, "why")) // another's, behind all of them
-		for range 2 * workers {
+		stored := make(chan error, 1)
+		if !parker.Park(parked(nil, "why"), func(err error) { stored <- err }) { // another's, behind all of them
+			t.Fatal("the parker took nothing on")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- parker.Run(ctx) }()
+		if err := <-stored; err != nil {
+			t.Errorf("the other's event is not parked: %v", err)
+		}
+		for range 2 * workers { // before the parker ends: then it tells nobody
 			if err := <-told; err == nil || err.Error() != tt.want || errors.Is(err, pool.ErrFull) != tt.full {
 				t.Errorf("told %v, want %q", err, tt.want)
 			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
 		}
 	}
 }
