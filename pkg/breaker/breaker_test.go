@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,7 +61,7 @@ func TestConsecutiveFailuresOpenIt(t *testing.T) {
 
 func TestTheZeroConfigHasTheDefaults(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{})
 		fail(t, b, breaker.DefaultFailures-1)
 		wantState(t, b, breaker.Closed)
@@ -85,7 +85,7 @@ func TestOneProbePassesAfterOpenForAndDecides(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				b := breaker.New(breaker.Config{Failures: 1, OpenFor: time.Minute})
 				fail(t, b, 1)
 				<-time.After(time.Minute - 1)
@@ -113,7 +113,7 @@ func TestOneProbePassesAfterOpenForAndDecides(t *testing.T) {
 
 func TestACancelledCallCountsNeitherWay(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{Failures: 2, OpenFor: time.Minute})
 		cancelled := fmt.Errorf("call: %w", context.Canceled)
 		fail(t, b, 1)
@@ -167,7 +167,7 @@ func TestOnlyTheFirstOutcomeOfACallCounts(t *testing.T) {
 
 func TestAnOutcomeFromBeforeAnOpeningDoesNotCount(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{Failures: 1, OpenFor: time.Minute})
 		slow, err := b.Begin()
 		if err != nil {
@@ -183,7 +183,7 @@ func TestAnOutcomeFromBeforeAnOpeningDoesNotCount(t *testing.T) {
 
 func TestChangesAreToldInOrderAndTheListenerMayAsk(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		var got []string
 		var b *breaker.Breaker
 		b = breaker.New(breaker.Config{
@@ -209,7 +209,7 @@ func TestChangesAreToldInOrderAndTheListenerMayAsk(t *testing.T) {
 
 func TestManyCallersAtOnceSeeOneOpeningAndOneProbe(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		var opened int // OnChange is called one at a time
 		b := breaker.New(breaker.Config{Failures: 5, OpenFor: time.Minute, OnChange: func(_ string, _, to breaker.State) {
 			if to == breaker.Open {

@@ -3,12 +3,12 @@ package breaker_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 // TestItOpensAndClosesByTheRuleWhateverHappens holds a breaker against the rule,
@@ -21,7 +21,7 @@ func TestItOpensAndClosesByTheRuleWhateverHappens(t *testing.T) {
 		done func(error)
 		era  int // of the model when it began: each change of state is another
 	}
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
 			failures, different := rapid.IntRange(1, 4).Draw(t, "failures"), rapid.Bool().Draw(t, "different")
 			b := breaker.New(breaker.Config{Failures: uint32(failures), OpenFor: openFor, Different: different})

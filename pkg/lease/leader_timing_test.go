@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -85,7 +86,7 @@ func untilDone(ctx context.Context, _ wire.Lease) error {
 
 func TestSlowSuccessfulRenewalDoesNotExtendLeadersTrust(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		runUntilStopped(t, func(ctx context.Context) error { return l.Run(ctx, untilDone) })
 		synctest.Wait()
@@ -109,7 +110,7 @@ func TestSlowSuccessfulRenewalDoesNotExtendLeadersTrust(t *testing.T) {
 
 func TestLostLeaseCancelsWorkAndWaitsForItBeforeRelease(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, adv := buckettest.New(0), &advice{} // no expiry: only a release frees the key at once
 		l, c := newCandidate(t, kv, "a", adv)
 		var cause error
@@ -166,7 +167,7 @@ func TestReleasedLeaseIsTakenAtOnceAndAnExpiredOneWithinASecond(t *testing.T) {
 	for _, expires := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the bucket expires keys: %v", expires), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				kv := buckettest.New(0)
 				if expires {
 					kv.TTL = ttl
@@ -221,7 +222,7 @@ func TestReleasedLeaseIsTakenAtOnceAndAnExpiredOneWithinASecond(t *testing.T) {
 
 func TestFailingWorkGivesTheRoleUpAndStandsAgainLater(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(ttl)
 		a, _ := newCandidate(t, kv, "a", nil)
 		b, _ := newCandidate(t, kv, "b", nil)
@@ -270,7 +271,7 @@ func TestTrustedTermsNeverOverlap(t *testing.T) {
 		}), 1, 15).Draw(rt, "plan")
 		expires := rapid.Bool().Draw(rt, "expires")
 		var wrong []string // rapid's own goroutine tells them
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Run(t, func(t *testing.T) {
 			kv := buckettest.New(0)
 			if expires {
 				kv.TTL = ttl

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 // startPeers runs peers without probes.
@@ -30,7 +31,7 @@ func startPeers(t *testing.T, kv *buckettest.KV) (p *Peers, changes *atomic.Int3
 
 func TestPeerLivesForATTLAfterItsLastRenewal(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, h := buckettest.New(0), &hooks{} // nothing expires: only our clock says so
 		kv.Before = h.call
 		p, changes := startPeers(t, kv)
@@ -68,7 +69,7 @@ func TestPeerLivesForATTLAfterItsLastRenewal(t *testing.T) {
 
 func TestDeletedSessionIsDeadAtOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(ttl)
 		p, _ := startPeers(t, kv)
 		_, stop := startSession(t, kv)
@@ -86,7 +87,7 @@ func TestDeletedSessionIsDeadAtOnce(t *testing.T) {
 
 func TestNobodyDiesOfSilenceWhileTheWatchIsDeafOrTheBucketAway(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(0)
 		h := &hooks{}
 		kv.Before = h.call
@@ -108,7 +109,7 @@ func TestNobodyDiesOfSilenceWhileTheWatchIsDeafOrTheBucketAway(t *testing.T) {
 
 func TestAnAnsweredProbeOutvotesAnAbsentKeyForHalfATTL(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, h := buckettest.New(ttl), &hooks{}
 		kv.Before = h.call
 		p, changes := startPeers(t, kv)
@@ -142,7 +143,7 @@ func TestAnOutageLongerThanTheTTLKillsNobody(t *testing.T) {
 	for _, reads := range []bool{false, true} { // whether the bucket can be read meanwhile
 		t.Run(fmt.Sprintf("reads %v", reads), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { outage(t, reads) })
+			clocktest.Run(t, func(t *testing.T) { outage(t, reads) })
 		})
 	}
 }
@@ -195,7 +196,7 @@ func outage(t *testing.T, reads bool) {
 
 func TestProbesProveDeathOnlyTwiceInARowAndForOneRevision(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		p, err := newPeers(nil, buckettest.New(0), PeersConfig{Namespace: "sluice", Service: "emitter", TTL: ttl}, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)

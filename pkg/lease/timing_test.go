@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -119,7 +120,7 @@ func after(d time.Duration) {
 
 func TestSessionIsRenewedShownAndDeletedAtTheEnd(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(ttl)
 		s, stop := startSession(t, kv)
 		if s.Valid() {
@@ -156,7 +157,7 @@ func TestSessionIsRenewedShownAndDeletedAtTheEnd(t *testing.T) {
 
 func TestSessionOutlivesTheWorkItIsAround(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(ttl)
 		s, err := newSession(nil, kv, SessionConfig{Namespace: "sluice", Service: "emitter", Instance: "e1", TTL: ttl}, zerolog.Nop())
 		if err != nil {
@@ -186,7 +187,7 @@ func TestSessionOutlivesTheWorkItIsAround(t *testing.T) {
 
 func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, h := buckettest.New(ttl), &hooks{}
 		kv.Before = h.call
 		s, _ := startSession(t, kv)
@@ -218,7 +219,7 @@ func TestSessionTrustEndsAMarginBeforeTheTTLAndComesBack(t *testing.T) {
 func TestASessionOutlivesAnElectionWheneverItBegins(t *testing.T) {
 	t.Parallel()
 	for begin := time.Duration(0); begin < ttl/2; begin += 100 * time.Millisecond {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Run(t, func(t *testing.T) {
 			kv, h := buckettest.New(ttl), &hooks{}
 			kv.Before = h.call
 			s, _ := startSession(t, kv)
@@ -244,7 +245,7 @@ func TestASessionOutlivesAnElectionWheneverItBegins(t *testing.T) {
 
 func TestSlowRenewalDoesNotExtendTrust(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, h := buckettest.New(ttl), &hooks{}
 		kv.After = h.call
 		h.set(slow("create", 1500*time.Millisecond))
@@ -258,7 +259,7 @@ func TestSlowRenewalDoesNotExtendTrust(t *testing.T) {
 
 func TestRenewalWhoseAnswerIsLostIsAdopted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, h := buckettest.New(ttl), &hooks{}
 		kv.After = h.call
 		s, _ := startSession(t, kv)
@@ -285,7 +286,7 @@ func TestRenewalWhoseAnswerIsLostIsAdopted(t *testing.T) {
 
 func TestSessionDeletedByOthersIsCreatedAgain(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv := buckettest.New(ttl)
 		s, _ := startSession(t, kv)
 		synctest.Wait()

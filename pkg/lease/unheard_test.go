@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -80,7 +80,7 @@ func TestASessionWhoseRenewalsAreNotAnsweredIsDeadWithinTheTTLAndASecond(t *test
 	for _, moment := range moments() {
 		t.Run(fmt.Sprint("deaf from ", moment), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				u, _ := startUnheard(t)
 				p, _ := startPeers(t, u.KV)
 				after(2*ttl + moment)
@@ -103,7 +103,7 @@ func TestALeaseWhoseRenewalsAreNotAnsweredIsTakenWithinTheTTLAndASecond(t *testi
 	for _, moment := range moments() {
 		t.Run(fmt.Sprint("deaf from ", moment), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				u := &unheard{KV: buckettest.New(ttl)}
 				l, err := NewLeader(u, nil, LeaderConfig{Namespace: "sluice", Role: "r", Instance: "a", TTL: ttl}, zerolog.Nop())
 				if err != nil {
@@ -139,7 +139,7 @@ func runLeader(t *testing.T, l *Leader) {
 
 func TestARenewalThatTheEndCutShortDoesNotKeepTheKey(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		u, stop := startUnheard(t)
 		after(time.Second)
 		u.slow.Store(true)
@@ -149,7 +149,7 @@ func TestARenewalThatTheEndCutShortDoesNotKeepTheKey(t *testing.T) {
 			t.Errorf("Get after the end: %v, want %v", err, jetstream.ErrKeyNotFound)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		u := &unheard{KV: buckettest.New(ttl)}
 		s := &slot{kv: u, key: "leader.r", role: "r", instance: "a", ttl: ttl}
 		if _, err := s.acquire(t.Context(), 0); err != nil {

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
@@ -37,7 +37,7 @@ func (l *lines) count(s string) int {
 
 func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		full := &hooks{}
 		kv := &client{KV: buckettest.New(ttl)}
 		kv.before.set(func(ctx context.Context, op string) error { return full.call(ctx, op, "") })
@@ -71,7 +71,7 @@ func TestAFullDiskIsSaidInPlainWordsAndNotAtEveryRenewal(t *testing.T) {
 
 func TestAnOutageIsNotSaidAtEveryRenewalOfALease(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		var log lines
 		l.log = zerolog.New(&log)
@@ -87,7 +87,7 @@ func TestAnOutageIsNotSaidAtEveryRenewalOfALease(t *testing.T) {
 
 func TestALeaseThatIsLostWithoutAFailureSaysWhy(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		l, c := newCandidate(t, buckettest.New(ttl), "a", nil)
 		slept := newTerm(time.Now().Add(-ttl), ttl)
 		err := l.renew(t.Context(), &slot{kv: c}, slept, nil)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/mirror"
 )
 
@@ -53,7 +54,7 @@ func TestListingsThatTakeLongAreMadeSeldom(t *testing.T) {
 		100 * time.Millisecond: time.Minute,
 		2 * time.Second:        200 * time.Second,
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Run(t, func(t *testing.T) {
 			kv := buckettest.New(0)
 			var listings []time.Time
 			kv.Before = func(_ context.Context, op, _ string) error {
@@ -84,7 +85,7 @@ func TestMirrorEqualsBucketAfterAnyHistory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ops := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 60).Draw(rt, "ops")
 		keys := rapid.SliceOfN(rapid.IntRange(0, 4), len(ops), len(ops)).Draw(rt, "keys")
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Run(t, func(t *testing.T) {
 			ctx, kv, want := t.Context(), buckettest.New(0), map[string]string{}
 			user := map[string]string{}
 			var mu sync.Mutex
@@ -165,7 +166,7 @@ func put(ctx context.Context, t *testing.T, kv *buckettest.KV, key, value string
 
 func TestTombstoneAndAbsenceAreToldApart(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		ctx, kv := t.Context(), buckettest.New(0)
 		for _, k := range []string{"deleted", "erased", "kept"} {
 			put(ctx, t, kv, k, "v")
@@ -227,7 +228,7 @@ func TestOnlyTheLeaderMakesAKeyAbsent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				ctx, kv := t.Context(), &lagging{KV: buckettest.New(0)}
 				kv.Before = func(_ context.Context, op, _ string) error {
 					if op == "get" && kv.down.Load() {
@@ -286,7 +287,7 @@ func (l *lagging) Follow(ctx context.Context, f bucket.Following) error {
 
 func TestABucketThatIsAnotherOneReplacesTheCopyAtOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		ctx, kv := t.Context(), buckettest.New(0)
 		for i := range 10 {
 			put(ctx, t, kv, "a", fmt.Sprint(i))
@@ -314,7 +315,7 @@ func TestABucketThatIsAnotherOneReplacesTheCopyAtOnce(t *testing.T) {
 
 func TestWhatVanishedIsKeptWhereThatIsAskedFor(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		ctx, kv := t.Context(), buckettest.New(0)
 		for _, k := range []string{"erased", "deleted", "other"} {
 			put(ctx, t, kv, k, "v")
@@ -360,7 +361,7 @@ func TestWhatVanishedIsKeptWhereThatIsAskedFor(t *testing.T) {
 // written to disk, has the same time of creation and fewer revisions.
 func TestABucketThatWasSetBackReplacesTheCopy(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		ctx, kv := t.Context(), buckettest.New(0)
 		for i := range 10 {
 			put(ctx, t, kv, "a", fmt.Sprint(i))
@@ -385,7 +386,7 @@ func TestABucketThatWasSetBackReplacesTheCopy(t *testing.T) {
 // the bucket ends no earlier than the copy, and yet the copy has what is no more.
 func TestAWriteThatItsServerLostIsForgotten(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		ctx, kv := t.Context(), buckettest.New(0)
 		put(ctx, t, kv, "k", "v")
 		put(ctx, t, kv, "k", "lost")

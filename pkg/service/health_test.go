@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 func TestAProcessIsReadyWhenEveryCheckIsOK(t *testing.T) {
@@ -41,7 +43,7 @@ func TestAProcessIsReadyWhenEveryCheckIsOK(t *testing.T) {
 
 func TestChangedWakesWhoeverWaitsForReadiness(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(*testing.T) {
+	clocktest.Run(t, func(*testing.T) {
 		h := NewHealth()
 		check := h.Check("nats")
 		seen := make(chan struct{})

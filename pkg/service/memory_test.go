@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 // allocate makes n MiB of memory that is really there.
@@ -26,7 +28,7 @@ func TestMemoryGoesBackToTheSystemAtRest(t *testing.T) {
 	const burst = 256
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or Go might do it by itself
 	released := func() uint64 { return measure("/memory/classes/heap/released:bytes") }
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		m := newMemory(Env{"GOGC": "off"})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 // record keeps what happened, in order.
@@ -54,7 +55,7 @@ var errBroken = errors.New("broken")
 
 func TestRunAllIsNilAfterAStopThatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		var rec record
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -79,7 +80,7 @@ func TestRunAllFailsWhenOneEndsEarlyAndWaitsForTheRest(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				var rec record
 				err := RunAll(t.Context(), rec.until("rest", time.Hour), ends("first", time.Second, tt.err))
 				if !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), "first: ") {
@@ -95,7 +96,7 @@ func TestRunAllFailsWhenOneEndsEarlyAndWaitsForTheRest(t *testing.T) {
 
 func TestAtopStopsTheTopBeforeTheBase(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		var rec record
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -131,7 +132,7 @@ func TestAtopFailsWithWhateverEndsFirst(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Run(t, func(t *testing.T) {
 				var rec record
 				err := Atop(tt.base(&rec), tt.top(&rec)).Run(t.Context())
 				if !errors.Is(err, errBroken) || !strings.HasPrefix(err.Error(), tt.prefix) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -58,7 +59,7 @@ func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holdin
 func checkpointingWith(
 	t *testing.T, n, rate int, harm func(ctx context.Context, op, key string) error, test func(s *Service, hs []*holding, w *writes),
 ) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		kv, w := buckettest.New(0), &writes{at: map[string][]time.Time{}}
 		s := &Service{
 			cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{},

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -141,7 +141,7 @@ func (unread) Get(ctx context.Context, _ string) (jetstream.KeyValueEntry, error
 
 func TestAClaimWhoseReadIsNotAnsweredIsGivenUpSoon(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		s := &Service{instance: "e1", pools: subscription.NewPools(unread{})}
 		begun := time.Now()
 		err := s.claim(t.Context(), "s", claim.View{Pool: &wire.Pool{Name: "s", Owner: "e1"}})

@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		g := newGate(zerolog.Nop())
 		var calls []time.Time
 		fail := func(context.Context) error {
@@ -48,7 +49,7 @@ func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
 
 func TestTheGateCutsCallsShort(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		g := newGate(zerolog.Nop())
 		began := time.Now()
 		err := g.do(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
@@ -82,7 +83,7 @@ func TestASlowServerIsNotTakenForOneThatIsAway(t *testing.T) {
 		}
 	}
 	silent := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		g := newGate(zerolog.Nop())
 		for range 2 * gateFailures {
 			ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
@@ -106,7 +107,7 @@ func TestASlowServerIsNotTakenForOneThatIsAway(t *testing.T) {
 
 func TestTheGateOpensByItselfWithoutRequests(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		g := newGate(zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		back := time.Now().Add(20 * time.Second)

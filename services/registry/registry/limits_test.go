@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -77,7 +77,7 @@ func TestPrefixOf_EndsBeforeTheFirstDashOrUnderscore(t *testing.T) {
 
 func TestRejections_OfOneKindAreToldOnceASecond(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		var told []wire.Advisory
 		r := newRejections(func(_ string, a wire.Advisory) { told = append(told, a) })
 		badField, tooMany := wire.Errorf(wire.CodeBadField, "x"), wire.Errorf(wire.CodeTooMany, "x")

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
 // hasKind reports whether a trigger names the kind of move.
@@ -67,7 +68,7 @@ func (b *bubble) yields(unobserved int, err error) {
 }
 
 func conducted(t *testing.T, takes time.Duration, test func(t *testing.T, b *bubble)) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		b := &bubble{moves: newMoves(), takes: takes}
 		c := conductor{moves: b.moves, settle: 250 * time.Millisecond, retry: 30 * time.Second, log: zerolog.Nop(), run: b.run}
 		ctx, cancel := context.WithCancel(t.Context())

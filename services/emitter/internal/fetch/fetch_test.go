@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
@@ -160,7 +160,7 @@ func TestASilentStoreIsGivenUpForNow(t *testing.T) {
 // TestAStoreThatDoesNotAnswerHoldsUpNoOther: its orders would hold all workers,
 // and fill a queue that is for all.
 func TestAStoreThatDoesNotAnswerHoldsUpNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		f := New(silent("DEAD"), zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -306,7 +307,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 // withPool runs f with a pool; afterwards the pool must have let go of all it held.
 func withPool(t *testing.T, c config, f func(t *testing.T, b *bed)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		tm := timers.New()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
@@ -164,7 +165,7 @@ func (m *target) answered(seq uint64, ok bool) {
 // it opens after failures in a row of at least two events, closes by a probe, and
 // no event is parked before it has used its attempts, nor sent after that.
 func TestTheBreakerJudgesTheTargetWhateverItAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
 			tm := timers.New()
 			ctx, cancel := context.WithCancel(context.Background())

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -411,7 +412,7 @@ func TestBlockedLanesKeepEveryPromiseToo(t *testing.T) {
 
 func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
 			tm := timers.New()
 			ctx, cancel := context.WithCancel(context.Background())

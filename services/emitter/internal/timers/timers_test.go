@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -44,7 +45,7 @@ func (s *sleeper) want(t *testing.T, want ...time.Duration) {
 // run starts timers in a bubble; at waits until a time since the start.
 func run(t *testing.T, f func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration))) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		tm := timers.New()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)

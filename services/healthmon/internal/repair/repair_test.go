@@ -3,11 +3,11 @@ package repair
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 )
@@ -37,7 +37,7 @@ func sweep(b *Book) string {
 // limit never bit.
 func TestAncestorDefect4AttemptsCountAndStopAtTheLimit(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		b := NewBook(limits, nil)
 		for i, want := range []string{
 			"attempt 1", "wait 3s", "wait 1s", "attempt 2", "wait 3s", "wait 1s", "attempt 3", "wait 3s", "wait 1s",
@@ -68,7 +68,7 @@ func TestAttemptsAreCountedByIssue(t *testing.T) {
 
 func TestABookThatIsReadBackGoesOnCounting(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Run(t, func(t *testing.T) {
 		old := NewBook(limits, nil)
 		sweep(old)
 		<-time.After(limits.Delay) // in the bubble
