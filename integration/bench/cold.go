@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"strconv"
 	"time"
 
+	"github.com/sluicehq/sluice/integration/lab"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -38,9 +34,7 @@ func coldStart(ctx context.Context, w *world, o options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := first.Process.Kill(); err != nil {
-		return 0, err
-	}
+	first.Kill()
 	begin := time.Now()
 	if _, err := w.service(ctx, wire.ServiceEmitter); err != nil {
 		return 0, err
@@ -53,7 +47,7 @@ func coldStart(ctx context.Context, w *world, o options) (float64, error) {
 
 // idle makes n subscriptions to a store in which nothing happens, and returns
 // the emitter once it serves them.
-func (w *world) idle(ctx context.Context, n int) (*exec.Cmd, error) {
+func (w *world) idle(ctx context.Context, n int) (*lab.Process, error) {
 	if err := w.makeStore(ctx); err != nil {
 		return nil, err
 	}
@@ -78,7 +72,7 @@ func memoryIdle(ctx context.Context, w *world, o options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	before, err := residentAtRest(ctx, settle(o, 1), emitter.Process.Pid)
+	before, err := residentAtRest(ctx, settle(o, 1), emitter)
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +82,7 @@ func memoryIdle(ctx context.Context, w *world, o options) (float64, error) {
 	if _, err := w.live(ctx, n, ""); err != nil {
 		return 0, err
 	}
-	after, err := residentAtRest(ctx, settle(o, 7), emitter.Process.Pid)
+	after, err := residentAtRest(ctx, settle(o, 7), emitter)
 	return float64(after-before) / float64(n-1), err
 }
 
@@ -101,12 +95,12 @@ func settle(o options, short int) time.Duration {
 
 // residentAtRest is the resident memory of a process in KiB, once it has not
 // shrunk for a while.
-func residentAtRest(ctx context.Context, settled time.Duration, pid int) (int, error) {
+func residentAtRest(ctx context.Context, settled time.Duration, p *lab.Process) (int, error) {
 	least, since := 0, time.Now()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		now, err := resident(pid)
+		now, err := p.Resident()
 		if err != nil {
 			return 0, err
 		}
@@ -122,18 +116,4 @@ func residentAtRest(ctx context.Context, settled time.Duration, pid int) (int, e
 			return 0, ctx.Err()
 		}
 	}
-}
-
-// resident reads VmRSS of a process, in KiB.
-func resident(pid int) (int, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("resident memory: it can be measured on Linux only: %w", err)
-	}
-	for line := range bytes.Lines(status) {
-		if f := bytes.Fields(line); len(f) >= 2 && string(f[0]) == "VmRSS:" {
-			return strconv.Atoi(string(f[1]))
-		}
-	}
-	return 0, fmt.Errorf("resident memory: no VmRSS in the status of process %d", pid)
 }

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sluicehq/sluice/integration/lab"
 )
 
 func main() {
@@ -46,6 +48,7 @@ type options struct {
 	verbose bool
 	pprof   string
 	rounds  int
+	bins    string // where the built programs are
 }
 
 // scale picks the size of a benchmark: the full one, or a fraction of it for a
@@ -153,11 +156,15 @@ func choose(all []benchmark, names string) ([]benchmark, error) {
 	return chosen, nil
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	o, chosen, err := parse(os.Args[1:])
 	if err != nil {
 		return err
 	}
+	if o.bins, err = lab.Binaries(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.bins)) }()
 	if o.sweep != "" {
 		i := slices.IndexFunc(sweeps(), func(s sweep) bool { return s.name == o.sweep })
 		if i < 0 {

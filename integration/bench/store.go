@@ -21,7 +21,7 @@ func subjectOf(key int) string { return "bench.events." + strconv.Itoa(key) + ".
 
 // makeStore creates the stream that events are published to.
 func (w *world) makeStore(ctx context.Context) error {
-	_, err := w.js.CreateStream(ctx, jetstream.StreamConfig{
+	_, err := w.JS.CreateStream(ctx, jetstream.StreamConfig{
 		Name: store, Subjects: []string{"bench.events.>"}, Storage: jetstream.FileStorage, MaxConsumers: -1,
 	})
 	return err
@@ -57,7 +57,7 @@ func (p *publisher) send(at time.Time) error {
 	m.Header.Set(headerSent, sent)
 	m.Data = p.body
 	p.next++
-	_, err := p.w.js.PublishMsgAsync(m, jetstream.WithStallWait(20*time.Second))
+	_, err := p.w.JS.PublishMsgAsync(m, jetstream.WithStallWait(20*time.Second))
 	return err
 }
 
@@ -85,7 +85,7 @@ func (p *publisher) burst(ctx context.Context, n int) error {
 
 func (p *publisher) wait(ctx context.Context) error {
 	select {
-	case <-p.w.js.PublishAsyncComplete():
+	case <-p.w.JS.PublishAsyncComplete():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -37,7 +37,7 @@ const asking = 64
 
 // subscribe makes n subscriptions.
 func (w *world) subscribe(ctx context.Context, n int, spec func(int) client.Spec) error {
-	c, err := client.New(w.nc)
+	c, err := client.New(w.NC)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func nameOf(i int) string { return "bench-" + strconv.Itoa(i) }
 // live waits until n pools are live under an owner whose name is not that of
 // an earlier one, which may be empty. It returns the owner.
 func (w *world) live(ctx context.Context, n int, before string) (owner string, err error) {
-	kv, err := w.js.KeyValue(ctx, wire.DefaultNamespace.BucketPools())
+	kv, err := w.JS.KeyValue(ctx, wire.DefaultNamespace.BucketPools())
 	if err != nil {
 		return "", err
 	}

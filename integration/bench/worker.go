@@ -70,16 +70,16 @@ func (w *world) startWorker(ctx context.Context, j job) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, workerArg, w.url, string(spec))
+	cmd := exec.CommandContext(ctx, self, workerArg, w.URL, string(spec))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	out, err := w.launch(cmd, nil)
+	p, err := w.Launch(cmd, nil)
 	if err != nil {
 		return nil, err
 	}
-	wk := &worker{bufio.NewScanner(out), stdin}
+	wk := &worker{bufio.NewScanner(p.Out), stdin}
 	return wk, wk.expect("connected")
 }
 
