@@ -44,6 +44,10 @@ type source struct {
 	seen            bucketState // at the last look; the leader's loop's own
 	prober          *presence.Prober
 	log             zerolog.Logger
+
+	// records and poolEntries are the local copies, read; the leader's loop's own.
+	records     decoded[check.Record]
+	poolEntries decoded[check.Pool]
 }
 
 func (s *source) store() *subscription.Store { return subscription.NewStore(s.subsKV, s.ns) }
@@ -67,16 +71,7 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	if err := s.level(ctx, b); err != nil {
 		return check.Snapshot{}, err
 	}
-	for _, e := range s.subs.Live() {
-		if wire.ValidName(e.Key) {
-			snap.Records = append(snap.Records, s.record(subscription.Mirrored(e)))
-		}
-	}
-	for _, e := range s.pools.Live() {
-		if wire.ValidName(e.Key) {
-			snap.Pools = append(snap.Pools, s.pool(subscription.Mirrored(e)))
-		}
-	}
+	s.copies(&snap)
 	if err := s.confirm(ctx, &snap); err != nil {
 		return check.Snapshot{}, err
 	}
@@ -84,6 +79,13 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 		return check.Snapshot{}, err
 	}
 	return snap, s.fill(ctx, &snap)
+}
+
+// copies adds what the local copies of the buckets show. Of an entry that has not
+// changed since the look before it is what was read then.
+func (s *source) copies(snap *check.Snapshot) {
+	s.records.read, s.poolEntries.read = s.record, s.pool
+	snap.Records, snap.Pools = s.records.of(s.subs.Live()), s.poolEntries.of(s.pools.Live())
 }
 
 // only gathers what concerns the given name, read from the server. Known says that
