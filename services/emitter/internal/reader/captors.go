@@ -21,7 +21,6 @@ const traceTimeout = time.Second
 type captors struct {
 	intake  intake // of the store, as of the last look at origins
 	origins []subscription.Origin
-	version uint64    // grows with each change of origins, from 1
 	again   time.Time // when to look at them again; zero if only the store matters
 }
 
@@ -36,13 +35,19 @@ type intake struct {
 // their own store, and of no others: records can be written by hand, and streams
 // get other subjects and sources later.
 func (s *Store) guard(ctx context.Context, now intake) {
-	s.trace(ctx, now)
+	changed := s.trace(ctx, now)
 	verdicts := map[*pool.Pool]string{}
 	s.mu.Lock()
-	for p, m := range s.members {
-		if m.judged != s.captors.version {
-			m.judged = s.captors.version
-			verdicts[p] = s.captive(m.rec.Spec.Deliver.Subject)
+	judged := s.crowds.fresh.in
+	if changed {
+		judged = s.members
+	}
+	for p, m := range judged {
+		verdicts[p] = s.captive(m.rec.Spec.Deliver.Subject)
+	}
+	for p, m := range s.crowds.fresh.in {
+		if p.HasBegun() { // else it came after the look, and is to begin at the next
+			s.crowds.fresh.put(p, m, false)
 		}
 	}
 	s.mu.Unlock()
@@ -64,13 +69,13 @@ func (s *Store) captive(subject string) string {
 	}
 }
 
-// trace brings the captors up to date. Where the streams further back cannot be
-// looked at, what was known of them stays.
-func (s *Store) trace(ctx context.Context, now intake) {
+// trace brings the captors up to date, and reports whether they changed. Where
+// the streams further back cannot be looked at, what was known of them stays.
+func (s *Store) trace(ctx context.Context, now intake) (changed bool) {
 	c := &s.captors
-	changed := c.version == 0 || !reflect.DeepEqual(now, c.intake)
+	changed = c.origins == nil || !reflect.DeepEqual(now, c.intake)
 	if !changed && (c.again.IsZero() || time.Now().Before(c.again)) {
-		return
+		return false
 	}
 	c.intake, c.again = now, time.Time{}
 	found := []subscription.Origin{{Stream: s.name, Subjects: now.Subjects}}
@@ -89,8 +94,7 @@ func (s *Store) trace(ctx context.Context, now intake) {
 			s.log.Warn().Err(err).Msg("streams that the store takes events from cannot be looked at")
 		}
 	}
-	if changed || !reflect.DeepEqual(found, c.origins) {
-		c.origins = found
-		c.version++
-	}
+	changed = changed || !reflect.DeepEqual(found, c.origins)
+	c.origins = found
+	return changed
 }

@@ -349,7 +349,7 @@ func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {
 	st.js, st.tune.look, st.tune.stillLooks, st.tune.parting = js, 10*time.Millisecond, 3, 10*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); st.run(ctx) }()
+	go func() { defer close(done); st.run(ctx, func() bool { return false }) }()
 	t.Cleanup(func() { cancel(); close(js.letGo); <-done; st.waiters.Wait() })
 
 	s := e.subscribe("s", ">", 0, false, nil)

@@ -16,6 +16,8 @@ type fare struct {
 	mu    sync.Mutex
 	state feed.State
 	since time.Time
+
+	told pool.Trouble // the pools, by the store's loop; only that sees it
 }
 
 func (f *fare) note(st feed.State) {
@@ -43,18 +45,45 @@ func (f *fare) trouble(grace time.Duration) string {
 	return f.state.Err.Error()
 }
 
+// news reports whether what the pools are to be told has changed.
+func (f *fare) news(grace time.Duration) bool {
+	now := pool.Trouble{Unreadable: f.trouble(grace), Reopened: f.get().Reopened}
+	changed := now != f.told
+	f.told = now
+	return changed
+}
+
 // tell tells the pools how often their readers were opened anew, and why the
-// store cannot be read where it cannot.
+// store cannot be read where it cannot: those for whom that has changed, and
+// those that have another reader.
 func (s *Store) tell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, m := range s.members {
+	untold := &s.crowds.untold
+	if s.sight.news(s.tune.grace) {
+		for p, m := range s.members {
+			untold.put(p, m, true)
+		}
+	}
+	for _, r := range s.readers() {
+		if r.fare.news(s.tune.grace) {
+			r.mu.Lock()
+			r.index.Keys(func(p *pool.Pool) {
+				if m := s.members[p]; m != nil {
+					untold.put(p, m, true)
+				}
+			})
+			r.mu.Unlock()
+		}
+	}
+	for p, m := range untold.in {
 		from := &s.sight
 		if m.reader != nil {
 			from = m.reader.fare
 		}
-		p.Trouble(pool.Trouble{Unreadable: from.trouble(s.tune.grace), Reopened: from.get().Reopened})
+		p.Trouble(from.told)
 	}
+	untold.in = nil
 }
 
 // stalled reports whether a reader that could read has stood still for too many

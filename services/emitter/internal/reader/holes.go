@@ -88,8 +88,13 @@ func (s *Store) needsHoles(now info) bool {
 	partly := func(js jumps) bool {
 		return slices.ContainsFunc(js, func(j jump) bool { return !j.all && max(j.from, now.first) <= min(j.to, j.last) })
 	}
-	for p, m := range s.members {
-		if partly(m.passed) || !p.HasBegun() && p.Position() < now.last {
+	for _, m := range s.crowds.judging.in {
+		if partly(m.passed) {
+			return true
+		}
+	}
+	for p := range s.crowds.fresh.in {
+		if !p.HasBegun() && p.Position() < now.last {
 			return true
 		}
 	}
@@ -105,7 +110,7 @@ func (s *Store) needsHoles(now info) bool {
 func (s *Store) begin(now info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.members {
+	for p := range s.crowds.fresh.in {
 		if !p.HasBegun() {
 			p.Began(now.last, now.holes, now.holesKnown)
 		}

@@ -93,7 +93,8 @@ func (s *Store) judge(now info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lost := map[*pool.Pool]ranges{} // of the middle, each in ascending order
-	for p, m := range s.members {   // first: it passed these before those of its present reader
+	judged := s.crowds.judging.in
+	for p, m := range judged { // first: it passed these before those of its present reader
 		m.passed = m.passed.judge(now, losses{
 			front:  func(from, to uint64) { m.missed(p, from, to) },
 			middle: func(holes ranges) { lost[p] = append(lost[p], p.NotRead(holes)...) },
@@ -120,12 +121,15 @@ func (s *Store) judge(now info) {
 		})
 		r.mu.Unlock()
 	}
-	for p, m := range s.members {
-		if len(lost[p]) > 0 {
-			p.Lost(m.gap(wire.GapMiddle, lost[p]))
+	for p, gone := range lost {
+		if len(gone) > 0 {
+			p.Lost(s.members[p].gap(wire.GapMiddle, gone))
 		}
+	}
+	for p, m := range judged {
+		s.file(p, m)
 		if m.told != nil && len(m.passed) == 0 {
-			delete(s.members, p)
+			s.expel(p)
 			close(m.told)
 		}
 	}

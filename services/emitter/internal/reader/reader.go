@@ -73,7 +73,7 @@ func (r *reader) open(life context.Context) {
 		Owner: s.owner, Purpose: "reads events for its subscriptions", Log: s.log,
 	}
 	r.mu.Unlock()
-	how := &fare{}
+	how := &fare{told: r.fare.told}
 	cfg.OnState = func(st feed.State) {
 		how.note(st)
 		if starved(st) {

@@ -53,12 +53,29 @@ func (s *Set) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ctx = ctx
 	for _, st := range s.stores {
-		s.wg.Go(func() { st.run(ctx) })
+		s.serve(ctx, st)
 	}
 	s.mu.Unlock()
 	<-ctx.Done()
 	s.wg.Wait()
 	return nil
+}
+
+// serve reads a store until ctx ends or its last pool has left.
+func (s *Set) serve(ctx context.Context, st *Store) {
+	s.wg.Go(func() { st.run(ctx, func() bool { return s.letGo(st) }) })
+}
+
+// letGo forgets a store if it has no pools: the next one that comes has it made
+// anew.
+func (s *Set) letGo(st *Store) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !st.unused() {
+		return false
+	}
+	delete(s.stores, st.name)
+	return true
 }
 
 // Attach begins to read the store of rec for p, from its checkpoint on. Begin is
@@ -73,7 +90,7 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 		st = newStore(store, s.cfg)
 		s.stores[store] = st
 		if s.ctx != nil && s.ctx.Err() == nil {
-			s.wg.Go(func() { st.run(s.ctx) })
+			s.serve(s.ctx, st)
 		}
 	}
 	st.attach(p, rec, begin)

@@ -74,6 +74,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	members map[*pool.Pool]*member
+	crowds  crowds // of the members
 	head    *reader
 	temps   map[*reader]struct{}
 	yielded bool // there is only one place for a consumer: the reader at the head waits until the others have read
@@ -100,10 +101,9 @@ type member struct {
 	full   bool    // waits for room first
 	jump   *jump   // it left its reader here, to be judged
 	passed jumps   // those of readers that it has left since, not yet judged
-	halted bool    // waits at a gap for a pause, cannot be indexed, or retires
+	halted bool    // waits at a gap for a pause, has lost what it has read, cannot be indexed, or retires
 	ahead  bool    // what it has read went beyond the store's end at the last look
 	since  uint64  // its position when it was put under its reader
-	judged uint64  // the version of the store's captors that its delivery subject was held against
 
 	told chan struct{} // it retires, and this is closed once passed has been judged
 }
@@ -138,7 +138,11 @@ func (s *Store) wake() {
 // attach makes p a member; it gets a reader soon.
 func (s *Store) attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	s.mu.Lock()
-	s.members[p] = &member{rec: rec, begin: begin}
+	m := &member{rec: rec, begin: begin}
+	s.members[p] = m
+	s.crowds.fresh.put(p, m, true)
+	s.crowds.untold.put(p, m, true)
+	s.file(p, m)
 	s.mu.Unlock()
 	s.wake()
 }
@@ -151,7 +155,7 @@ func (s *Store) detach(p *pool.Pool) {
 	if m == nil {
 		return
 	}
-	delete(s.members, p)
+	s.expel(p)
 	if m.reader != nil {
 		m.reader.remove(p)
 	}
@@ -170,10 +174,11 @@ func (s *Store) retire(p *pool.Pool) (told <-chan struct{}) {
 		m.reader = nil
 	}
 	if m == nil || len(m.passed) == 0 {
-		delete(s.members, p)
+		s.expel(p)
 		close(done)
 	} else {
 		m.told, m.halted = done, true
+		s.file(p, m)
 	}
 	s.wake()
 	return done
@@ -188,11 +193,13 @@ func (s *Store) left(r *reader, l leaver) {
 	if m == nil {
 		return
 	}
+	defer func() { s.file(l.pool, m) }()
 	m.keep(l.passed, l.pool.Position())
 	if m.reader != r {
 		return // which was closed meanwhile
 	}
 	m.reader = nil
+	s.crowds.untold.put(l.pool, m, true)
 	if m.jump = l.jump; l.jump != nil {
 		s.wake()
 		return
@@ -203,6 +210,7 @@ func (s *Store) left(r *reader, l leaver) {
 		<-room
 		s.mu.Lock()
 		m.full = false
+		s.file(l.pool, m)
 		s.mu.Unlock()
 		s.wake()
 	})
@@ -273,7 +281,9 @@ func (s *Store) placed(p *pool.Pool, m *member, r *reader, at uint64, ok bool, e
 		m.halted = true
 	case ok:
 		m.reader, m.since = r, at
+		s.crowds.untold.put(p, m, true)
 	}
+	s.file(p, m)
 }
 
 // put puts p under r if that is not beyond its position.
@@ -287,13 +297,23 @@ func (s *Store) put(p *pool.Pool, m *member, r *reader) bool {
 	return ok
 }
 
-// run serves the store until ctx ends.
-func (s *Store) run(ctx context.Context) {
+// unused reports whether the store has no pools.
+func (s *Store) unused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.members) == 0
+}
+
+// run serves the store until ctx ends, or it has no pools and may be let go.
+func (s *Store) run(ctx context.Context, letGo func() bool) {
 	ticker := time.NewTicker(s.tune.look)
 	defer ticker.Stop()
 	defer s.shutdown()
 	for {
 		begun := time.Now()
+		if letGo() {
+			return
+		}
 		s.tend(ctx)
 		select {
 		case <-ctx.Done():
@@ -350,6 +370,8 @@ func (s *Store) release(r *reader) {
 		if m := s.members[p]; m != nil {
 			m.keep(passed, p.Position())
 			m.reader = nil
+			s.crowds.untold.put(p, m, true)
+			s.file(p, m)
 		}
 	}
 }

@@ -17,13 +17,6 @@ import (
 
 // tend brings readers and pools in line with what is.
 func (s *Store) tend(ctx context.Context) {
-	s.mu.Lock()
-	idle := len(s.members) == 0
-	s.mu.Unlock()
-	if idle {
-		s.closeAll()
-		return
-	}
 	now, err := s.inspect(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -172,8 +165,9 @@ func (s *Store) place(ctx context.Context, now info) {
 // returns those that are behind that, in the order of their positions.
 func (s *Store) behind(now info) []waiter {
 	var ws []waiter
-	for p, m := range s.members {
-		if m.reader != nil || m.full || m.halted || !s.fit(p, m, now) || s.put(p, m, s.head) || m.halted {
+	for p, m := range s.crowds.waiting.in {
+		_, fresh := s.crowds.fresh.in[p] // it came after the look: there is another one soon
+		if fresh || !s.fit(p, m, now) || s.put(p, m, s.head) || m.halted {
 			continue
 		}
 		ws = append(ws, waiter{p, p.Position()})
@@ -214,6 +208,7 @@ func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
 		return false
 	}
 	if p.LostFrom() > 0 {
+		s.halt(p, m)
 		return false
 	}
 	if reach := p.Reach(); reach > now.last {
@@ -270,10 +265,16 @@ func (s *Store) pass(p *pool.Pool, m *member, gap wire.Gap) bool {
 	if !p.PausesAtGap() || gap.Paused {
 		return true
 	}
-	m.halted = true
+	s.halt(p, m)
 	p.Hold("", "")
 	s.paused(m.rec, gap)
 	return false
+}
+
+// halt has p wait until it is attached anew, whatever becomes of the store.
+func (s *Store) halt(p *pool.Pool, m *member) {
+	m.halted = true
+	s.file(p, m)
 }
 
 // catchUp opens a temporary reader for pools that are behind the head, which
