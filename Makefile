@@ -7,6 +7,7 @@ GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell $(GO) env G
 NATS             := .tools/nats
 TEST_TIMEOUT     ?= 15m
 FUZZ_TIME        ?= 30s
+MINUTES          ?= 20
 
 SERVICES := registry emitter healthmon replayer standalone
 
@@ -43,6 +44,10 @@ sweeps: ## Measure how cost grows, into docs/performance/; takes about 15 minute
 	for sweep in subscriptions events size; do \
 		$(GO) run ./integration/bench -sweep $$sweep -rounds 3 > docs/performance/$$sweep.jsonl || exit 1; \
 	done
+
+.PHONY: soak
+soak: ## Use Sluice for MINUTES=20, killing emitters, and judge what is lost and what grows
+	$(GO) run ./integration/soak -time $(MINUTES)m $(SOAK)
 
 .PHONY: plots
 plots: ## Draw the plots of docs/performance.md from what was measured
