@@ -8,6 +8,7 @@ NATS             := .tools/nats
 TEST_TIMEOUT     ?= 15m
 FUZZ_TIME        ?= 30s
 MINUTES          ?= 20
+SWEEPS           ?= subscriptions events size scale stores
 
 SERVICES := registry emitter healthmon replayer standalone
 
@@ -39,9 +40,9 @@ bench: ## Measure side by side with native consumers; BENCH="-short -run NAME" p
 	$(GO) run ./integration/bench $(BENCH)
 
 .PHONY: sweeps
-sweeps: ## Measure how cost grows, into docs/performance/; takes about 15 minutes
+sweeps: ## Measure how cost grows, into docs/performance/; takes about 30 minutes
 	@mkdir -p docs/performance
-	for sweep in subscriptions events size; do \
+	for sweep in $(SWEEPS); do \
 		$(GO) run ./integration/bench -sweep $$sweep -rounds 3 > docs/performance/$$sweep.jsonl || exit 1; \
 	done
 
@@ -55,7 +56,12 @@ plots: ## Draw the plots of docs/performance.md from what was measured
 	cd docs/performance && plot=$(CURDIR)/.tools/plot && \
 	$$plot -x x -y value -by line -logx -logy -xlabel subscriptions -ylabel 'events published a second' -o subscriptions.svg < subscriptions.jsonl && \
 	$$plot -x x -y value -by line -logx -xlabel 'events in store' -ylabel 'events a second' -o events.svg < events.jsonl && \
-	$$plot -x x -y value -by line -logx -xlabel 'bytes of an event' -ylabel 'events a second' -o size.svg < size.jsonl
+	$$plot -x x -y value -by line -logx -xlabel 'bytes of an event' -ylabel 'events a second' -o size.svg < size.jsonl && \
+	for of in scale stores; do \
+		grep "$${of}_memory" $$of.jsonl | $$plot -x x -y value -by line -logx -logy -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel 'resident MB' -o $$of-memory.svg && \
+		grep "$${of}_cpu" $$of.jsonl | $$plot -x x -y value -by line -logx -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel 'percent of a core at rest' -o $$of-cpu.svg && \
+		grep "$${of}_seconds" $$of.jsonl | $$plot -x x -y value -by line -logx -logy -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel seconds -o $$of-seconds.svg || exit 1; \
+	done
 	$(GO) run ./services/emitter/internal/limit/simulate | \
 		.tools/plot -x seconds -y limit -by scenario -xlabel seconds -ylabel 'deliveries in flight, at most' -o docs/performance/limit.svg
 

@@ -106,7 +106,7 @@ func parse(args []string) (options, []benchmark, error) {
 	f.StringVar(&o.run, "run", "", "run only the benchmarks of these names, separated by commas")
 	f.StringVar(&o.sweep, "sweep", "", "instead, do one work at several sizes and print a JSON object for each")
 	f.StringVar(&o.json, "json", "", "also write the results to this `file`, one JSON object a line")
-	f.BoolVar(&o.short, "short", false, "less work and a single round: under a minute, and less to be trusted")
+	f.BoolVar(&o.short, "short", false, "less work, a single round, the smallest size of a sweep: to be trusted less")
 	f.BoolVar(&o.verbose, "v", false, "show the processor time of each process, and more quantiles")
 	f.StringVar(&o.pprof, "pprof", "", "serve the emitter's profiles on this loopback `address` while it runs")
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each side")

@@ -59,36 +59,68 @@ func nameOf(i int) string { return "bench-" + strconv.Itoa(i) }
 // live waits until n pools are live under an owner whose name is not that of
 // an earlier one, which may be empty. It returns the owner.
 func (w *world) live(ctx context.Context, n int, before string) (owner string, err error) {
+	err = w.awaitPools(ctx, func(live map[string]int) bool {
+		count := 0
+		for name, pools := range live {
+			if name != before {
+				owner, count = name, count+pools
+			}
+		}
+		return count >= n
+	})
+	return owner, err
+}
+
+// shared waits until n pools are live under two owners, of which each has at
+// least two fifths. It returns the one that is not the first.
+func (w *world) shared(ctx context.Context, n int, first string) (second string, err error) {
+	err = w.awaitPools(ctx, func(live map[string]int) bool {
+		for name, pools := range live {
+			if name != first && 5*pools >= 2*n && 5*live[first] >= 2*n && pools+live[first] >= n {
+				second = name
+				return true
+			}
+		}
+		return false
+	})
+	return second, err
+}
+
+// awaitPools watches the pools until done, which is given how many pools of
+// each owner are live.
+func (w *world) awaitPools(ctx context.Context, done func(live map[string]int) bool) error {
 	kv, err := w.JS.KeyValue(ctx, wire.DefaultNamespace.BucketPools())
 	if err != nil {
-		return "", err
+		return err
 	}
 	watch, err := kv.WatchAll(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer func() { _ = watch.Stop() }() // the connection ends with the world
-	at := map[string]bool{}
+	owner, live := map[string]string{}, map[string]int{}
 	for {
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("%d of %d pools live: %w", len(at), n, ctx.Err())
+			return fmt.Errorf("pools live, by owner: %v: %w", live, ctx.Err())
 		case e := <-watch.Updates():
 			if e == nil || e.Operation() != jetstream.KeyValuePut {
 				continue
 			}
 			var p wire.Pool
 			if err := json.Unmarshal(e.Value(), &p); err != nil {
-				return "", err
+				return err
 			}
-			if p.State == wire.PoolLive && p.Owner != before {
-				at[e.Key()] = true
-				owner = p.Owner
-			} else {
-				delete(at, e.Key())
+			if was, ok := owner[e.Key()]; ok {
+				live[was]--
+				delete(owner, e.Key())
 			}
-			if len(at) >= n {
-				return owner, nil
+			if p.State == wire.PoolLive {
+				owner[e.Key()] = p.Owner
+				live[p.Owner]++
+			}
+			if done(live) {
+				return nil
 			}
 		}
 	}

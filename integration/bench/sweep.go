@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// sweep does the same work at several sizes, to show how its cost grows.
+// sweep does the same work at several sizes, to show how its cost grows. It has
+// lines, or a survey that says what belongs to which line.
 type sweep struct {
 	name, about, unit string
 	at                []int
 	lines             []line
+	survey            survey // instead of lines
 }
 
 // line is one way to do the work, at a size.
@@ -59,6 +62,14 @@ func sweeps() []sweep {
 				{name: "native, explicit acks", side: func(x int) side { return native(ofSize(x), kindExplicit) }},
 			},
 		},
+		{
+			name: "scale", at: []int{1_000, 5_000, 20_000, 50_000}, survey: bySubscriptions,
+			about: "memory, processor time at rest, sweeps and takeovers with n subscriptions to one store",
+		},
+		{
+			name: "stores", at: []int{100, 300, 1_000}, survey: byStores,
+			about: "the same with n stores of five subscriptions each",
+		},
 	}
 }
 
@@ -84,6 +95,12 @@ func publishNative(keys func(options) int) side {
 
 // runSweep prints a point for each size and line, the median of the rounds.
 func runSweep(ctx context.Context, s sweep, o options, out io.Writer) error {
+	if o.short {
+		s.at = s.at[:1]
+	}
+	if s.survey != nil {
+		return runSurvey(ctx, s, o, out)
+	}
 	enc := json.NewEncoder(out)
 	for _, x := range s.at {
 		for _, l := range s.lines {
@@ -101,6 +118,32 @@ func runSweep(ctx context.Context, s sweep, o options, out io.Writer) error {
 			v, _ := median(vs)
 			fmt.Fprintf(os.Stderr, "%s, %s at %d: %s %s\n", s.name, l.name, x, figure(v), s.unit)
 			if err := enc.Encode(point{s.name, l.name, x, v, s.unit}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// surveyTimeout bounds the survey of one size.
+const surveyTimeout = 10 * time.Minute
+
+// runSurvey prints the points of one round for each size.
+func runSurvey(ctx context.Context, s sweep, o options, out io.Writer) error {
+	enc := json.NewEncoder(out)
+	for _, x := range s.at {
+		var points []point
+		_, err := within(ctx, surveyTimeout, o, func(ctx context.Context, w *world, _ options) (float64, error) {
+			return 0, s.survey(ctx, w, x, func(sweep, line string, v float64, unit string) {
+				fmt.Fprintf(os.Stderr, "%s at %d, %s of %s: %s %s\n", s.name, x, sweep, line, figure(v), unit)
+				points = append(points, point{s.name + "_" + sweep, line, x, v, unit})
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("sweep %s at %d: %w", s.name, x, err)
+		}
+		for _, p := range points {
+			if err := enc.Encode(p); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,11 @@ const roundTimeout = 4 * time.Minute
 
 // inWorld runs f in a fresh world and takes it down again.
 func inWorld(ctx context.Context, o options, f side) (figure float64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	return within(ctx, roundTimeout, o, f)
+}
+
+func within(ctx context.Context, most time.Duration, o options, f side) (figure float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	l, err := lab.Open(ctx, o.bins)
 	if err != nil {
