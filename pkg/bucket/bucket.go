@@ -117,6 +117,18 @@ func (b *bucket) Delete(ctx context.Context, key string, opts ...jetstream.KVDel
 
 func (b *bucket) full(err error) error { return jsapi.Full("the bucket "+b.Bucket(), err) }
 
+// Forget is part of KeyValue.
+func (b *bucket) Forget(ctx context.Context, key string, revision uint64) error {
+	subject, err := b.subject(key)
+	if err != nil {
+		return err
+	}
+	if _, err := jsapi.PurgeBelow(ctx, b.js, b.stream, subject, revision+1); err != nil {
+		return fmt.Errorf("forget key %q up to revision %d: %w", key, revision, err)
+	}
+	return nil
+}
+
 // History returns all entries of key that the bucket still has, tombstones
 // included, from the oldest on, one request each. The error is
 // jetstream.ErrKeyNotFound where there is none. Options change nothing.

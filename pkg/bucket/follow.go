@@ -26,6 +26,11 @@ type KeyValue interface {
 	// List hands over the last entry of each key and returns. Of f it uses neither
 	// Listed nor Look. The error, where ctx ends first, says why they were not read.
 	List(ctx context.Context, f Following) error
+
+	// Forget removes what the bucket has of key up to a revision, that one
+	// included: a tombstone, with all that was before it. What is written
+	// meanwhile stays. Nobody who follows the bucket is told.
+	Forget(ctx context.Context, key string, revision uint64) error
 }
 
 // Following says what Follow tells, and to whom. All functions are called from
@@ -34,6 +39,8 @@ type Following struct {
 	// Keys is the filter over keys, with the wildcards of subjects. Defaults
 	// to ">", all.
 	Keys string
+	// NoValues leaves the values of entries out.
+	NoValues bool
 	// Entry is told each entry, tombstones included. Required.
 	Entry func(jetstream.KeyValueEntry)
 	// Listed is told once when all that the bucket held has been handed over.
@@ -71,7 +78,7 @@ func (b *bucket) List(ctx context.Context, f Following) error {
 func (b *bucket) feed(f Following) feed.Config {
 	return feed.Config{
 		Stream: b.stream, Filters: []string{b.prefix + cmp.Or(f.Keys, jetstream.AllKeys)}, LastPerSubject: true,
-		Owner: b.owner, Purpose: cmp.Or(f.Purpose, "follows a bucket"), Log: f.Log,
+		HeadersOnly: f.NoValues, Owner: b.owner, Purpose: cmp.Or(f.Purpose, "follows a bucket"), Log: f.Log,
 	}
 }
 

@@ -52,6 +52,9 @@ type Config struct {
 	// LastPerSubject begins with the last message of each subject, in the order
 	// of their sequences, and goes on with what follows. After is then not used.
 	LastPerSubject bool
+	// HeadersOnly leaves the data of messages out. The server then adds a header
+	// with its size.
+	HeadersOnly bool
 
 	// Messages and Bytes bound what lies in the client, not yet handled. A
 	// message of the largest size that the server takes fits in any case, twice.
@@ -113,6 +116,7 @@ func (c Config) consumer(begun bool, last uint64) jetstream.ConsumerConfig {
 			"io.nats.monitor.waiting-critical":         "16",
 		},
 		AckPolicy:         jetstream.AckNonePolicy,
+		HeadersOnly:       c.HeadersOnly,
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: inactive,

@@ -14,7 +14,7 @@ import (
 )
 
 // KV is a bucket in memory, for tests of timing in a testing/synctest bubble.
-// It has Get, Create, Update, Delete and Follow; any other method panics. Entries
+// It has Get, Create, Update, Delete, Forget and Follow; any other method panics. Entries
 // expire TTL after they were written, without a marker, as in a bucket of the real
 // server.
 type KV struct {
@@ -23,7 +23,7 @@ type KV struct {
 	// TTL of entries; 0 is for ever.
 	TTL time.Duration
 	// Before is called before an operation ("get", "create", "update",
-	// "delete", "follow") takes effect, and After after it did. Either may
+	// "delete", "forget", "follow") takes effect, and After after it did. Either may
 	// block, and an error is what the caller gets instead of an answer. To be
 	// set before use; optional.
 	Before, After func(ctx context.Context, op, key string) error
@@ -158,6 +158,16 @@ func (k *KV) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteO
 			}
 		}
 		k.write(key, nil, jetstream.KeyValueDelete)
+		return nil
+	})
+}
+
+// Forget removes key if it is at the revision, or at an earlier one.
+func (k *KV) Forget(ctx context.Context, key string, revision uint64) error {
+	return k.do(ctx, "forget", key, func() error {
+		if e, ok := k.last(key); ok && e.rev <= revision {
+			delete(k.entries, key)
+		}
 		return nil
 	})
 }
