@@ -1,6 +1,7 @@
 package subscription_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -50,6 +51,39 @@ func TestNextEpoch_GrowsOverDeletionAndOverALostBucket(t *testing.T) {
 		}
 		if err := js.DeleteStream(t.Context(), "KV_sluice_pools"); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A name of which nothing is left goes on with higher epochs all the same.
+func TestNextEpoch_GrowsOverAForgottenTombstone(t *testing.T) {
+	t.Parallel()
+	b, err := bus.Ensure(t.Context(), natstest.Start(t).JetStream(), bus.Layout{}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pools := subscription.NewPools(b.Pools)
+	var last uint64
+	for range 3 {
+		epoch, err := pools.NextEpoch(t.Context(), nil, 0)
+		if err != nil || epoch <= last {
+			t.Fatalf("epoch %d after %d (%v)", epoch, last, err)
+		}
+		last = epoch
+		p := wire.Pool{Schema: wire.SchemaVersion, Name: "a", UID: "u", Epoch: epoch, State: wire.PoolReleased, UpdatedAt: time.Now()}
+		rev, err := pools.Write(t.Context(), &p, 0)
+		if err != nil || rev < epoch {
+			t.Fatalf("revision %d of epoch %d (%v)", rev, epoch, err)
+		}
+		if err := pools.Delete(t.Context(), "a", rev); err != nil {
+			t.Fatal(err)
+		}
+		_, rev, _ = pools.Get(t.Context(), "a") // of the tombstone
+		if err := b.Pools.Forget(t.Context(), "a", rev); err != nil {
+			t.Fatal(err)
+		}
+		if _, rev, err := pools.Get(t.Context(), "a"); !errors.Is(err, subscription.ErrNotFound) || rev != 0 {
+			t.Fatalf("a tombstone at revision %d is left (%v)", rev, err)
 		}
 	}
 }

@@ -149,8 +149,9 @@ func (p *Pools) Delete(ctx context.Context, name string, rev uint64) error {
 }
 
 // NextEpoch is the function of that name. For a name that the bucket does not
-// know, not even as deleted, it asks for the bucket's first revision: a bucket
-// that has taken the place of another begins above it.
+// know, not even as deleted, it asks for the bucket's last revision. No earlier
+// entry of the name had a higher epoch: neither one of which the tombstone is
+// gone, nor one in a bucket whose place this one has taken, which begins above it.
 func (p *Pools) NextEpoch(ctx context.Context, old *wire.Pool, rev uint64) (uint64, error) {
 	if old != nil || rev > 0 {
 		return NextEpoch(old, rev), nil
@@ -160,7 +161,8 @@ func (p *Pools) NextEpoch(ctx context.Context, old *wire.Pool, rev uint64) (uint
 		return 0, fmt.Errorf("look at the pools bucket: %w", err)
 	}
 	if bs, ok := st.(*jetstream.KeyValueBucketStatus); ok {
-		return max(bs.StreamInfo().Config.FirstSeq, 1), nil
+		info := bs.StreamInfo()
+		return max(info.Config.FirstSeq, info.State.LastSeq+1, 1), nil
 	}
 	return 1, nil
 }
