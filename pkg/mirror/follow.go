@@ -57,7 +57,13 @@ func (m *Mirror) follow(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		return m.kv.Follow(ctx, bucket.Following{
-			Keys: m.opts.Keys, Look: m.look, Log: m.opts.Log,
+			Keys: m.opts.Keys, Log: m.opts.Log,
+			Look: func(info *jetstream.StreamInfo) error {
+				if len(l.seen) == 0 {
+					l.begun = time.Now() // the bucket may have been away before
+				}
+				return m.look(info)
+			},
 			Entry:  func(e jetstream.KeyValueEntry) { m.take(l, e) },
 			Listed: func() { l.done <- m.settle(ctx, l) },
 		})
@@ -192,31 +198,50 @@ func (m *Mirror) put(next Entry) {
 // did not show are forgotten, unless it may have been too old to show them.
 func (m *Mirror) settle(ctx context.Context, l *listing) (next time.Duration) {
 	next = max(m.opts.Resync, listingShare*time.Since(l.begun))
-	missed, seen := m.missedBy(l), l.seen
+	missed, forgotten := m.missedBy(l)
+	for _, k := range forgotten {
+		m.opts.OnForget(k)
+	}
+	late, seen, whole := m.outlived(), l.seen, true
 	l.seen = nil
 	for _, e := range missed {
 		if ctx.Err() != nil {
 			return next
 		}
-		now, err := m.read(ctx, e)
+		now, err := m.read(ctx, e, late)
 		if err == nil && seen[e.Key] && now.Revision < e.Revision { // the server has lost what the copy has
 			m.put(now)
 			next = min(recheck, m.opts.Resync) // unless the leader is behind too
 		}
 		if err != nil {
 			m.opts.Log.Warn().Err(err).Str("key", e.Key).Int("keys", len(missed)).Msg("not known whether keys are gone")
-			next = min(recheck, m.opts.Resync)
+			next, whole = min(recheck, m.opts.Resync), false
 			break
 		}
+	}
+	if whole {
+		m.whole = l.begun
 	}
 	m.once.Do(func() { close(m.synced) })
 	return next
 }
 
+// outlived reports whether a key may have been deleted since the listing before,
+// and its tombstone be gone. The clock on the wall counts too: the other one
+// stands still while a machine sleeps.
+func (m *Mirror) outlived() bool {
+	if m.opts.Tombstones <= 0 || m.whole.IsZero() {
+		return false
+	}
+	now := time.Now()
+	silence := max(now.Sub(m.whole), now.Round(0).Sub(m.whole.Round(0)))
+	return silence >= m.opts.Tombstones
+}
+
 // missedBy returns the live entries that a listing did not show, and those that it
 // showed at an earlier revision, sorted by key. It forgets the tombstones that the
-// listing would have shown.
-func (m *Mirror) missedBy(l *listing) (missed []Entry) {
+// listing would have shown, and those that the bucket no longer has to keep.
+func (m *Mirror) missedBy(l *listing) (missed []Entry, forgotten []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for k, e := range m.entries {
@@ -226,17 +251,18 @@ func (m *Mirror) missedBy(l *listing) (missed []Entry) {
 		case seen, !e.Deleted:
 			missed = append(missed, e)
 		case e.Absent && m.opts.KeepAbsent && e.Value != nil:
-		case e.Revision <= l.newest:
+		case e.Revision <= l.newest, m.opts.Tombstones > 0 && time.Since(e.Created) >= m.opts.Tombstones:
 			delete(m.entries, k)
+			forgotten = append(forgotten, k)
 		}
 	}
 	slices.SortFunc(missed, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
-	return missed
+	return missed, forgotten
 }
 
 // read takes over what the bucket's leader says of the key of have, unless that is
-// older, and returns it.
-func (m *Mirror) read(ctx context.Context, have Entry) (now Entry, err error) {
+// older, and returns it. Late says that no tombstone proves nothing.
+func (m *Mirror) read(ctx context.Context, have Entry, late bool) (now Entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	e, err := m.kv.Get(ctx, have.Key)
@@ -246,6 +272,10 @@ func (m *Mirror) read(ctx context.Context, have Entry) (now Entry, err error) {
 		now = Entry{Key: have.Key, Value: e.Value(), Revision: e.Revision(), Created: e.Created()}
 	case errors.As(err, &tombstone):
 		now = Entry{Key: have.Key, Revision: tombstone.Revision, Created: tombstone.Created, Deleted: true}
+	case errors.Is(err, jetstream.ErrKeyNotFound) && late:
+		now = Entry{Key: have.Key, Revision: have.Revision, Deleted: true}
+		m.put(now)
+		return now, nil
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
 		now = m.absent(have)
 		m.put(now)

@@ -28,8 +28,8 @@ type Entry struct {
 	Created time.Time
 	Deleted bool
 	// Absent goes with Deleted where the key is gone but no tombstone was
-	// seen: it expired, its tombstone was purged, or the bucket is another
-	// one. Revision is then the last one known.
+	// seen: it expired, somebody removed it, or the bucket is another one.
+	// Revision is then the last one known. But see Options.Tombstones.
 	Absent bool
 }
 
@@ -45,9 +45,16 @@ type Options struct {
 	// written or deleted: for a bucket from which nothing goes without a
 	// tombstone but by mistake. Otherwise they are forgotten soon.
 	KeepAbsent bool
+	// Tombstones is how long the bucket keeps tombstones at least; 0 is for ever.
+	// A key that went during a longer silence counts as deleted, not as absent:
+	// it may have had a tombstone that is gone by now.
+	Tombstones time.Duration
 	// OnChange is called after the copy of key changed. It must not block; it
 	// may read the Mirror. Optional.
 	OnChange func(key string)
+	// OnForget is OnChange for a key that was gone, and of which the copy knows
+	// nothing any more. Optional.
+	OnForget func(key string)
 	// Log gets warnings. The zero value drops them.
 	Log zerolog.Logger
 }
@@ -79,6 +86,7 @@ type Mirror struct {
 
 	// Owned by Run.
 	behind bool      // at the last look the bucket ended before the copy
+	whole  time.Time // when the last listing began that left no doubt
 	once   sync.Once // closes synced
 }
 
@@ -92,6 +100,9 @@ func New(kv Bucket, opts Options) *Mirror {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func(string) {}
+	}
+	if opts.OnForget == nil {
+		opts.OnForget = func(string) {}
 	}
 	return &Mirror{
 		kv: kv, opts: opts,
