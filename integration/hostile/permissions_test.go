@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/integration/harness"
 	"github.com/sluicehq/sluice/pkg/client"
@@ -95,7 +97,7 @@ func TestTheDocumentedPermissionsAreEnoughAndNotTooMuch(t *testing.T) {
 	e.Publish("github.secret", "{}")
 	for _, svc := range harness.All() {
 		e.Start(svc, "NATS_URL", "nats://"+srv.addr, "NATS_USER", "sluice", "NATS_PASSWORD", "s",
-			"SLUICE_INBOX_PREFIX", "_SLUICE_INBOX")
+			"SLUICE_INBOX_PREFIX", "_SLUICE_INBOX", "SLUICE_NAMES_RETENTION", "1s")
 	}
 	e.AwaitLease(wire.ServiceHealthmon, 0)
 	denied := make(chan error, 64)
@@ -191,6 +193,23 @@ func useAsTeam(t *testing.T, e *harness.Env, team *nats.Conn) uint64 {
 	if _, err := e.NC.Request(ns.API(wire.VerbHealthCheck), nil, 30*time.Second); err != nil {
 		t.Error(err)
 	}
+	if _, err := c.Unsubscribe(e.Context(), "triage"); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.NC.Request(ns.API(wire.VerbHealthCheck), nil, 30*time.Second); err != nil {
+		t.Error(err)
+	}
+	e.Await("the name to be purged", func() error {
+		s, err := e.JS.Stream(e.Context(), "KV_"+ns.BucketSubscriptions())
+		if err != nil {
+			return err
+		}
+		m, err := s.GetLastMsgForSubject(e.Context(), "$KV."+ns.BucketSubscriptions()+".triage")
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("%v is there (%w)", m, err)
+		}
+		return nil
+	})
 	if _, err := e.NC.Request("$SRV.STATS", nil, 15*time.Second); err != nil {
 		t.Error(err)
 	}

@@ -18,6 +18,9 @@ const (
 	MaxReplicas   = 5 // JetStream's own limit
 	MinSessionTTL = time.Second
 	MaxSessionTTL = time.Hour
+
+	MinNamesRetention = time.Second
+	MaxNamesRetention = 365 * 24 * time.Hour
 )
 
 // Common is the configuration that all services share.
@@ -31,6 +34,10 @@ type Common struct {
 	// SessionTTL is how long an instance that has gone silent keeps its
 	// claims, 1s to 1h. Defaults to 10s.
 	SessionTTL time.Duration `env:"SLUICE_SESSION_TTL" envDefault:"10s" desc:"how long a silent instance keeps its claims"`
+
+	// NamesRetention is how long a subscription that was deleted leaves traces in
+	// the buckets, 1s to a year; 0 is for ever. Defaults to 24h.
+	NamesRetention time.Duration `env:"SLUICE_NAMES_RETENTION" envDefault:"24h" desc:"how long deleted subscriptions leave traces in the buckets; 0 is for ever"`
 
 	// HTTPAddr is where probes and metrics are served, as host:port. Defaults to
 	// 127.0.0.1:8080.
@@ -58,6 +65,10 @@ type Common struct {
 func (c Common) Layout() bus.Layout {
 	return bus.Layout{Namespace: c.Namespace, Replicas: c.Replicas, SessionTTL: c.SessionTTL, Bounds: c.Bounds}
 }
+
+// Tombstones is how long copies of the buckets may count on tombstones: half of
+// what they are kept, so that nobody's clock matters.
+func (c Common) Tombstones() time.Duration { return c.NamesRetention / 2 }
 
 // Owner is whose consumers an instance of a service makes.
 func (c Common) Owner(service, instance string) feed.Owner {
@@ -90,6 +101,9 @@ func (c Common) Validate() error {
 	}
 	if c.SessionTTL < MinSessionTTL || c.SessionTTL > MaxSessionTTL {
 		errs = append(errs, fmt.Errorf("SLUICE_SESSION_TTL: %s: want %s to %s", c.SessionTTL, MinSessionTTL, MaxSessionTTL))
+	}
+	if d := c.NamesRetention; d != 0 && (d < MinNamesRetention || d > MaxNamesRetention) {
+		errs = append(errs, fmt.Errorf("SLUICE_NAMES_RETENTION: %s: want 0, or %s to %s", d, MinNamesRetention, MaxNamesRetention))
 	}
 	if err := validateAddr(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("SLUICE_HTTP_ADDR: %w", err))

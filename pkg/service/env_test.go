@@ -93,7 +93,7 @@ func TestCommonHasTheDefaultsOfTheContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Common{
-		Namespace: "sluice", Replicas: 1, SessionTTL: 10 * time.Second,
+		Namespace: "sluice", Replicas: 1, SessionTTL: 10 * time.Second, NamesRetention: 24 * time.Hour,
 		HTTPAddr: "127.0.0.1:8080", LogLevel: "info", LogFormat: "json",
 	}
 	want.Bounds = want.Bounds.WithDefaults()
@@ -112,6 +112,8 @@ func TestCommonRefusesWhatIsOutOfBounds(t *testing.T) {
 		{"SLUICE_REPLICAS", "6"},
 		{"SLUICE_SESSION_TTL", "999ms"},
 		{"SLUICE_SESSION_TTL", "2h"},
+		{"SLUICE_NAMES_RETENTION", "999ms"},
+		{"SLUICE_NAMES_RETENTION", "8761h"},
 		{"SLUICE_HTTP_ADDR", "8080"},
 		{"SLUICE_HTTP_ADDR", "localhost:http"},
 		{"SLUICE_HTTP_ADDR", "localhost:65536"},

@@ -190,8 +190,8 @@ func (s *Service) assemble(ctx context.Context) error {
 	}
 	s.records = subscription.NewStore(b.Subscriptions, s.ns)
 	s.pools = subscription.NewPools(b.Pools)
-	s.recordCopy = mirror.New(b.Subscriptions, mirror.Options{OnChange: s.dirty, Log: s.log})
-	s.poolCopy = mirror.New(b.Pools, mirror.Options{OnChange: s.dirty, Log: s.log})
+	copying := mirror.Options{OnChange: s.dirty, Tombstones: s.common.Tombstones(), Log: s.log}
+	s.recordCopy, s.poolCopy = mirror.New(b.Subscriptions, copying), mirror.New(b.Pools, copying)
 	s.session, err = lease.NewSession(s.ctl, b.Sessions, lease.SessionConfig{
 		Namespace: s.ns, Service: wire.ServiceEmitter, Instance: s.instance,
 		TTL: s.common.SessionTTL, Load: s.load, Responder: s.replies,

@@ -154,8 +154,8 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	}
 	p := &parts{
 		nc: nc, js: js,
-		subs:  mirror.New(b.Subscriptions, mirror.Options{KeepAbsent: true, Log: s.log}),
-		pools: mirror.New(b.Pools, mirror.Options{Log: s.log}),
+		subs:  mirror.New(b.Subscriptions, mirror.Options{KeepAbsent: true, Tombstones: s.common.Tombstones(), Log: s.log}),
+		pools: mirror.New(b.Pools, mirror.Options{Tombstones: s.common.Tombstones(), Log: s.log}),
 	}
 	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
 	p.replies, err = bus.NewResponder(nc, bus.ResponderConfig{

@@ -179,7 +179,8 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	}
 	var m *mirror.Mirror
 	m = mirror.New(buckets.Subscriptions, mirror.Options{
-		Log: s.log, OnChange: func(key string) { s.view.follow(m, key) },
+		Tombstones: s.common.Tombstones(), Log: s.log,
+		OnChange: func(key string) { s.view.follow(m, key) }, OnForget: s.view.forget,
 	})
 	s.opened.Store(&stores{
 		records: subscription.NewStore(buckets.Subscriptions, s.ns),

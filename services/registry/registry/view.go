@@ -56,6 +56,16 @@ func (v *view) follow(m *mirror.Mirror, key string) {
 	v.set(key, next)
 }
 
+// forget takes over that the bucket has nothing of key, not even that it was
+// deleted. What vanished is remembered all the same.
+func (v *view) forget(key string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e := v.entries[key]; e.gone && e.last == nil {
+		delete(v.entries, key)
+	}
+}
+
 func (v viewed) lastKnown() *wire.Record {
 	if v.gone {
 		return v.last

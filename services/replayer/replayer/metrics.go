@@ -16,6 +16,7 @@ type metrics struct {
 	duration    metric.Float64Histogram
 	transitions metric.Int64Counter
 	unobserved  metric.Int64Gauge
+	purges      metric.Int64Counter
 }
 
 func newMetrics(m metric.Meter) (*metrics, error) {
@@ -27,7 +28,9 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 		metric.WithDescription("Transitions found, each once in a term of leadership, by kind and whether they were missed."))
 	unobserved, err4 := m.Int64Gauge("replayer.unobserved", metric.WithUnit("{transition}"),
 		metric.WithDescription("Transitions that no pool had observed at the end of the last reconciliation."))
-	return &metrics{runs, duration, transitions, unobserved}, errors.Join(err1, err2, err3, err4)
+	purges, err5 := m.Int64Counter("replayer.purged", metric.WithUnit("{tombstone}"),
+		metric.WithDescription("Tombstones of names that were purged after their retention, by bucket."))
+	return &metrics{runs, duration, transitions, unobserved, purges}, errors.Join(err1, err2, err3, err4, err5)
 }
 
 func (m *metrics) run(ctx context.Context, took time.Duration, err error) {
@@ -53,4 +56,8 @@ func (m *metrics) found(ctx context.Context, steps []wire.Transition, told uint6
 				attribute.String("kind", t.Kind), attribute.Bool("missed", t.Missed)))
 		}
 	}
+}
+
+func (m *metrics) purged(ctx context.Context, bucket string, n int) {
+	m.purges.Add(ctx, int64(n), metric.WithAttributes(attribute.String("bucket", bucket)))
 }

@@ -267,6 +267,20 @@ func (r *reconciler) advance(ctx context.Context, w *work) error {
 	return nil
 }
 
+// reconciled returns the revision of the bucket up to which nobody needs its
+// history any more. It may be called beside a run.
+func (r *reconciler) reconciled(ctx context.Context) (uint64, error) {
+	p, err := r.archive.loadPosition(ctx)
+	if err != nil {
+		return 0, err
+	}
+	incarnation, err := r.journal.incarnation(ctx)
+	if err != nil || !incarnation.Equal(p.Incarnation) {
+		return 0, err
+	}
+	return p.Revision, nil
+}
+
 func (w *work) unobserved() (n int) {
 	for i, c := range w.chains {
 		n += len(c.Steps) - w.observed[i]

@@ -17,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/replayer/internal/names"
 )
 
 // flushTimeout bounds the sending of what is left at the end.
@@ -162,5 +163,10 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
 	g.Go(func() error { c.conduct(ctx); return nil })
+	purger := names.New(names.Config{
+		Subscriptions: b.Subscriptions, Pools: b.Pools, Health: b.Health,
+		Retention: s.common.NamesRetention, Reconciled: r.reconciled, Purged: s.metrics.purged, Log: s.log,
+	})
+	g.Go(func() error { purger.Run(ctx); return nil })
 	return g.Wait()
 }
