@@ -165,7 +165,7 @@ func start(ctx context.Context, w *lab.World, o options) (*soak, error) {
 
 // env makes what is kept for days by default level off within minutes.
 func (s *soak) env() []string {
-	return []string{"SLUICE_NAME_RETENTION=" + s.o.retention.String(), "SLUICE_MAX_ADVISORIES_BYTES=1048576"}
+	return []string{"SLUICE_NAMES_RETENTION=" + s.o.retention.String(), "SLUICE_MAX_ADVISORIES_BYTES=1048576"}
 }
 
 // load does everything at once, for the time that was asked for. Only what ends
