@@ -16,6 +16,10 @@ type Config struct {
 	// long again for what they are about to observe. Defaults to 250ms.
 	Settle time.Duration `env:"SLUICE_RECONCILE_SETTLE" envDefault:"250ms" desc:"quiet time after a move of leadership before the history is reconciled"`
 
+	// Pace is the least time from one run to the next while leadership does not
+	// move, and pools only begin, end or start over; 0 is none. Defaults to 5s.
+	Pace time.Duration `env:"SLUICE_RECONCILE_PACE" envDefault:"5s" desc:"least time between two reconciliations while only pools begin and end"`
+
 	// Wait is how long a run waits for the emitters to observe what it
 	// replays. Defaults to 10s.
 	Wait time.Duration `env:"SLUICE_RECONCILE_WAIT" envDefault:"10s" desc:"how long a run waits for replayed transitions to be observed"`
@@ -31,7 +35,7 @@ const settleFactor = 8
 
 // DefaultConfig returns the configuration of an empty environment.
 func DefaultConfig() Config {
-	return Config{Settle: 250 * time.Millisecond, Wait: 10 * time.Second, Retry: 30 * time.Second}
+	return Config{Settle: 250 * time.Millisecond, Pace: 5 * time.Second, Wait: 10 * time.Second, Retry: 30 * time.Second}
 }
 
 // Validate reports everything that is wrong with c.
@@ -43,6 +47,7 @@ func (c Config) Validate() error {
 		min, max time.Duration
 	}{
 		{"SLUICE_RECONCILE_SETTLE", c.Settle, time.Millisecond, time.Minute},
+		{"SLUICE_RECONCILE_PACE", c.Pace, 0, 10 * time.Minute},
 		{"SLUICE_RECONCILE_WAIT", c.Wait, time.Millisecond, 10 * time.Minute},
 		{"SLUICE_RECONCILE_RETRY", c.Retry, 10 * time.Millisecond, time.Hour},
 	} {

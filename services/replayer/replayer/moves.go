@@ -14,7 +14,7 @@ import (
 // What moved, as a report's trigger names it.
 const (
 	moveElected   = "elected"       // this instance became the leader
-	movePool      = "pool"          // a pool's owner or epoch changed
+	movePool      = "pool"          // a pool's owner or epoch changed, or it began or ended
 	moveLease     = "lease"         // another role's leader lease changed hands
 	moveStream    = "stream_leader" // JetStream elected a leader for one of our buckets
 	moveReconnect = "reconnected"   // our own connection was away
@@ -26,22 +26,34 @@ const (
 type moves struct {
 	mu     sync.Mutex
 	kinds  []string
+	urgent bool          // one of them was a move of leadership
 	signal chan struct{} // cap 1: there may be something to take
 }
 
 func newMoves() *moves { return &moves{signal: make(chan struct{}, 1)} }
 
-// add notes a move. It never blocks.
-func (m *moves) add(kind string) {
+// add notes a move of leadership. It never blocks.
+func (m *moves) add(kind string) { m.note(kind, true) }
+
+// note is add for a move that may be none of leadership: then it is not urgent.
+func (m *moves) note(kind string, urgent bool) {
 	m.mu.Lock()
 	if !slices.Contains(m.kinds, kind) {
 		m.kinds = append(m.kinds, kind)
 	}
+	m.urgent = m.urgent || urgent
 	m.mu.Unlock()
 	select {
 	case m.signal <- struct{}{}:
 	default: // the signal that is there stands for this move too
 	}
+}
+
+// pressing reports whether leadership has moved since the last take.
+func (m *moves) pressing() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.urgent
 }
 
 // take returns the kinds noted since the last take, in the order in which
@@ -50,7 +62,7 @@ func (m *moves) take() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	kinds := strings.Join(m.kinds, ",")
-	m.kinds = nil
+	m.kinds, m.urgent = nil, false
 	return kinds
 }
 
@@ -59,10 +71,13 @@ func (m *moves) take() string {
 type conductor struct {
 	moves  *moves
 	settle time.Duration
+	pace   time.Duration // from one run to the next, while leadership does not move
 	retry  time.Duration
 	log    zerolog.Logger
 	// run does one run and says how many transitions it left unobserved.
 	run func(ctx context.Context, trigger string) (unobserved int, err error)
+
+	began time.Time // the last run
 }
 
 // minRunRetry is the first pause after a failed run; the pauses grow up to
@@ -89,6 +104,7 @@ func (c *conductor) conduct(ctx context.Context) {
 			return
 		}
 		again.Stop()
+		c.began = time.Now()
 		unobserved, err := c.run(ctx, c.moves.take())
 		switch {
 		case ctx.Err() != nil:
@@ -106,21 +122,35 @@ func (c *conductor) conduct(ctx context.Context) {
 	}
 }
 
-// quiet waits until no move has come for settle, but no longer than
-// settleFactor times that. It returns false when ctx has ended.
+// quiet waits until leadership has not moved for settle, but no longer than
+// settleFactor times that. Where it does not move, and pools only come and go, it
+// waits until pace is over, too. It returns false when ctx has ended.
 func (c *conductor) quiet(ctx context.Context) bool {
 	settled := time.NewTimer(c.settle)
 	defer settled.Stop()
 	longest := time.NewTimer(settleFactor * c.settle)
 	defer longest.Stop()
+	paced := time.NewTimer(c.pace - time.Since(c.began))
+	defer paced.Stop()
+	calm, due, pressing := false, false, false
 	for {
+		if !pressing && c.moves.pressing() {
+			pressing, calm = true, false
+			settled.Reset(c.settle)
+			longest.Reset(settleFactor * c.settle)
+		}
+		if calm && (due || pressing) {
+			return true
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-settled.C:
-			return true
+			calm = true
 		case <-longest.C:
-			return true
+			calm = true
+		case <-paced.C:
+			due = true
 		case <-c.moves.signal:
 			settled.Reset(c.settle)
 		}

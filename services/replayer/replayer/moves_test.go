@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/clocktest"
+	"github.com/sluicehq/sluice/pkg/mirror"
 )
 
 // hasKind reports whether a trigger names the kind of move.
@@ -70,7 +71,7 @@ func (b *bubble) yields(unobserved int, err error) {
 func conducted(t *testing.T, takes time.Duration, test func(t *testing.T, b *bubble)) {
 	clocktest.Run(t, func(t *testing.T) {
 		b := &bubble{moves: newMoves(), takes: takes}
-		c := conductor{moves: b.moves, settle: 250 * time.Millisecond, retry: 30 * time.Second, log: zerolog.Nop(), run: b.run}
+		c := conductor{moves: b.moves, settle: 250 * time.Millisecond, pace: 5 * time.Second, retry: 30 * time.Second, log: zerolog.Nop(), run: b.run}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); c.conduct(ctx) }()
@@ -155,4 +156,76 @@ func TestAFailedRunIsRepeatedWithGrowingPauses(t *testing.T) {
 			t.Errorf("pauses of %v and later %v, want them to grow up to the period", first, later)
 		}
 	})
+}
+
+// Subscriptions that come and go, three a second, are no moves of leadership.
+func TestPoolsThatComeAndGoAreReconciledAtAPace(t *testing.T) {
+	t.Parallel()
+	conducted(t, 10*time.Millisecond, func(t *testing.T, b *bubble) {
+		b.moves.note(movePool, false)
+		<-time.After(time.Second)
+		if n := len(b.runs()); n != 1 {
+			t.Errorf("%d runs after the first pool, want one at once", n)
+		}
+		for range 180 {
+			b.moves.note(movePool, false)
+			<-time.After(333 * time.Millisecond)
+		}
+		if n := len(b.runs()); n < 12 || n > 14 {
+			t.Errorf("%d runs in a minute, want one every 5 s", n)
+		}
+		<-time.After(time.Minute)
+		n := len(b.runs())
+		<-time.After(time.Minute)
+		if got := len(b.runs()); got != n {
+			t.Errorf("%d runs without a move", got-n)
+		}
+	})
+}
+
+func TestAMoveOfLeadershipWaitsForNoPace(t *testing.T) {
+	t.Parallel()
+	conducted(t, 0, func(t *testing.T, b *bubble) {
+		b.moves.note(movePool, false)
+		<-time.After(time.Second)
+		b.moves.note(movePool, false) // due in four seconds
+		<-time.After(time.Second)
+		b.moves.add(moveLease)
+		moved := time.Now()
+		<-time.After(time.Second)
+		if got := strings.Join(b.runs(), " "); got != "pool pool,lease" {
+			t.Fatalf("runs %q, want the second with the lease", got)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if late := b.at[1].Sub(moved); late != 250*time.Millisecond {
+			t.Errorf("the run came %v after the move, want it once that has settled", late)
+		}
+	})
+}
+
+func TestOnlyAnotherHolderIsAMoveOfLeadership(t *testing.T) {
+	t.Parallel()
+	entry := func(value string) mirror.Entry {
+		return mirror.Entry{Key: "k", Value: []byte(value), Deleted: value == ""}
+	}
+	h := holders{last: map[string]holder{}}
+	for i, tt := range []struct {
+		entry          string
+		moved, another bool
+	}{
+		{`{"owner":"a","epoch":1}`, true, false},
+		{`{"owner":"a","epoch":1,"checkpoint":{}}`, false, false},
+		{`{"owner":"a","epoch":2}`, true, false},
+		{`{"owner":"b","epoch":3}`, true, true},
+		{`{"owner":"","epoch":3}`, true, true},
+		{`{"owner":"a","epoch":4}`, true, true},
+		{``, true, false},
+		{``, false, false},
+		{`{"owner":"b","epoch":9}`, true, false},
+	} {
+		if moved, another := h.moved("k", entry(tt.entry)); moved != tt.moved || another != tt.another {
+			t.Errorf("step %d, %s: moved %v, another %v", i, tt.entry, moved, another)
+		}
+	}
 }

@@ -159,7 +159,7 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 	}
 	moves := newMoves()
 	moves.add(moveElected)
-	c := conductor{moves: moves, settle: s.cfg.Settle, retry: s.cfg.Retry, log: s.log, run: r.run}
+	c := conductor{moves: moves, settle: s.cfg.Settle, pace: s.cfg.Pace, retry: s.cfg.Retry, log: s.log, run: r.run}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
 	g.Go(func() error { c.conduct(ctx); return nil })

@@ -45,11 +45,11 @@ func (w *watch) mirror(kv mirror.Bucket, keys, kind string) *mirror.Mirror {
 			return
 		}
 		e, _ := m.Get(key)
-		moved := holders.moved(key, e)
+		moved, another := holders.moved(key, e)
 		select {
 		case <-m.Synced():
 			if moved {
-				w.moves.add(kind)
+				w.moves.note(kind, another || kind == moveLease)
 			}
 		default: // found there, not moved
 		}
@@ -106,9 +106,11 @@ type holders struct {
 	last map[string]holder
 }
 
-// moved takes e as the key's current entry and reports whether its holder is
-// another one than before. An entry that cannot be read has no holder.
-func (h *holders) moved(key string, e mirror.Entry) bool {
+// moved takes e as the key's current entry and reports whether its holder has
+// changed, and whether that is since another one has taken it: else it is new,
+// it is gone, or the one who has it took it anew. An entry that cannot be read
+// has no holder.
+func (h *holders) moved(key string, e mirror.Entry) (moved, another bool) {
 	var now holder
 	if !e.Deleted {
 		_ = json.Unmarshal(e.Value, &now)
@@ -121,5 +123,6 @@ func (h *holders) moved(key string, e mirror.Entry) bool {
 	} else {
 		h.last[key] = now
 	}
-	return now != before
+	none := holder{}
+	return now != before, now != none && before != none && (now.Owner != before.Owner || now.Instance != before.Instance)
 }
