@@ -8,6 +8,8 @@ NATS             := .tools/nats
 TEST_TIMEOUT     ?= 15m
 FUZZ_TIME        ?= 30s
 MINUTES          ?= 20
+# What make unit leaves out: tests that take long, or wait for servers.
+UNIT_SLOW        := pkg/(feed|lease|natsd|natstest|pattern|service)|internal/(reader|limit/simulate)
 SWEEPS           ?= subscriptions events size scale stores
 
 SERVICES := registry emitter healthmon replayer standalone
@@ -30,6 +32,10 @@ run: ## Run a nats-server and all services in one process
 .PHONY: test
 test: race-needs $(NATS) ## Run all tests, with the race detector
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: unit
+unit: race-needs ## Run the fast tests while you work, with the race detector
+	$(GO) test -race -short -timeout 2m $$($(GO) list ./pkg/... ./services/.../internal/... ./integration/layout ./integration/evaluator | grep -vE '/($(UNIT_SLOW))$$')
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Check style and formatting
