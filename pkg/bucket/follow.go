@@ -39,6 +39,9 @@ type Following struct {
 	// Keys is the filter over keys, with the wildcards of subjects. Defaults
 	// to ">", all.
 	Keys string
+	// After leaves out the entries up to that revision, and gives all those above
+	// it that the bucket has. Defaults to 0: the last one of each key.
+	After uint64
 	// NoValues leaves the values of entries out.
 	NoValues bool
 	// Entry is told each entry, tombstones included. Required.
@@ -77,7 +80,7 @@ func (b *bucket) List(ctx context.Context, f Following) error {
 // feed is what reads the last entry of each key.
 func (b *bucket) feed(f Following) feed.Config {
 	return feed.Config{
-		Stream: b.stream, Filters: []string{b.prefix + cmp.Or(f.Keys, jetstream.AllKeys)}, LastPerSubject: true,
+		Stream: b.stream, Filters: []string{b.prefix + cmp.Or(f.Keys, jetstream.AllKeys)}, After: f.After, LastPerSubject: f.After == 0,
 		HeadersOnly: f.NoValues, Owner: b.owner, Purpose: cmp.Or(f.Purpose, "follows a bucket"), Log: f.Log,
 	}
 }

@@ -72,6 +72,7 @@ type stores struct {
 	pools   *subscription.Pools
 	buckets *bus.Buckets
 	mirror  *mirror.Mirror
+	states  *states
 }
 
 // New returns a registry that is not yet running. A failed New needs no cleanup.
@@ -182,10 +183,11 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 		Tombstones: s.common.Tombstones(), Log: s.log,
 		OnChange: func(key string) { s.view.follow(m, key) }, OnForget: s.view.forget,
 	})
+	states := newStates(buckets.Pools, s.log)
 	s.opened.Store(&stores{
 		records: subscription.NewStore(buckets.Subscriptions, s.ns),
 		pools:   subscription.NewPools(buckets.Pools),
-		buckets: buckets, mirror: m,
+		buckets: buckets, mirror: m, states: states,
 	})
 	session, err := lease.NewSession(s.nc, buckets.Sessions, lease.SessionConfig{
 		Namespace: s.ns, Service: wire.ServiceRegistry, Instance: s.instance, TTL: s.common.SessionTTL,
@@ -196,6 +198,7 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.Run(ctx) })
+	g.Go(func() error { states.run(ctx); return nil })
 	g.Go(func() error { return session.Run(ctx) })
 	g.Go(func() error { return s.common.KeepBuckets(ctx, s.js, s.bucketsCheck, s.log) })
 	g.Go(func() error {

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/sluicehq/sluice/pkg/mirror"
@@ -16,13 +15,16 @@ type view struct {
 	ns wire.Namespace
 
 	mu       sync.Mutex
-	entries  map[string]viewed
+	entries  map[string]*viewed
+	order    order
 	live     int // entries that are not gone
 	reserved int // creations under way
 	seen     uint64
 }
 
 type viewed struct {
+	name     string
+	placed   bool // in the order
 	revision uint64
 	record   *wire.Record // nil: gone, or unreadable
 	gone     bool
@@ -30,7 +32,7 @@ type viewed struct {
 }
 
 func newView(ns wire.Namespace) *view {
-	return &view{ns: ns, entries: make(map[string]viewed)}
+	return &view{ns: ns, entries: make(map[string]*viewed)}
 }
 
 // follow takes over what the mirror shows of key.
@@ -46,8 +48,8 @@ func (v *view) follow(m *mirror.Mirror, key string) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known, ok := v.entries[key]
-	if ok && known.revision > next.revision && found && !e.Absent {
+	known := v.entries[key]
+	if known != nil && known.revision > next.revision && found && !e.Absent {
 		return // the mirror is behind our own write
 	}
 	if e.Absent {
@@ -61,13 +63,17 @@ func (v *view) follow(m *mirror.Mirror, key string) {
 func (v *view) forget(key string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if e := v.entries[key]; e.gone && e.last == nil {
+	if e := v.entries[key]; e != nil && e.gone && e.last == nil {
 		delete(v.entries, key)
 	}
 }
 
-func (v viewed) lastKnown() *wire.Record {
-	if v.gone {
+// lastKnown is the record, also of a name that vanished; v may be nil.
+func (v *viewed) lastKnown() *wire.Record {
+	switch {
+	case v == nil:
+		return nil
+	case v.gone:
 		return v.last
 	}
 	return v.record
@@ -99,7 +105,7 @@ func (v *view) newest() uint64 {
 func (v *view) wrote(r *wire.Record, revision uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.entries[r.Name].revision < revision {
+	if e := v.entries[r.Name]; e == nil || e.revision < revision {
 		v.set(r.Name, viewed{revision: revision, record: r})
 	}
 }
@@ -108,19 +114,27 @@ func (v *view) wrote(r *wire.Record, revision uint64) {
 func (v *view) removed(name string, revision uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.entries[name].revision <= revision {
+	if e := v.entries[name]; e == nil || e.revision <= revision {
 		v.set(name, viewed{revision: revision + 1, gone: true}) // the tombstone's is at least this
 	}
 }
 
+// set makes the entry of key what next says.
 func (v *view) set(key string, next viewed) {
-	if known, ok := v.entries[key]; ok && !known.gone {
+	e := v.entries[key]
+	switch {
+	case e == nil:
+		e = &viewed{name: key, gone: true}
+		v.entries[key] = e
+	case !e.gone:
 		v.live--
 	}
 	if !next.gone {
 		v.live++
 	}
-	v.entries[key] = next
+	had := e.record != nil
+	e.revision, e.record, e.gone, e.last = next.revision, next.record, next.gone, next.last
+	v.order.changed(e, had)
 }
 
 // reserve makes room for one more subscription until release is called, or
@@ -145,21 +159,27 @@ type row struct {
 	revision uint64
 }
 
-// rows returns the readable records that keep says yes to, by name.
-func (v *view) rows(keep func(*wire.Record) bool) []row {
+// page returns how many readable records keep says yes to, and those of them, by
+// name, that begin at an offset, limit at most. A nil keep says yes to all.
+func (v *view) page(offset, limit int, keep func(*wire.Record) bool) (total int, rows []row) {
 	v.mu.Lock()
-	var rows []row
-	for _, e := range v.entries {
-		if e.record != nil && keep(e.record) {
+	defer v.mu.Unlock()
+	all := v.order.settle()
+	if keep == nil {
+		begin := min(offset, len(all))
+		for _, e := range all[begin:min(begin+limit, len(all))] {
 			rows = append(rows, row{e.record, e.revision})
 		}
+		return len(all), rows
 	}
-	v.mu.Unlock()
-	slices.SortFunc(rows, func(a, b row) int {
-		if a.record.Name < b.record.Name {
-			return -1
+	for _, e := range all {
+		if !keep(e.record) {
+			continue
 		}
-		return 1 // names are unique
-	})
-	return rows
+		if total >= offset && len(rows) < limit {
+			rows = append(rows, row{e.record, e.revision})
+		}
+		total++
+	}
+	return total, rows
 }

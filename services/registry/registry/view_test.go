@@ -2,7 +2,6 @@ package registry
 
 import (
 	"errors"
-	"maps"
 	"testing"
 	"time"
 
@@ -41,7 +40,11 @@ func TestTheViewForgetsWhatTheBucketHasForgotten(t *testing.T) {
 	known := func() map[string]viewed {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		return maps.Clone(v.entries)
+		all := map[string]viewed{}
+		for name, e := range v.entries {
+			all[name] = *e
+		}
+		return all
 	}
 	natstest.Await(t, "the names", func() error {
 		if len(known()) != 3 {

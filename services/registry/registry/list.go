@@ -1,0 +1,193 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+)
+
+const (
+	viewTimeout  = 500 * time.Millisecond // of the wait for the view to be current
+	viewPoll     = 2 * time.Millisecond
+	stateReaders = 16        // pool entries read at the same time for one list
+	fewRows      = 64        // pool entries that are read one by one for a page; for more it is cheaper to know all
+	answerRoom   = 16 * 1024 // of the largest payload, kept for a list's frame
+)
+
+func (s *Service) list(ctx context.Context, r *request) (any, *wire.Error) {
+	req, bad := subscription.DecodeList(r.body)
+	if bad != nil {
+		return nil, bad
+	}
+	st, bad := s.stores()
+	if bad != nil {
+		return nil, bad
+	}
+	if err := s.catchUp(ctx, st); err != nil {
+		return nil, s.failed(r, err)
+	}
+	if req.State != "" {
+		if err := s.readStates(ctx, st); err != nil {
+			return nil, s.failed(r, err)
+		}
+	}
+	total, page := s.view.page(req.Offset, req.Limit, wanted(req, st.states))
+	subs, err := s.show(ctx, st, req, page)
+	if err != nil {
+		return nil, s.failed(r, err)
+	}
+	answer := wire.ListResponse{Head: head(r), Total: total, Offset: req.Offset, Limit: req.Limit, Subscriptions: subs}
+	if fits := s.fitting(subs); fits < len(subs) {
+		answer.Subscriptions, answer.Limit = subs[:fits], fits
+	}
+	return answer, nil
+}
+
+// wanted says which records a list shows; nil is all.
+func wanted(req wire.ListRequest, st *states) func(*wire.Record) bool {
+	if req.Store == "" && len(req.Labels) == 0 && req.State == "" {
+		return nil
+	}
+	return func(rec *wire.Record) bool {
+		return listed(req, rec) && (req.State == "" || state(rec, st.get(rec.Name)) == req.State)
+	}
+}
+
+func listed(req wire.ListRequest, rec *wire.Record) bool {
+	if req.Store != "" && rec.Spec.Store != req.Store {
+		return false
+	}
+	for k, v := range req.Labels {
+		if have, ok := rec.Spec.Labels[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// catchUp waits until the view has everything that was written before the
+// list was asked for, by whichever registry.
+func (s *Service) catchUp(ctx context.Context, st *stores) error {
+	var last uint64
+	err := s.gate.do(ctx, func(ctx context.Context) error {
+		status, err := st.buckets.Subscriptions.Status(ctx)
+		if bs, ok := status.(*jetstream.KeyValueBucketStatus); ok && err == nil {
+			last = bs.StreamInfo().State.LastSeq
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	late := time.NewTimer(viewTimeout)
+	defer late.Stop()
+	poll := time.NewTicker(viewPoll)
+	defer poll.Stop()
+	// The mirror tells the view of a change just after it shows it itself, and
+	// tells nothing of an entry that changes nothing.
+	for grace := 2; s.view.newest() < last && grace > 0; {
+		select {
+		case <-poll.C:
+			if st.mirror.Last() >= last {
+				grace--
+			}
+		case <-ctx.Done():
+			return errAway
+		case <-late.C:
+			// The last entries were removed from the bucket, or the watch is
+			// behind: have it list anew, and show what is there.
+			st.mirror.Kick()
+			return nil
+		}
+	}
+	return nil
+}
+
+// readStates brings the states of all pools up to date. Where that takes too long
+// the next list goes on, and JetStream, which answers, is not taken for away.
+func (s *Service) readStates(ctx context.Context, st *stores) error {
+	var slow error
+	err := s.gate.do(ctx, func(ctx context.Context) error {
+		before := st.states.revision()
+		err := st.states.refresh(ctx)
+		if err != nil && st.states.revision() > before {
+			slow, err = err, nil
+		}
+		return err
+	})
+	if slow != nil {
+		s.log.Warn().Err(slow).Msg("the states of all pools could not be read in the time of one list")
+		return wire.Errorf(wire.CodeUnavailable, "the states of all pools could not be read in time: ask again, and the rest will be read")
+	}
+	return err
+}
+
+// show makes the rows of an answer.
+func (s *Service) show(ctx context.Context, st *stores, req wire.ListRequest, page []row) ([]wire.ListedSubscription, error) {
+	stateOf := s.stateReader(st)
+	switch {
+	case req.State != "":
+		stateOf = func(context.Context, *wire.Record) (string, error) { return req.State, nil }
+	case len(page) > fewRows:
+		if err := s.readStates(ctx, st); err != nil {
+			return nil, err
+		}
+		stateOf = func(_ context.Context, rec *wire.Record) (string, error) {
+			return state(rec, st.states.get(rec.Name)), nil
+		}
+	}
+	subs := make([]wire.ListedSubscription, len(page))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(stateReaders)
+	for i, row := range page {
+		g.Go(func() error {
+			state, err := stateOf(ctx, row.record)
+			subs[i] = wire.ListedSubscription{Subscription: row.record.Subscription(row.revision), State: state}
+			return err
+		})
+	}
+	return subs, g.Wait()
+}
+
+type stateReader func(context.Context, *wire.Record) (string, error)
+
+// stateReader reads pool entries one by one.
+func (s *Service) stateReader(st *stores) stateReader {
+	return func(ctx context.Context, rec *wire.Record) (string, error) {
+		var p poolState
+		err := s.gate.do(ctx, func(ctx context.Context) error {
+			e, err := st.buckets.Pools.Get(ctx, rec.Name)
+			switch {
+			case errors.Is(err, jetstream.ErrKeyNotFound):
+				return nil
+			case err != nil:
+				return err
+			}
+			p = decodeState(subscription.EntryOf(e))
+			return nil
+		})
+		return state(rec, p), err
+	}
+}
+
+// fitting returns how many of the first subscriptions one message can carry;
+// at least one, where there is any.
+func (s *Service) fitting(subs []wire.ListedSubscription) int {
+	room := s.nc.MaxPayload() - answerRoom
+	for i := range subs {
+		b, err := wire.Marshal(&subs[i])
+		if err != nil {
+			return i
+		}
+		if room -= int64(len(b)) + 1; room < 0 {
+			return max(i, 1)
+		}
+	}
+	return len(subs)
+}
