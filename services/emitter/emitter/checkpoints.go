@@ -40,28 +40,38 @@ func (s *Service) moved(h *holding) { s.due(h, checkpointAfter) }
 // due has the place of a pool written after a while, unless it is to be anyway.
 func (s *Service) due(h *holding, wait time.Duration) {
 	if h.moved.CompareAndSwap(false, true) {
-		s.dues.add(h, time.Now().Add(wait))
+		s.dues.of(h).add(h, time.Now().Add(wait))
 	}
 }
 
 // checkpoint writes what moved until ctx ends, first what has waited longest,
 // and at most cfg.CheckpointRate a second, where large ones count for several.
 // While that is not enough for what moves, checkpoints come later than promised,
-// and each says more.
+// and each says more. What a pool says first after its claim waits for no rate:
+// there is one for each claim, and like the claims they go as fast as the server
+// answers those before.
 func (s *Service) checkpoint(ctx context.Context) error {
 	pace := rate.NewLimiter(rate.Limit(s.cfg.CheckpointRate), maxWrites)
 	slots := semaphore.NewWeighted(maxWrites)
 	defer func() { _ = slots.Acquire(context.WithoutCancel(ctx), maxWrites) }() // waits for the writes
+	write := func(h *holding) {
+		defer slots.Release(1)
+		ranges := s.writeCheckpoint(ctx, h)
+		pace.ReserveN(time.Now(), min(ranges/rangesPerToken, maxWrites)) // those to come wait for it
+	}
+	var first sync.WaitGroup
+	defer first.Wait()
+	first.Go(func() {
+		for h := s.dues.first.next(ctx); h != nil && slots.Acquire(ctx, 1) == nil; h = s.dues.first.next(ctx) {
+			go write(h) // owned by slots, all of which checkpoint takes before it returns
+		}
+	})
 	for {
-		h := s.dues.next(ctx)
+		h := s.dues.later.next(ctx)
 		if h == nil || pace.Wait(ctx) != nil || slots.Acquire(ctx, 1) != nil {
 			return nil // ctx has ended
 		}
-		go func() { // owned by slots, all of which checkpoint takes before it returns
-			defer slots.Release(1)
-			ranges := s.writeCheckpoint(ctx, h)
-			pace.ReserveN(time.Now(), min(ranges/rangesPerToken, maxWrites)) // those to come wait for it
-		}()
+		go write(h) // likewise
 	}
 }
 
@@ -86,13 +96,26 @@ func (s *Service) skim(ctx context.Context) error {
 	}
 }
 
-// dues are the holdings whose place is to be written, in the order in which
-// they are due. Each is in it once at most: see moved.
-type dues struct {
+// dues are the holdings whose place is to be written: those of which nothing was
+// written since their claim, and the others. Each is in them once at most: see due.
+type dues struct{ first, later *queue }
+
+func newDues() *dues { return &dues{first: newQueue(), later: newQueue()} }
+
+// of is where a holding belongs now.
+func (d *dues) of(h *holding) *queue {
+	if h.fresh.Load() {
+		return d.first
+	}
+	return d.later
+}
+
+// queue has holdings in the order in which they are due.
+type queue struct {
 	wake chan struct{} // cap 1: there is something new
 
-	mu    sync.Mutex
-	queue []due
+	mu   sync.Mutex
+	list []due
 }
 
 type due struct {
@@ -100,32 +123,32 @@ type due struct {
 	at time.Time
 }
 
-func newDues() *dues { return &dues{wake: make(chan struct{}, 1)} }
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-func (d *dues) add(h *holding, at time.Time) {
-	d.mu.Lock()
-	i, _ := slices.BinarySearchFunc(d.queue, at, func(q due, at time.Time) int {
-		if q.at.After(at) {
+func (q *queue) add(h *holding, at time.Time) {
+	q.mu.Lock()
+	i, _ := slices.BinarySearchFunc(q.list, at, func(d due, at time.Time) int {
+		if d.at.After(at) {
 			return 1
 		}
 		return -1 // also where it is the same: behind those that are there
 	})
-	d.queue = slices.Insert(d.queue, i, due{h, at})
-	d.mu.Unlock()
+	q.list = slices.Insert(q.list, i, due{h, at})
+	q.mu.Unlock()
 	select {
-	case d.wake <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
 // next waits until one is due and takes it; nil once ctx has ended.
-func (d *dues) next(ctx context.Context) *holding {
+func (q *queue) next(ctx context.Context) *holding {
 	for {
 		var ripe <-chan time.Time
-		if first, ok := d.first(); ok {
+		if first, ok := q.head(); ok {
 			wait := time.Until(first.at)
 			if wait <= 0 {
-				return d.take()
+				return q.take()
 			}
 			ripe = time.After(wait)
 		}
@@ -133,27 +156,27 @@ func (d *dues) next(ctx context.Context) *holding {
 		case <-ctx.Done():
 			return nil
 		case <-ripe:
-		case <-d.wake:
+		case <-q.wake:
 		}
 	}
 }
 
-func (d *dues) first() (due, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.queue) == 0 {
+func (q *queue) head() (due, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.list) == 0 {
 		return due{}, false
 	}
-	return d.queue[0], true
+	return q.list[0], true
 }
 
 // take removes the first; only next, which has seen it, may call it.
-func (d *dues) take() *holding {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	h := d.queue[0].h
-	d.queue[0] = due{}
-	d.queue = d.queue[1:]
+func (q *queue) take() *holding {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	h := q.list[0].h
+	q.list[0] = due{}
+	q.list = q.list[1:]
 	return h
 }
 
@@ -171,6 +194,7 @@ func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) 
 	if !differs(&h.entry, &next) {
 		return 0
 	}
+	h.fresh.Store(false) // also where it fails: what is tried again takes its turn
 	err := s.write(ctx, h, next)
 	switch {
 	case errors.Is(err, errLost):

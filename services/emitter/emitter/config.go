@@ -24,7 +24,8 @@ type Config struct {
 
 	// CheckpointRate bounds the checkpoints that this instance writes in a
 	// second, 10 to 100,000; one counts once more for every 200 finished ranges
-	// in it. Defaults to 2,000.
+	// in it. A pool's claim and what it says first after that are not paced by
+	// it. Defaults to 2,000.
 	CheckpointRate int `env:"SLUICE_CHECKPOINT_RATE" envDefault:"2000" desc:"most checkpoints written in a second"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/reader"
 )
 
 // aside returns an emitter that runs nothing, and a record in its bucket, the
@@ -92,6 +93,7 @@ func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 func TestAClaimKeepsThePlaceOfTheSameSubscriptionOnly(t *testing.T) {
 	t.Parallel()
 	s, rec := aside(t)
+	s.readers = reader.NewSet(reader.Config{}) // which knows no store
 	h := &holding{name: rec.Name, me: s.instance, rev: 9, entry: wire.Pool{
 		Name: rec.Name, UID: rec.UID, Epoch: 3, Checkpoint: wire.Checkpoint{Floor: 29}, Begin: 30, LostFrom: 11,
 		Gap: &wire.Gap{From: 30, To: 40, Generation: 1},

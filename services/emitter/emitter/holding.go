@@ -23,6 +23,7 @@ type holding struct {
 	name  string
 	me    string      // this instance
 	moved atomic.Bool // since the last write; set by the pool
+	fresh atomic.Bool // nothing was written since the claim
 
 	// turn is held by whoever acts on the pool or writes its entry, over the
 	// write too, which may hang.

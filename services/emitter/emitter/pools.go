@@ -150,10 +150,21 @@ func (s *Service) claimed(h *holding, rec *wire.Record, recRev, epoch uint64) wi
 		next.Checkpoint, next.Gap = old.Checkpoint, old.Gap
 		next.Begin, next.LostFrom, next.Holes = old.Begin, old.LostFrom, old.Holes
 	}
-	if rec.Paused {
+	switch {
+	case rec.Paused:
 		next.State, next.Gap = wire.PoolPaused, acknowledged(next.Gap)
+	case s.atEnd(rec, &next):
+		next.State = wire.PoolLive
 	}
 	return next
+}
+
+// atEnd reports whether a pool with the entry will be live as soon as it runs, as
+// far as can be known before: then the claim says so, and no second write has to.
+// Where it turns out otherwise, the pool says what it is as it does of any change.
+func (s *Service) atEnd(rec *wire.Record, entry *wire.Pool) bool {
+	return entry.LostFrom == 0 && len(entry.Checkpoint.Ranges) == 0 &&
+		s.readers.AtEnd(rec.Spec.Store, rec.StoreCreated, entry.Checkpoint.Floor)
 }
 
 // start makes the pool of a holding run by its entry. h.turn is held.
@@ -161,9 +172,10 @@ func (s *Service) start(h *holding) error {
 	if h.rec.Paused {
 		return nil
 	}
+	h.fresh.Store(true)
 	id, prefix := s.answers.reserve()
 	p, err := pool.New(pool.Config{
-		Record: h.rec, Epoch: h.entry.Epoch, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom, Holes: h.entry.Holes,
+		Record: h.rec, Epoch: h.entry.Epoch, State: h.entry.State, Checkpoint: h.entry.Checkpoint, Gap: h.entry.Gap, LostFrom: h.entry.LostFrom, Holes: h.entry.Holes,
 		AnswerPrefix: prefix, Publisher: s.data, Carriers: &s.carriers, Parker: s.parker, Timers: s.timers, Budget: s.budget,
 		Fetcher: s.fetcher, Asker: s.asker, MaxRanges: pool.RangesWithin(s.ctl.MaxPayload()),
 		Notify: func(n pool.Notice) { s.tellOf(h.name, n) },

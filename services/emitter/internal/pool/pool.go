@@ -29,6 +29,7 @@ type Publisher interface{ PublishMsg(*nats.Msg) error }
 type Config struct {
 	Record     *wire.Record
 	Epoch      uint64
+	State      wire.PoolState // as others are told of it already; "" if they are not
 	Checkpoint wire.Checkpoint
 	Gap        *wire.Gap   // the last range lost by an earlier owner, if any
 	LostFrom   uint64      // as an earlier owner's LoseEnd noted it

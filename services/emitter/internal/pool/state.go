@@ -292,8 +292,8 @@ func (p *Pool) noteState() {
 	if s == p.stateWas {
 		return
 	}
+	p.moved = p.moved || p.stateWas != "" || s != p.cfg.State
 	p.stateWas = s
-	p.moved = true
 	switch s {
 	case wire.PoolLive:
 		p.note(wire.AdvPoolLive, "", nil)

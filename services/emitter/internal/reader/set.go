@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -130,4 +131,14 @@ func (s *Set) Last(store string) uint64 {
 		return 0
 	}
 	return st.last()
+}
+
+// AtEnd reports whether a pool that has read everything of a store up to a
+// sequence would be live right away, as far as is known. Created is the store that
+// it began in; zero for any.
+func (s *Set) AtEnd(store string, created time.Time, at uint64) bool {
+	s.mu.Lock()
+	st := s.stores[store]
+	s.mu.Unlock()
+	return st != nil && st.atEnd(created, at)
 }

@@ -227,6 +227,23 @@ func (s *Store) headPosition() uint64 {
 	return s.head.position.Load()
 }
 
+// atEnd reports whether a pool that has read up to a sequence can join the reader
+// at the head, and has no more to read than that: so the store was at the last look.
+func (s *Store) atEnd(created time.Time, at uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, r := s.info, s.head
+	if r == nil || now.created.IsZero() || !created.IsZero() && !created.Equal(now.created) {
+		return false
+	}
+	if s.sight.get().Err != nil || r.fare.get().Err != nil || at != now.last {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.stopped && r.reached() <= at
+}
+
 // last is the store's last sequence when it was last looked at.
 func (s *Store) last() uint64 {
 	s.mu.Lock()
