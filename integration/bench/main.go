@@ -70,6 +70,7 @@ type benchmark struct {
 	about         string
 	sluice, other side // no other: the figure of Sluice alone
 	alone         bool // its sides make the worlds they need, and are given none
+	most          int  // rounds, since one takes long; 0: any number
 	goal          goal
 }
 
@@ -97,7 +98,7 @@ func (g goal) String() string {
 }
 
 func benchmarks() []benchmark {
-	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), backlogs(), neighbours())
+	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), larges(), backlogs(), neighbours())
 }
 
 func parse(args []string) (options, []benchmark, error) {
@@ -186,7 +187,11 @@ func run(ctx context.Context) (err error) {
 // measure runs both sides in turn, each round on a server and a store of its own.
 func measure(ctx context.Context, b benchmark, o options) (result, error) {
 	var sluice, other []float64
-	for round := range o.rounds {
+	rounds := o.rounds
+	if b.most > 0 {
+		rounds = min(rounds, b.most)
+	}
+	for round := range rounds {
 		for _, s := range []struct {
 			name string
 			do   side
@@ -201,7 +206,7 @@ func measure(ctx context.Context, b benchmark, o options) (result, error) {
 				return result{}, fmt.Errorf("%s, round %d: %w", s.name, round+1, err)
 			}
 			*s.into = append(*s.into, v)
-			fmt.Fprintf(os.Stderr, "%s, round %d of %d: %s %s %s (%.1f s)\n", b.name, round+1, o.rounds, s.name,
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d: %s %s %s (%.1f s)\n", b.name, round+1, rounds, s.name,
 				figure(v), b.unit, time.Since(begin).Seconds())
 		}
 	}
