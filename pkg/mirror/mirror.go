@@ -145,6 +145,19 @@ func (m *Mirror) Keys() []string {
 	return keys
 }
 
+// Each calls f with every entry that is not deleted, in no order: for whoever goes
+// through a large bucket often. The copy does not change meanwhile, so f must be
+// quick, and must not use the Mirror.
+func (m *Mirror) Each(f func(Entry)) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, e := range m.entries {
+		if !e.Deleted {
+			f(e)
+		}
+	}
+}
+
 // Live returns the entries that are not deleted, sorted by key.
 func (m *Mirror) Live() []Entry {
 	m.mu.RLock()

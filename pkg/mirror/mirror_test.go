@@ -42,9 +42,7 @@ func start(t *testing.T, m *mirror.Mirror) {
 
 func values(m *mirror.Mirror) map[string]string {
 	vs := make(map[string]string)
-	for _, e := range m.Live() {
-		vs[e.Key] = string(e.Value)
-	}
+	m.Each(func(e mirror.Entry) { vs[e.Key] = string(e.Value) })
 	return vs
 }
 

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
@@ -16,8 +16,11 @@ import (
 const (
 	// retryAfter is how long a pool waits whose action failed.
 	retryAfter = 250 * time.Millisecond
-	// compareEvery is how often every pool is looked at, whatever was heard.
+	// compareEvery is how often every pool is looked at, whatever was heard, or
+	// more seldom where it would take more than one in compareShare of the time.
 	compareEvery = 10 * time.Second
+	compareShare = 100
+	maxCompare   = time.Minute
 	// maxActions bounds the actions under way at once, but for those that
 	// drain: waiting costs nothing, and there are no more of them than pools.
 	maxActions = 32
@@ -62,6 +65,7 @@ func (s *Service) reconcile(ctx context.Context) error {
 	defer idle.Stop()
 	var actions sync.WaitGroup
 	defer actions.Wait()
+	var due time.Time // of the next comparison
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,8 +73,10 @@ func (s *Service) reconcile(ctx context.Context) error {
 		case <-s.kick:
 		case <-s.reconnects:
 			s.reconnected()
-		case <-compare.C:
-			s.allDirty()
+		case now := <-compare.C:
+			if !now.Before(due) {
+				s.allDirty()
+			}
 		case <-again.C:
 			s.retryFailed()
 		case <-idle.C:
@@ -80,10 +86,20 @@ func (s *Service) reconcile(ctx context.Context) error {
 		if !s.session.Valid() || !s.synced() {
 			continue // what is dirty stays so
 		}
+		live := s.candidates()
+		if s.takeAll() {
+			begun := time.Now()
+			s.compare(live)
+			due = begun.Add(comparedAgain(time.Since(begun)))
+		}
 		for _, name := range s.takeDirty() {
+			if s.settled(name, live) {
+				continue // as mostly after what we wrote ourselves
+			}
 			if err := s.slots.Acquire(ctx, 1); err != nil {
 				return nil
 			}
+			s.begin(name)
 			actions.Go(func() {
 				defer s.slots.Release(1)
 				s.look(ctx, name)
@@ -142,43 +158,88 @@ func (s *Service) synced() bool {
 	return true
 }
 
+// comparedAgain is after which time everything is compared again, where it took
+// so long.
+func comparedAgain(took time.Duration) time.Duration {
+	return min(max(compareEvery, compareShare*took), maxCompare) // it may have been the machine that stood still
+}
+
+// takeAll reports whether every pool is to be looked at, which is then no longer so.
+func (s *Service) takeAll() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.lookAll
+	s.lookAll = false
+	return all
+}
+
+// compare glances at every pool that is known from anywhere, and makes those dirty
+// that are not settled.
+func (s *Service) compare(live []string) {
+	var names []string
+	for _, h := range s.allHoldings() {
+		if !s.settled(h.name, live) {
+			names = append(names, h.name)
+		}
+	}
+	for _, name := range s.stored() {
+		if s.holding(name) == nil && !s.settled(name, live) {
+			names = append(names, name)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		s.toLook[name] = struct{}{}
+	}
+}
+
 // takeDirty returns the pools to look at, but for those that are being acted
 // on; these stay dirty.
 func (s *Service) takeDirty() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lookAll {
-		s.lookAll = false
-		for _, name := range s.stored() {
-			s.toLook[name] = struct{}{}
-		}
-		for name := range s.holdings {
-			s.toLook[name] = struct{}{}
-		}
-	}
 	var names []string
 	for name := range s.toLook {
 		if _, busy := s.busy[name]; !busy {
 			names = append(names, name)
 			delete(s.toLook, name)
-			s.busy[name] = struct{}{}
 		}
 	}
 	return names
 }
 
-// stored are the names of the pools that have a record or an entry.
+// begin notes that a pool is being acted on.
+func (s *Service) begin(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[name] = struct{}{}
+}
+
+// settled reports whether a glance shows that there is nothing to do about a pool.
+// It waits for no write that is under way.
+func (s *Service) settled(name string, live []string) bool {
+	v := s.glance(name, live)
+	if h := s.holding(name); h != nil {
+		v.Held = h.known()
+	}
+	return v.Settled()
+}
+
+// stored are the names of the pools that have a record or an entry, in no order.
 func (s *Service) stored() []string {
 	var names []string
-	for _, keys := range [][]string{s.recordCopy.Keys(), s.poolCopy.Keys()} {
-		for _, k := range keys {
-			if wire.ValidName(k) {
-				names = append(names, k)
-			}
+	s.recordCopy.Each(func(e mirror.Entry) {
+		if wire.ValidName(e.Key) {
+			names = append(names, e.Key)
 		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	})
+	s.poolCopy.Each(func(e mirror.Entry) {
+		if r, ok := s.recordCopy.Get(e.Key); (!ok || r.Deleted) && wire.ValidName(e.Key) {
+			names = append(names, e.Key)
+		}
+	})
+	return names
 }
 
 // look decides about one pool and acts. It has a slot.
@@ -216,18 +277,20 @@ func (s *Service) retryFailed() {
 // view gathers what a decision is made from. Where the glance says that there is
 // nothing to do it lacks what record and entry say.
 func (s *Service) view(name string) claim.View {
-	v := s.glance(name)
+	v := s.glance(name, s.candidates())
+	v.Held = s.held(name, v.PoolRevision) // last: what it has written must not look like somebody else's
 	if !v.Settled() {
 		s.decode(&v, name)
 	}
 	return v
 }
 
-// glance gathers what can be known about a pool without decoding anything:
-// every checkpoint, of ours and of our peers, makes its pool dirty, and a full
+// glance gathers what can be known about a pool without decoding anything, but
+// for what is held, where live are the instances that may own pools: every
+// checkpoint, of ours and of our peers, makes its pool dirty, and a full
 // comparison all of them.
-func (s *Service) glance(name string) claim.View {
-	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.idle.Candidates(name, s.candidates()))}
+func (s *Service) glance(name string, live []string) claim.View {
+	v := claim.View{Me: s.instance, Rightful: claim.Rightful(name, s.idle.Candidates(name, live))}
 	r, ok := s.recordCopy.Get(name)
 	if ok {
 		v.RecordRevision, v.Deleted = r.Revision, r.Deleted && !r.Absent
@@ -240,7 +303,6 @@ func (s *Service) glance(name string) claim.View {
 	}
 	v.Vanished = ok && e.Absent || !ok && older
 	v.Awaited = s.vanished.Note(name, v.Vanished, time.Now())
-	v.Held = s.held(name, v.PoolRevision) // last: what it has written must not look like somebody else's
 	return v
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
 
@@ -48,5 +49,52 @@ func TestEntriesThatCannotBeReadAreNotSaidAtEveryLook(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A comparison of everything goes through every pool, and mostly finds nothing.
+func TestAComparisonNeedsNoSlotForPoolsThatAreSettled(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(time.Second)
+	b.run(s, nil)
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		b.subscribe(name)
+	}
+	b.live(names...)
+	natstest.Await(t, "the copies to show what was written", func() error {
+		for _, name := range names {
+			if !s.settled(name, s.candidates()) {
+				return fmt.Errorf("%s is not settled", name)
+			}
+		}
+		return nil
+	})
+	if err := s.slots.Acquire(t.Context(), maxActions); err != nil {
+		t.Fatal(err)
+	}
+	defer s.slots.Release(maxActions)
+	for range 3 {
+		s.allDirty()
+		natstest.Await(t, "the comparison", func() error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.lookAll || len(s.toLook) > 0 {
+				return fmt.Errorf("%d pools are still to be looked at", len(s.toLook))
+			}
+			return nil
+		})
+	}
+}
+
+func TestComparisonsTakeAHundredthOfTheTimeAtMost(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: compareEvery, 100 * time.Millisecond: compareEvery, 500 * time.Millisecond: 50 * time.Second, time.Hour: maxCompare,
+	} {
+		if got := comparedAgain(took); got != want {
+			t.Errorf("a comparison that took %s is made again after %s, want %s", took, got, want)
+		}
 	}
 }

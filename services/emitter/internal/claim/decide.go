@@ -153,6 +153,9 @@ func (v View) stray() bool {
 // with the name is highest (Thaler and Ravishankar, 1998). It is "" if there
 // are no instances. When one comes or goes, only its share of pools moves.
 func Rightful(name string, instances []string) string {
+	if len(instances) == 1 {
+		return instances[0]
+	}
 	var best string
 	var bestScore uint64
 	for _, in := range instances {
