@@ -7,28 +7,69 @@ import (
 	"github.com/sluicehq/sluice/pkg/selector"
 )
 
-// Filters is a set of subject filters none of which covers another, as a
-// JetStream consumer wants them. Nil is every subject; empty, but not nil, is
-// none.
+// Filters are what a JetStream consumer asks for: one filter, or a few subjects
+// without wildcards. Nil is every subject; empty, but not nil, is none.
 type Filters []string
 
-// With returns the filters and those of m. It is every subject if m asks for
-// that, or if there would be more than most.
-func (f Filters) With(m *selector.Matcher, most int) Filters {
+// maxLiterals is how many filters a consumer asks for at once, and only where
+// none has a wildcard. With several filters nats-server visits, for each message
+// that it delivers, every subject of a part of the stream that they match. That
+// is cheap for a few subjects, and without limit for wildcards.
+const maxLiterals = 4
+
+// With returns filters that match whatever f does, or m asks for.
+func (f Filters) With(m *selector.Matcher) Filters {
 	if f == nil || m.Subjects() == nil {
 		return nil
 	}
 	all := slices.Clone(f)
 	for _, s := range m.Subjects() {
-		if slices.ContainsFunc(all, func(wide string) bool { return covers(wide, s) }) {
-			continue
-		}
-		all = slices.DeleteFunc(all, func(narrow string) bool { return covers(s, narrow) })
-		if all = append(all, s); len(all) > most {
+		if all = all.with(s); all == nil {
 			return nil
 		}
 	}
 	return all
+}
+
+// with returns f and a further filter, or one filter in place of all.
+func (f Filters) with(filter string) Filters {
+	if slices.ContainsFunc(f, func(wide string) bool { return covers(wide, filter) }) {
+		return f
+	}
+	f = slices.DeleteFunc(f, func(narrow string) bool { return covers(filter, narrow) })
+	f = append(f, filter)
+	if len(f) == 1 || len(f) <= maxLiterals && !strings.ContainsAny(strings.Join(f, ""), "*>") {
+		return f
+	}
+	one := f[0]
+	for _, next := range f[1:] {
+		one = span(one, next)
+	}
+	// What begins with a wildcard selects little, and has every subject visited.
+	if first, _, _ := strings.Cut(one, "."); first == "*" || first == ">" {
+		return nil
+	}
+	return Filters{one}
+}
+
+// span returns the narrowest filter that matches whatever one of two does.
+func span(f, g string) string {
+	var tokens []string
+	for {
+		a, aRest, aMore := strings.Cut(f, ".")
+		b, bRest, bMore := strings.Cut(g, ".")
+		if a == ">" || b == ">" || aMore != bMore {
+			return strings.Join(append(tokens, ">"), ".")
+		}
+		if a != b {
+			a = "*"
+		}
+		tokens = append(tokens, a)
+		if !aMore {
+			return strings.Join(tokens, ".")
+		}
+		f, g = aRest, bRest
+	}
 }
 
 // maxCompared bounds how many filters are compared with each other.

@@ -13,7 +13,9 @@
 // it is offering is beyond that, and a pool ignores what lies at or below it.
 // Positions are compared under the lock of the reader that takes the pool on.
 //
-// A reader whose pools all have subject filters asks JetStream for these alone.
+// A reader whose pools all have subject filters asks JetStream for these alone,
+// or for one filter that has them all, unless that selects much of the store:
+// then the server reads faster without.
 // When it takes on a pool that wants more, it takes no further event until it
 // has been opened anew, with more filters, from its own position. Where nothing
 // is for it, its position follows the end of the store at every look.

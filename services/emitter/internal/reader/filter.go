@@ -22,11 +22,44 @@ var everything = []string{">"}
 
 // with returns filters that are also what p wants. A pool that is to pause at a
 // gap has to see every event, or it could not tell a gap in the sequence.
-func with(f match.Filters, p *pool.Pool, most int) match.Filters {
+func with(f match.Filters, p *pool.Pool) match.Filters {
 	if p.PausesAtGap() {
 		return nil
 	}
-	return f.With(p.Matcher(), most)
+	return f.With(p.Matcher())
+}
+
+// worthwhile is what part of a store filters may select, at most, to be worth it:
+// one in so many.
+const worthwhile = 10
+
+// selectMuch reports whether filters bring so much of what is to be read that
+// the server reads faster without. With a wildcard it visits, for each event
+// that it delivers, all subjects of a part of the store that match, unless it is
+// near to the end of that part. So what filters cost grows with the square of
+// the share that they select, and what they save shrinks with it.
+func selectMuch(pending, behind, many uint64) bool {
+	return pending >= many && pending > behind/worthwhile
+}
+
+// pends notes how much more there was for a reader when an event was sent.
+func (r *reader) pends(n uint64) {
+	if many := r.store.tune.many; r.pending.Swap(n) < many && n >= many && !r.atHead.Load() {
+		r.store.wake() // the filters of one at the head are looked at in its turn
+	}
+}
+
+// sift lets readers with filters ask for everything where that is faster.
+func (s *Store) sift(now info) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.readers() {
+		r.mu.Lock()
+		if at := r.position.Load(); at < now.last && selectMuch(r.pending.Load(), now.last-at, s.tune.many) {
+			r.widen(nil)
+		}
+		r.mu.Unlock()
+	}
 }
 
 // widen makes the reader ask for f, which has all that it asked for before.
@@ -165,6 +198,7 @@ func (r *reader) skip(session context.Context, at, to uint64) bool {
 	r.left = r.left[:0]
 	r.jumped(at+1, to)
 	r.position.Store(to)
+	r.pending.Store(0)
 	return true
 }
 

@@ -306,8 +306,8 @@ func TestReadersLoseAndRepeatNothing(t *testing.T) {
 			JetStream: u, MaxReaders: rapid.IntRange(2, 4).Draw(rt, "readers"),
 			tune: tuning{
 				look: 10 * time.Millisecond, stillLooks: 10, patience: 30 * time.Millisecond, parting: 3 * callTimeout,
-				span:    rapid.Uint64Range(0, 30).Draw(rt, "span"),
-				filters: rapid.IntRange(1, 8).Draw(rt, "filters"),
+				span: rapid.Uint64Range(0, 30).Draw(rt, "span"),
+				many: rapid.Uint64Range(1, 20).Draw(rt, "many"),
 			},
 		})
 		w.publish()

@@ -27,12 +27,13 @@ type reader struct {
 
 	position atomic.Uint64 // everything at or below has been offered; written under mu
 	taken    atomic.Uint64 // events held against the pools; written under mu
+	pending  atomic.Uint64 // how much more there was for it when the last event was sent
 
 	mu      sync.Mutex
 	ctx     context.Context // ends when the reader is closed, or is to be opened anew; nil before
 	cancel  context.CancelFunc
 	stopped bool
-	filters match.Filters // what it asks for, which is all that its pools want
+	filters match.Filters // what it asks for: all that its pools want, and perhaps more
 	drained bool          // that may have come to its end, short of the head
 	begun   uint64        // the event that is being offered, or was last
 	index   *match.Index[*pool.Pool]
@@ -114,6 +115,7 @@ func (r *reader) handle(session context.Context, m feed.Msg) {
 	if !r.take(session, e) {
 		return
 	}
+	r.pends(m.Pending)
 	for _, p := range r.touched {
 		p.Flush()
 	}
@@ -231,7 +233,7 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 	if p.PausesAtGap() {
 		r.pausing[p] = struct{}{}
 	}
-	r.widen(with(r.filters, p, r.store.tune.filters))
+	r.widen(with(r.filters, p))
 	p.Attach(&r.position, &r.taken, base, r.atHead.Load())
 	return true, nil
 }

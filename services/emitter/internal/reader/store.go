@@ -40,11 +40,9 @@ type tuning struct {
 	// temporary reader: reading 10,000 events twice costs less than a
 	// further consumer does for its life.
 	span uint64
-	// filters bounds the subject filters that a reader asks JetStream for;
-	// pools that want more together get everything. Each is one more thing
-	// to match for the server, whenever an event is stored, and one more
-	// request of skim; and what many ask for is seldom little of the store.
-	filters int
+	// many is how much a reader has to have before it whose filters are held
+	// against what they bring.
+	many uint64
 	// trace is how often the streams that a store takes events from are looked
 	// at, beyond each change of the store itself.
 	trace time.Duration
@@ -54,7 +52,7 @@ type tuning struct {
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, filters: 16, trace: 30 * time.Second, parting: 3 * callTimeout}
+	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, many: 1000, trace: 30 * time.Second, parting: 3 * callTimeout}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.

@@ -42,6 +42,7 @@ func (s *Store) tend(ctx context.Context) {
 	s.yield()
 	s.ensureHead(ctx, now)
 	s.finish(ctx, now)
+	s.sift(now)
 	s.place(ctx, now)
 	s.reopen(ctx)
 }
@@ -128,7 +129,7 @@ func (s *Store) ensureHead(ctx context.Context, now info) {
 	r := newReader(s, now.last, s.filtersAfter(now.last))
 	r.atHead.Store(true)
 	for p := range s.members { // they will come here sooner or later
-		r.filters = with(r.filters, p, s.tune.filters)
+		r.filters = with(r.filters, p)
 	}
 	s.head = r
 	r.open(ctx)
