@@ -124,8 +124,8 @@ type PoolState string
 
 // The states of a pool.
 const (
-	PoolCatchingUp  PoolState = "catching_up"  // reading history
-	PoolLive        PoolState = "live"         // reading at the head of the store
+	PoolCatchingUp  PoolState = "catching_up"  // reading history, or fallen behind
+	PoolLive        PoolState = "live"         // reading near the end of the store
 	PoolWaiting     PoolState = "waiting"      // nobody listens on the delivery subject
 	PoolBreakerOpen PoolState = "breaker_open" // too many failures in a row
 	PoolBlocked     PoolState = "blocked"      // a lane holds an exhausted event (on_exhausted block), or events cannot be parked, or what is delivered would become an event of the store

@@ -36,6 +36,13 @@ func (p *Pool) Detach(base uint64) {
 	p.live = false
 }
 
+// Live says whether the reader of the pool is near to the end of the store.
+func (p *Pool) Live(live bool) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.live = live && p.source != nil
+}
+
 // evaluated is how many events the pool has been held against: its readers
 // count them, once for all of their pools.
 func (p *Pool) evaluated() uint64 {

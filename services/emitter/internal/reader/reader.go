@@ -19,7 +19,7 @@ import (
 // reader reads a store from one position on, for the pools in its index.
 type reader struct {
 	store  *Store
-	atHead atomic.Bool // of the stream: the pools of this reader are live
+	atHead atomic.Bool // of the stream: the pools of this reader are live, unless it lags
 	feed   *feed.Feed  // what it reads through, and how that fares: the store's loop's
 	fare   *fare
 
@@ -39,6 +39,7 @@ type reader struct {
 	index   *match.Index[*pool.Pool]
 	pausing map[*pool.Pool]struct{} // of those, the ones that are to pause at a gap
 	jumps   jumps                   // not yet judged
+	lag     lag                     // at the head
 
 	left    []leaver // scratch of who holds busy
 	touched []*pool.Pool
@@ -234,7 +235,7 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 		r.pausing[p] = struct{}{}
 	}
 	r.widen(with(r.filters, p))
-	p.Attach(&r.position, &r.taken, base, r.atHead.Load())
+	p.Attach(&r.position, &r.taken, base, r.atHead.Load() && !r.lag.fallen)
 	return true, nil
 }
 

@@ -77,7 +77,8 @@ type Store struct {
 	temps   map[*reader]struct{}
 	yielded bool // there is only one place for a consumer: the reader at the head waits until the others have read
 	info    info
-	front   uint64 // info.first at the last tick
+	watched uint64 // info.last at the last tick
+	front   uint64 // info.first then
 	pace    uint64 // by how much it had moved since the one before
 
 	captors captors // used by the store's loop only
@@ -336,6 +337,7 @@ func (s *Store) run(ctx context.Context, letGo func() bool) {
 		case <-ticker.C:
 			if s.sight.get().Err == nil {
 				s.watchFront()
+				s.watchEnd()
 				s.lookAfter(ctx)
 			}
 			s.tell()
