@@ -20,8 +20,13 @@ const (
 	// asked whether there is a consumer at all.
 	heartbeat = 500 * time.Millisecond
 	silences  = 6
-	// expires is how long the server keeps a request for more.
-	expires = 30 * time.Second
+	// overdue is how long after the last heartbeat the next one counts as missed:
+	// it need not come to the instant.
+	overdue = heartbeat * 3 / 2
+	// expires is how long the server keeps a request for more. It costs as many
+	// requests a second as there are feeds at rest, divided by it; that a request
+	// is gone the missing heartbeats say, long before.
+	expires = 2 * time.Minute
 	// beside is what a message may have beyond the server's largest payload: its
 	// subjects, and what the server adds.
 	beside = 64 << 10
@@ -55,6 +60,7 @@ type session struct {
 	alive   bool // the server was heard
 	heard   bool // since the last tick
 	misses  int  // ticks without a word
+	tick    *time.Ticker
 }
 
 func newSession(f *Feed, info *jetstream.ConsumerInfo) (*session, error) {
@@ -63,7 +69,7 @@ func newSession(f *Feed, info *jetstream.ConsumerInfo) (*session, error) {
 		feed: f, name: info.Name, next: jsapi.Subject(f.js, "CONSUMER.MSG.NEXT."+f.cfg.Stream+"."+info.Name),
 		msgs:  make(chan *nats.Msg, f.cfg.Messages+words),
 		batch: max(f.cfg.Messages/2, 1), bytes: max(f.cfg.Bytes/2, int(nc.MaxPayload())+beside), expires: expires,
-		pending: info.NumPending,
+		pending: info.NumPending, tick: time.NewTicker(overdue),
 	}
 	s.limit(info.Config)
 	return s, s.subscribe()
@@ -89,6 +95,7 @@ func (s *session) resume() error {
 	}
 	s.left = len(s.msgs)
 	s.heard, s.misses = false, silences-2 // it may be gone with its server
+	s.tick.Reset(overdue)
 	return nil
 }
 
@@ -112,8 +119,8 @@ func (s *session) read(ctx context.Context) error {
 	if s.pending == 0 {
 		s.list()
 	}
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
+	s.tick.Reset(overdue)
+	defer s.tick.Stop()
 	for {
 		if err := s.ask(); err != nil {
 			return err
@@ -127,7 +134,7 @@ func (s *session) read(ctx context.Context) error {
 			if err := s.resume(); err != nil {
 				return err
 			}
-		case <-tick.C:
+		case <-s.tick.C:
 			if err := errors.Join(s.listen(), s.probe()); err != nil {
 				return err
 			}
@@ -225,6 +232,8 @@ func (s *session) word(m *nats.Msg) error {
 			return fmt.Errorf("the consumer has sent %d messages, %d came", sent, s.number)
 		}
 		s.live()
+		s.heard, s.misses = false, 0 // that the next one does not come is to be seen at the next tick
+		s.tick.Reset(overdue)
 		if f := s.feed; f.state.Err != nil {
 			f.become(State{Reopened: f.state.Reopened})
 		}
@@ -262,10 +271,12 @@ func (s *session) listen() error {
 	switch {
 	case s.heard || len(s.msgs) > 0:
 		s.heard, s.misses = false, 0
+		s.tick.Reset(heartbeat)
 	case s.misses+1 >= silences:
 		return jsapi.Denied(s.feed.js.Conn(), s.name, errSilent)
 	default:
 		s.misses++
+		s.tick.Reset(heartbeat)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func TestAPlaceIsReadFromAReplySubject(t *testing.T) {
 func newTestSession(handle func(Msg)) *session {
 	f := New(nil, Config{Stream: "S"})
 	f.handle = handle
-	return &session{feed: f, name: "c", inbox: "_INBOX.x.m", left: 10, batch: 10}
+	return &session{feed: f, name: "c", inbox: "_INBOX.x.m", left: 10, batch: 10, tick: time.NewTicker(time.Hour)}
 }
 
 func TestWordsOfTheServerAreObeyed(t *testing.T) {
@@ -160,3 +160,24 @@ func TestASilentConsumerIsGivenUp(t *testing.T) {
 type noConn struct{ JetStream }
 
 func (noConn) Conn() *nats.Conn { return nil }
+
+// What feeds at rest cost the server adds up.
+func TestAFeedAtRestAsksForNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	nc := b.server.Conn()
+	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.EVENTS.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.run(Config{})
+	if _, err := asked.NextMsg(10 * time.Second); err != nil {
+		t.Fatalf("the first request: %v", err)
+	}
+	if m, err := asked.NextMsg(8 * heartbeat); err == nil {
+		t.Errorf("it asks again, with %s, though heartbeats come", m.Data)
+	}
+}
