@@ -58,7 +58,7 @@ func (s *Store) guard(ctx context.Context, now intake) {
 
 // captive says why nothing may be delivered to subject, "" if it may.
 func (s *Store) captive(subject string) string {
-	stream, filter, captured := subscription.CapturedBy(s.captors.origins, subject)
+	stream, filter, captured := subscription.CapturedBy(s.round.captors.origins, subject)
 	switch {
 	case !captured:
 		return ""
@@ -72,7 +72,7 @@ func (s *Store) captive(subject string) string {
 // trace brings the captors up to date, and reports whether they changed. Where
 // the streams further back cannot be looked at, what was known of them stays.
 func (s *Store) trace(ctx context.Context, now intake) (changed bool) {
-	c := &s.captors
+	c := &s.round.captors
 	changed = c.origins == nil || !reflect.DeepEqual(now, c.intake)
 	if !changed && (c.again.IsZero() || time.Now().Before(c.again)) {
 		return false

@@ -58,7 +58,7 @@ func TestReader_DeliveriesAreHeldWhileTheStoreOrAnOriginCapturesThem(t *testing.
 			}
 			change(store)
 			tune := defaultTuning()
-			tune.look, tune.trace = 20*time.Millisecond, 20*time.Millisecond
+			tune.look, tune.trace, tune.rest = 20*time.Millisecond, 20*time.Millisecond, time.Hour
 			e := newEnvOn(t, js, Config{JetStream: js, MaxReaders: 4, tune: tune})
 			e.publish(50)
 			captured, free := e.subscribe("captured", ">", 0, false, delivers(tt.to)), e.subscribe("free", ">", 0, false, nil)

@@ -161,7 +161,9 @@ func TestAPoolWithAFilterArrivesAlthoughTheStoreGrows(t *testing.T) {
 }
 
 // bare is a store without JetStream, whose readers are handed their events.
-func bare(e *env) *Store { return newStore(testStore, e.set.cfg) }
+func bare(e *env) *Store {
+	return newStore(testStore, e.set.cfg, newRounds(e.set.cfg.tune), &sync.WaitGroup{})
+}
 
 func at(seq uint64) *event.Event {
 	return event.New(testStore, seq, time.Now(), message{&feed.Msg{Subject: "e.0.made"}})
@@ -290,7 +292,7 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	s := bare(e)
-	tick := func(first uint64) { s.info.first = first; s.watchFront() }
+	tick := func(first uint64) { s.info.first = first; s.info.look++; s.watchFront() }
 	s.head, s.temps = newReader(s, 1500, match.Filters{}), map[*reader]struct{}{newReader(s, 0, match.Filters{}): {}}
 	s.head.atHead.Store(true)
 	tick(1)
@@ -345,15 +347,16 @@ func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	e.publish(100)
 	js := &stubborn{JetStream: e.js, letGo: make(chan struct{})}
-	st := bare(e)
-	st.js, st.tune.look, st.tune.stillLooks, st.tune.parting = js, 10*time.Millisecond, 3, 10*time.Millisecond
+	tune := defaultTuning()
+	tune.look, tune.stillLooks, tune.parting = 10*time.Millisecond, 3, 10*time.Millisecond
+	set := NewSet(Config{JetStream: js, Log: zerolog.Nop(), Paused: func(*wire.Record, wire.Gap) {}, tune: tune})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); st.run(ctx, func() bool { return false }) }()
-	t.Cleanup(func() { cancel(); close(js.letGo); <-done; st.waiters.Wait() })
+	go func() { defer close(done); _ = set.Run(ctx) }()
+	t.Cleanup(func() { cancel(); close(js.letGo); <-done; set.waiters.Wait() })
 
 	s := e.subscribe("s", ">", 0, false, nil)
-	st.attach(s.pool, s.rec, 0)
+	set.Attach(s.pool, s.rec, 0)
 	natstest.Await(t, "the pool has another reader, and arrives", func() error {
 		return errors.Join(s.got(0, 100), s.in(wire.PoolLive, ""))
 	})
@@ -361,6 +364,6 @@ func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Error("the store does not end")
+		t.Error("the set does not end")
 	}
 }

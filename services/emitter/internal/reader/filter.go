@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -44,8 +46,13 @@ func selectMuch(pending, behind, many uint64) bool {
 
 // pends notes how much more there was for a reader when an event was sent.
 func (r *reader) pends(n uint64) {
-	if many := r.store.tune.many; r.pending.Swap(n) < many && n >= many && !r.atHead.Load() {
-		r.store.wake() // the filters of one at the head are looked at in its turn
+	many := r.store.tune.many
+	switch {
+	case r.pending.Swap(n) >= many || n < many:
+	case r.atHead.Load():
+		r.store.soon() // it may only be a burst
+	default:
+		r.store.wake()
 	}
 }
 
@@ -100,7 +107,7 @@ func (s *Store) reopen(ctx context.Context) {
 // it must see every event. With filters it would take events that it did not ask
 // for, and that the store dropped right after, for a gap.
 func (s *Store) nearFront(position uint64) bool {
-	return position+1 < s.info.first+nearFrontLooks*s.pace
+	return position+1 < s.info.first+nearFrontLooks*s.front.pace
 }
 
 // filtersAfter is what a reader without pools asks for from a position on: nothing,
@@ -112,16 +119,33 @@ func (s *Store) filtersAfter(position uint64) match.Filters {
 	return match.Filters{}
 }
 
+// front is how the front of a store moves.
+type front struct {
+	first uint64
+	look  uint64    // which look has shown it there
+	at    time.Time // when that was seen
+	pace  uint64    // by how much it had moved since the look before, for each tuning.look
+}
+
+// seen notes where the front is.
+func (f *front) seen(now info, at time.Time, look time.Duration) {
+	if now.look == f.look {
+		return
+	}
+	looks := max(at.Sub(f.at), look)
+	pace := uint64(0)
+	if f.first > 0 && now.first > f.first {
+		pace = uint64(math.Ceil(float64(now.first-f.first) * float64(look) / float64(looks)))
+	}
+	*f = front{now.first, now.look, at, pace}
+}
+
 // watchFront notes how fast the front of the store moves, and lets readers that
 // are near to it ask for everything.
 func (s *Store) watchFront() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := s.info.first
-	if s.pace = 0; s.front > 0 && first > s.front {
-		s.pace = first - s.front
-	}
-	s.front = first
+	s.front.seen(s.info, time.Now(), s.tune.look)
 	for _, r := range s.readers() {
 		r.mu.Lock()
 		if s.nearFront(r.position.Load()) {

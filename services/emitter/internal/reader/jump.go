@@ -16,14 +16,15 @@ type jump struct {
 	all      bool   // the reader asked for everything, so the store holds none of it
 }
 
-// jumpOf returns one that r meets now. A reader at the head has read all that
+// jumpOf returns one that r meets now, which the next round is to judge. A reader at the head has read all that
 // the look before the last one saw; one that is not is behind all of it.
 func (s *Store) jumpOf(r *reader, from, to uint64) jump {
-	last := s.end.Load()
+	s.soon()
+	last := s.looks.end.Load()
 	if r.atHead.Load() {
-		last = s.before.Load()
+		last = s.looks.before.Load()
 	}
-	return jump{from, to, s.looks.Load(), last, r.filters == nil}
+	return jump{from, to, s.looks.begun.Load(), last, r.filters == nil}
 }
 
 // maxJumps bounds the jumps kept between two looks; beyond it they are joined.

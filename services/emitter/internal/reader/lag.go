@@ -49,6 +49,9 @@ func (s *Store) watchEnd() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.info.last
+	if s.head != nil { // it may know more than the last look
+		last = max(last, s.head.position.Load()+s.head.pending.Load())
+	}
 	var growth uint64
 	if s.watched > 0 && last > s.watched {
 		growth = last - s.watched

@@ -28,7 +28,7 @@ func newCrampedEnv(t *testing.T, consumers int, edit func(jetstream.JetStream) j
 		t.Fatal(err)
 	}
 	tune := defaultTuning()
-	tune.look, tune.grace = 20*time.Millisecond, 100*time.Millisecond
+	tune.look, tune.rest, tune.grace = 20*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
 	used := js
 	if edit != nil {
 		used = edit(js)
@@ -175,7 +175,10 @@ func TestTheDocumentedPermissionsSufficeToReadAStore(t *testing.T) {
 	srv := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "all", Password: "p"}, {Username: "reader", Password: "p", Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: allowed},
-			Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{
+				"_INBOX.>", "$JS.EVENT.ADVISORY.STREAM.CREATED.*", "$JS.EVENT.ADVISORY.STREAM.UPDATED.*",
+				"$JS.EVENT.ADVISORY.STREAM.DELETED.*", "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*",
+			}},
 		}}}
 	})
 	connect := func(user string, opts ...nats.Option) jetstream.JetStream {

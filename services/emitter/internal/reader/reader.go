@@ -78,9 +78,7 @@ func (r *reader) open(life context.Context) {
 	how := &fare{told: r.fare.told}
 	cfg.OnState = func(st feed.State) {
 		how.note(st)
-		if starved(st) {
-			s.wake()
-		}
+		s.heard(st)
 	}
 	reads := feed.New(s.js, cfg)
 	r.feed, r.fare = reads, how

@@ -2,9 +2,13 @@ package reader
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -30,12 +34,12 @@ type Config struct {
 
 // Set holds the stores that an instance reads.
 type Set struct {
-	cfg Config
+	cfg     Config
+	rounds  *rounds
+	waiters sync.WaitGroup // of the stores
 
 	mu     sync.Mutex
-	ctx    context.Context // of Run; nil before
 	stores map[string]*Store
-	wg     sync.WaitGroup
 }
 
 // NewSet returns a set that reads nothing before Run.
@@ -46,25 +50,93 @@ func NewSet(cfg Config) *Set {
 	if cfg.tune == (tuning{}) {
 		cfg.tune = defaultTuning()
 	}
-	return &Set{cfg: cfg, stores: map[string]*Store{}}
+	return &Set{cfg: cfg, rounds: newRounds(cfg.tune), stores: map[string]*Store{}}
 }
 
 // Run reads until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
-	s.mu.Lock()
-	s.ctx = ctx
-	for _, st := range s.stores {
-		s.serve(ctx, st)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.listen(ctx) })
+	for t := s.rounds.next(ctx); t != nil; t = s.rounds.next(ctx) {
+		wg.Go(func() { s.tour(ctx, t) })
 	}
-	s.mu.Unlock()
-	<-ctx.Done()
-	s.wg.Wait()
+	wg.Wait()
+	s.part()
 	return nil
 }
 
-// serve reads a store until ctx ends or its last pool has left.
-func (s *Set) serve(ctx context.Context, st *Store) {
-	s.wg.Go(func() { st.run(ctx, func() bool { return s.letGo(st) }) })
+// tour makes a round over a store, unless its last pool has left.
+func (s *Set) tour(ctx context.Context, t *turn) {
+	if s.letGo(t.store) {
+		t.store.closeAll()
+		s.rounds.drop(t)
+		return
+	}
+	next, ill := t.store.tour(ctx, s.rounds.rest())
+	s.rounds.done(t, next, ill)
+}
+
+// part closes all readers and waits a while for their consumers to end.
+func (s *Set) part() {
+	for _, st := range s.all() {
+		st.closeAll()
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); s.waiters.Wait() }()
+	late := time.NewTimer(s.cfg.tune.parting)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		s.cfg.Log.Warn().Msg("consumers have not ended, and are left to the server to remove")
+	}
+}
+
+func (s *Set) all() []*Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.stores))
+}
+
+func (s *Set) store(name string) *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stores[name]
+}
+
+// listen has stores looked at when the server says that something has become of
+// them, or is there again. An advisory may be lost, or may not be received.
+func (s *Set) listen(ctx context.Context) {
+	nc := s.cfg.JetStream.Conn()
+	up := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(up)
+	said := make(chan *nats.Msg, 1024)
+	for _, what := range []string{
+		"CREATED", "UPDATED", "DELETED",
+		"LEADER_ELECTED", // when the end of a stream can be lost
+	} {
+		sub, err := nc.ChanSubscribe("$JS.EVENT.ADVISORY.STREAM."+what+".*", said)
+		if err != nil {
+			s.cfg.Log.Debug().Err(err).Msg("advisories of streams are not received")
+			continue
+		}
+		defer func() { _ = sub.Unsubscribe() }() // an error means that the connection is closed
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-up:
+			for _, st := range s.all() {
+				st.ask(s.cfg.tune.look)
+			}
+		case m := <-said:
+			// Anybody may have sent it, so it is worth no more than one look a second.
+			if st := s.store(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]); st != nil {
+				st.ask(s.cfg.tune.look)
+			}
+		}
+	}
 }
 
 // letGo forgets a store if it has no pools: the next one that comes has it made
@@ -88,20 +160,15 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	store := rec.Spec.Store
 	st := s.stores[store]
 	if st == nil {
-		st = newStore(store, s.cfg)
+		st = newStore(store, s.cfg, s.rounds, &s.waiters)
 		s.stores[store] = st
-		if s.ctx != nil && s.ctx.Err() == nil {
-			s.serve(s.ctx, st)
-		}
 	}
 	st.attach(p, rec, begin)
 }
 
 // Detach ends reading for p: nothing more is offered once it returns.
 func (s *Set) Detach(store string, p *pool.Pool) {
-	s.mu.Lock()
-	st := s.stores[store]
-	s.mu.Unlock()
+	st := s.store(store)
 	if st != nil {
 		st.detach(p)
 	}
@@ -111,9 +178,7 @@ func (s *Set) Detach(store string, p *pool.Pool) {
 // it passed since its store was last looked at: told is closed when it has been.
 // That can take for ever, while JetStream is away; Detach gives it up.
 func (s *Set) Retire(store string, p *pool.Pool) (told <-chan struct{}) {
-	s.mu.Lock()
-	st := s.stores[store]
-	s.mu.Unlock()
+	st := s.store(store)
 	if st == nil {
 		done := make(chan struct{})
 		close(done)
@@ -124,9 +189,7 @@ func (s *Set) Retire(store string, p *pool.Pool) (told <-chan struct{}) {
 
 // Last is the last sequence of a store when it was last looked at.
 func (s *Set) Last(store string) uint64 {
-	s.mu.Lock()
-	st := s.stores[store]
-	s.mu.Unlock()
+	st := s.store(store)
 	if st == nil {
 		return 0
 	}

@@ -1,7 +1,6 @@
 package reader
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,10 +19,14 @@ const callTimeout = 1500 * time.Millisecond
 
 // tuning is what tests make smaller.
 type tuning struct {
-	// look is how often a store is asked for its first and last sequence.
+	// look is how often a store is looked after that something happens in, and
+	// asked for its first and last sequence where that is needed.
 	look time.Duration
-	// pause is the least time between two looks that pools ask for, so that
-	// thousands that come or go one after the other share them.
+	// rest is how long a store is left alone at least that nothing happens in,
+	// and share how long for each store that there is, if that is longer.
+	rest, share time.Duration
+	// pause is the least time between two rounds over a store, so that thousands
+	// of pools that come or go one after the other share them.
 	pause time.Duration
 	// stillLooks is how many looks a reader may stand still although there
 	// is more to read before it is opened anew; each time that it does not help
@@ -46,13 +49,16 @@ type tuning struct {
 	// trace is how often the streams that a store takes events from are looked
 	// at, beyond each change of the store itself.
 	trace time.Duration
-	// parting is how long a store that is no longer read waits for its
-	// consumers to end.
+	// parting is how long the end of a set waits for its consumers to end.
 	parting time.Duration
 }
 
 func defaultTuning() tuning {
-	return tuning{look: time.Second, pause: 20 * time.Millisecond, stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, many: 1000, trace: 30 * time.Second, parting: 3 * callTimeout}
+	return tuning{
+		look: time.Second, rest: 10 * time.Second, share: 40 * time.Millisecond, pause: 20 * time.Millisecond,
+		stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, many: 1000,
+		trace: 30 * time.Second, parting: 3 * callTimeout,
+	}
 }
 
 // DefaultMaxReaders bounds the readers of one store, the one at the head included.
@@ -68,7 +74,8 @@ type Store struct {
 	tune       tuning
 	paused     func(rec *wire.Record, gap wire.Gap) // a pool waits at a gap for a pause
 
-	kick chan struct{} // cap 1: pools wait for a reader, or a reader is done
+	turn    *turn           // of the round over it that comes next
+	waiters *sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
 
 	mu      sync.Mutex
 	members map[*pool.Pool]*member
@@ -77,19 +84,29 @@ type Store struct {
 	temps   map[*reader]struct{}
 	yielded bool // there is only one place for a consumer: the reader at the head waits until the others have read
 	info    info
-	watched uint64 // info.last at the last tick
-	front   uint64 // info.first then
-	pace    uint64 // by how much it had moved since the one before
+	front   front
+	watched uint64 // the end of the store when the head was last held against it
 
-	captors captors // used by the store's loop only
+	sight fare // whether the store can be looked at
+	looks looks
+	round round
+}
 
-	sight fare          // whether the store can be looked at
-	looks atomic.Uint64 // how often the store has been asked what it holds
+// looks are what is known of the looks at a store.
+type looks struct {
+	asked   atomic.Bool   // somebody has asked for one
+	begun   atomic.Uint64 // how many have begun
+	end     atomic.Uint64 // the store's end at the last one
+	before  atomic.Uint64 // and at the one before
+	stirred atomic.Bool   // another round has been asked for since the last one began
+}
 
-	end    atomic.Uint64 // the store's end at the last look
-	before atomic.Uint64 // and at the one before
-
-	waiters sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
+// round is what only the rounds over a store use.
+type round struct {
+	captors  captors
+	ticked   time.Time // when the readers were last looked after
+	looked   time.Time // and the store looked at
+	followed bool      // the reader at the head was moved to the end of the store, in this round
 }
 
 // member is what a store knows of one of its pools.
@@ -100,6 +117,7 @@ type member struct {
 	full   bool    // waits for room first
 	jump   *jump   // it left its reader here, to be judged
 	passed jumps   // those of readers that it has left since, not yet judged
+	lost   bool    // waits for a store that is no more
 	halted bool    // waits at a gap for a pause, has lost what it has read, cannot be indexed, or retires
 	ahead  bool    // what it has read went beyond the store's end at the last look
 	since  uint64  // its position when it was put under its reader
@@ -117,21 +135,16 @@ type info struct {
 	intake      intake
 }
 
-func newStore(name string, cfg Config) *Store {
-	return &Store{
+func newStore(name string, cfg Config, rs *rounds, waiters *sync.WaitGroup) *Store {
+	s := &Store{
 		name: name, js: cfg.JetStream, owner: cfg.Owner, maxReaders: cfg.MaxReaders, tune: cfg.tune, paused: cfg.Paused,
 		log:     cfg.Log.With().Str("store", name).Logger(),
-		kick:    make(chan struct{}, 1),
+		waiters: waiters,
 		members: map[*pool.Pool]*member{},
 		temps:   map[*reader]struct{}{},
 	}
-}
-
-func (s *Store) wake() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
+	s.turn = rs.add(s)
+	return s
 }
 
 // attach makes p a member; it gets a reader soon.
@@ -318,51 +331,6 @@ func (s *Store) unused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.members) == 0
-}
-
-// run serves the store until ctx ends, or it has no pools and may be let go.
-func (s *Store) run(ctx context.Context, letGo func() bool) {
-	ticker := time.NewTicker(s.tune.look)
-	defer ticker.Stop()
-	defer s.shutdown()
-	for {
-		begun := time.Now()
-		if letGo() {
-			return
-		}
-		s.tend(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if s.sight.get().Err == nil {
-				s.watchFront()
-				s.watchEnd()
-				s.lookAfter(ctx)
-			}
-			s.tell()
-		case <-s.kick:
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(time.Until(begun.Add(s.tune.pause))):
-			}
-		}
-	}
-}
-
-// shutdown closes all readers and waits a while for their consumers to end.
-func (s *Store) shutdown() {
-	s.closeAll()
-	done := make(chan struct{})
-	go func() { defer close(done); s.waiters.Wait() }()
-	late := time.NewTimer(s.tune.parting)
-	defer late.Stop()
-	select {
-	case <-done:
-	case <-late.C:
-		s.log.Warn().Msg("consumers have not ended, and are left to the server to remove")
-	}
 }
 
 // closeAll closes all readers; their pools wait for new ones.

@@ -3,64 +3,32 @@ package reader
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/sluicehq/sluice/pkg/feed"
-	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
 // tend brings readers and pools in line with what is.
-func (s *Store) tend(ctx context.Context) {
-	now, err := s.inspect(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		s.sight.note(feed.State{})
-		s.lost("the store does not exist")
-		return
-	case ctx.Err() != nil:
-		return
-	case err != nil:
-		s.log.Warn().Err(err).Msg("store cannot be looked at")
-		s.sight.note(feed.State{Err: fmt.Errorf("look at the store: %w", err)})
-		return
+func (s *Store) tend(ctx context.Context, rest time.Duration) {
+	looked := s.mustLook(rest)
+	var now info
+	if looked {
+		if now, looked = s.look(ctx); !looked {
+			return
+		}
 	}
-	if err := s.findHoles(ctx, &now); err != nil {
-		s.log.Warn().Err(err).Msg("store cannot be looked at")
-		s.sight.note(feed.State{Err: err})
-		return
-	}
-	s.sight.note(feed.State{})
-	s.renew(now)
-	s.guard(ctx, now.intake)
 	s.reap()
 	s.yield()
-	s.ensureHead(ctx, now)
-	s.finish(ctx, now)
-	s.sift(now)
-	s.place(ctx, now)
-	s.reopen(ctx)
-}
-
-// inspect looks at what the store holds.
-func (s *Store) inspect(ctx context.Context) (info, error) {
-	look := s.looks.Add(1) // first: what is met from now on may be younger than the answer
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	stream, err := s.js.Stream(ctx, s.name)
-	if err != nil {
-		return info{}, jsapi.Denied(s.js.Conn(), "STREAM.INFO."+s.name, err)
+	if looked {
+		s.ensureHead(ctx, now)
+		s.finish(ctx, now)
+		s.sift(now)
+		s.place(ctx, now)
 	}
-	c := stream.CachedInfo()
-	return info{
-		first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted,
-		intake: intake{c.Config.Subjects, c.Config.Mirror, c.Config.Sources},
-	}, nil
+	s.reopen(ctx)
 }
 
 // renew notes what the store holds and judges the jumps that were met before.
@@ -69,9 +37,10 @@ func (s *Store) renew(now info) {
 	another := !s.info.created.IsZero() && !s.info.created.Equal(now.created) || now.last < s.info.last
 	s.info = now
 	s.mu.Unlock()
-	s.before.Store(s.end.Swap(now.last))
+	s.looks.before.Store(s.looks.end.Swap(now.last))
 	if another {
 		s.lost("the store was deleted and created anew, or lost its end")
+		s.wake()
 		return
 	}
 	s.begin(now)
@@ -204,7 +173,8 @@ func (s *Store) join(g group) {
 // fit reports whether the store still has what p is to read next, and deals
 // with it where it has not.
 func (s *Store) fit(p *pool.Pool, m *member, now info) bool {
-	if c := m.rec.StoreCreated; !c.IsZero() && !c.Equal(now.created) {
+	c := m.rec.StoreCreated
+	if m.lost = !c.IsZero() && !c.Equal(now.created); m.lost {
 		p.Hold(wire.PoolStoreLost, "the store was deleted and created anew: subscribe again, with restart")
 		return false
 	}
@@ -300,13 +270,16 @@ func (s *Store) lookAfter(ctx context.Context) {
 	rs, last := s.readers(), s.info.last
 	s.mu.Unlock()
 	for _, r := range rs {
+		behind := r.position.Load() < last
 		switch {
 		case r.moved(last):
 		case r.interrupted(): // which its feed sees to
 		case s.skim(ctx, r, last):
-			r.moved(last) // or the next look would take it for at work
+			r.moved(last) // or the next round would take it for at work
 			if !r.atHead.Load() {
 				s.merge(r)
+			} else if behind {
+				s.round.followed = true
 			}
 		case r.stalled(s.tune.stillLooks):
 			s.log.Warn().Uint64("position", r.position.Load()).Uint64("last", last).Msg("reader stalled, opening it anew")

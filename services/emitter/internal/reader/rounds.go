@@ -1,0 +1,215 @@
+package reader
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// atOnce bounds the rounds over stores that are under way at once, and
+	// illAtOnce those over stores that could not be looked at the last time: each
+	// of these may wait for its answer in vain, and the others not for them.
+	atOnce    = 24
+	illAtOnce = 8
+)
+
+// rounds says when which store is to be looked after, for all stores of a set.
+type rounds struct {
+	tune tuning
+	news chan struct{} // cap 1: something may be due earlier than it was
+
+	mu     sync.Mutex
+	stores int
+	well   line
+	ill    line
+}
+
+// line is stores that wait for their rounds, and how many rounds may be, and
+// are, under way at once.
+type line struct {
+	queue       turns
+	most, under int
+}
+
+// turn is when a store is due.
+type turn struct {
+	rounds *rounds
+	store  *Store
+
+	// What follows is guarded by rounds.mu.
+	at    time.Time
+	begun time.Time // of the last round
+	again time.Time // asked for while a round is under way; else zero
+	index int       // in its line
+	ill   bool      // that is the line of the ill
+	under bool      // a round is under way
+	over  bool      // there is none any more
+}
+
+func newRounds(tune tuning) *rounds {
+	return &rounds{tune: tune, news: make(chan struct{}, 1), well: line{most: atOnce}, ill: line{most: illAtOnce}}
+}
+
+// add makes a turn for a store, which is due once somebody asks.
+func (r *rounds) add(s *Store) *turn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stores++
+	return &turn{rounds: r, store: s, index: -1}
+}
+
+// rest is how long a store may be left alone that nothing happens in. With many
+// stores it is longer, so that they are looked at so many times a second together.
+func (r *rounds) rest() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(r.tune.rest, time.Duration(r.stores)*r.tune.share)
+}
+
+// ask has a round made in a while, at the latest, and not before the given time
+// since the last one began.
+func (t *turn) ask(in, since time.Duration) {
+	r := t.rounds
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := time.Now().Add(in)
+	if first := t.begun.Add(since); at.Before(first) {
+		at = first
+	}
+	switch {
+	case t.over:
+		return
+	case t.under:
+		if t.again.IsZero() || at.Before(t.again) {
+			t.again = at
+		}
+		return
+	case t.index < 0:
+		t.at = at
+		heap.Push(&r.line(t).queue, t)
+	case at.Before(t.at):
+		t.at = at
+		heap.Fix(&r.line(t).queue, t.index)
+	default:
+		return
+	}
+	r.tell()
+}
+
+// next waits until a store is due and a round may begin; nil once ctx has ended.
+func (r *rounds) next(ctx context.Context) *turn {
+	for ctx.Err() == nil {
+		t, wait := r.take()
+		if t != nil {
+			return t
+		}
+		var due <-chan time.Time
+		if wait > 0 {
+			due = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+		case <-due:
+		case <-r.news:
+		}
+	}
+	return nil
+}
+
+// take begins a round that is due; else it says when one will be, 0 for not known.
+func (r *rounds) take() (t *turn, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, l := range []*line{&r.well, &r.ill} {
+		if l.under == l.most || len(l.queue) == 0 {
+			continue
+		}
+		if d := l.queue[0].at.Sub(now); d > 0 {
+			if wait == 0 || d < wait {
+				wait = d
+			}
+			continue
+		}
+		t = heap.Pop(&l.queue).(*turn)
+		l.under++
+		t.under, t.begun = true, now
+		return t, 0
+	}
+	return nil, wait
+}
+
+// done ends a round. The next one is due in a while; 0 is when the store has
+// rested. Ill is a store that could not be looked at.
+func (r *rounds) done(t *turn, in time.Duration, ill bool) {
+	if in == 0 {
+		in = r.rest()
+		in += rand.N(in/2 + 1) // so that stores that came together do not stay so
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.line(t).under--
+	t.under, t.ill = false, ill
+	t.at = time.Now().Add(in)
+	if !t.again.IsZero() && t.again.Before(t.at) {
+		t.at = t.again
+	}
+	t.again = time.Time{}
+	heap.Push(&r.line(t).queue, t)
+	r.tell()
+}
+
+// drop ends a round over a store that is gone.
+func (r *rounds) drop(t *turn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.line(t).under--
+	t.over = true
+	r.stores--
+	r.tell()
+}
+
+func (r *rounds) line(t *turn) *line {
+	if t.ill {
+		return &r.ill
+	}
+	return &r.well
+}
+
+func (r *rounds) tell() {
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+}
+
+// turns are a heap by when they are due.
+type turns []*turn
+
+func (q turns) Len() int           { return len(q) }
+func (q turns) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+
+func (q turns) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push is heap.Interface's.
+func (q *turns) Push(x any) {
+	t := x.(*turn)
+	t.index = len(*q)
+	*q = append(*q, t)
+}
+
+// Pop is heap.Interface's.
+func (q *turns) Pop() any {
+	last := len(*q) - 1
+	t := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	t.index = -1
+	return t
+}
