@@ -37,14 +37,19 @@ var errNotSent = errors.New("nothing was done")
 
 // gate lets calls through to JetStream while it answers. After a few failures
 // in a row it refuses calls, and lets one probe through at growing intervals.
+//
+// A refusal is a failure, and so is a call that nobody takes. One that waits in
+// vain is a failure only where JetStream answers no other one meanwhile: else it
+// is busy, and to refuse what it would answer helps nobody.
 type gate struct {
 	br  *breaker.Breaker
 	log zerolog.Logger
 
-	mu      sync.Mutex
-	waits   *backoff.ExponentialBackOff
-	probeAt time.Time     // no call before, while the breaker is open
-	opened  chan struct{} // cap 1
+	mu       sync.Mutex
+	waits    *backoff.ExponentialBackOff
+	probeAt  time.Time     // no call before, while the breaker is open
+	answered time.Time     // when JetStream answered last
+	opened   chan struct{} // cap 1
 }
 
 func newGate(log zerolog.Logger) *gate {
@@ -97,21 +102,35 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 	limit := callTime(ctx)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	fair := limit >= fairTimeout
+	began := time.Now()
 	err = call(ctx)
-	switch {
-	case !away(err):
+	if !away(err) {
+		g.heard()
 		done(nil)
 		return err
-	case fair && !errors.Is(err, context.Canceled):
+	}
+	if limit >= fairTimeout && (!late(err) || g.silentSince(began)) {
 		done(err)
-	default:
+	} else {
 		done(context.Canceled)
 	}
 	if notSent(err) {
 		return fmt.Errorf("%w: %w: %w", errAway, errNotSent, err)
 	}
 	return fmt.Errorf("%w: %w", errAway, err)
+}
+
+// heard notes that JetStream has answered.
+func (g *gate) heard() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answered = time.Now()
+}
+
+func (g *gate) silentSince(t time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.answered.Before(t)
 }
 
 // callTime is how long a call may take: nearly all that is left of the
@@ -187,6 +206,11 @@ func away(err error) bool {
 		return true
 	}
 	return notSent(err)
+}
+
+// late reports whether err says no more than that no answer came in time.
+func late(err error) bool {
+	return !notSent(err) && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout))
 }
 
 // notSent reports whether err proves that nobody took the request.

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
@@ -138,4 +140,55 @@ func TestTheGateOpensByItselfWithoutRequests(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Three of a kind, one after the other, or beside calls that are answered.
+func TestTheGateShutsForWhatProvesThatJetStreamIsAway(t *testing.T) {
+	t.Parallel()
+	silent := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	says := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	for _, tt := range []struct {
+		name  string
+		call  func(context.Context) error
+		busy  bool // another call is answered every 100 ms
+		shuts bool
+	}{
+		{"nobody takes it", says(nats.ErrNoResponders), false, true},
+		{"nobody takes it, though others are answered before", says(nats.ErrNoResponders), true, true},
+		{"JetStream is off", says(jetstream.ErrJetStreamNotEnabled), false, true},
+		{"it is refused for the moment", says(&jetstream.APIError{Code: 503}), false, true},
+		{"the connection is away", says(nats.ErrConnectionReconnecting), false, true},
+		{"nothing is answered", silent, false, true},
+		{"others are answered meanwhile", silent, true, false},
+		{"the caller gives up", says(context.Canceled), false, false},
+		{"an answer", says(jetstream.ErrStreamNotFound), false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			clocktest.Run(t, func(t *testing.T) {
+				g := newGate(zerolog.Nop())
+				ctx, cancel := context.WithCancel(t.Context())
+				var others sync.WaitGroup
+				if tt.busy {
+					others.Go(func() {
+						for ctx.Err() == nil {
+							select {
+							case <-ctx.Done():
+							case <-time.After(100 * time.Millisecond):
+								g.heard()
+							}
+						}
+					})
+				}
+				for range gateFailures {
+					_ = g.do(ctx, tt.call)
+				}
+				if shut := g.br.State() != breaker.Closed; shut != tt.shuts {
+					t.Errorf("it is shut: %v, want %v", shut, tt.shuts)
+				}
+				cancel()
+				others.Wait()
+			})
+		})
+	}
 }

@@ -44,6 +44,8 @@ func (s *Service) failed(r *request, err error) *wire.Error {
 	switch {
 	case errors.As(err, &answer):
 		return answer
+	case errors.Is(err, errAway) && late(err):
+		return wire.Errorf(wire.CodeUnavailable, "JetStream did not answer in time; nothing was done")
 	case errors.Is(err, errAway):
 		return wire.Errorf(wire.CodeUnavailable, "JetStream is away; nothing was done")
 	case errors.As(err, &full):
