@@ -168,10 +168,13 @@ func (b *bucket) entry(key string, m *jetstream.RawStreamMsg) *entry {
 	}
 }
 
+// operationHeader marks deletions.
+const operationHeader = "KV-Operation"
+
 // Operation is what the headers of an entry say that it is: a value, or the mark
 // of a deletion.
 func Operation(h nats.Header) jetstream.KeyValueOp {
-	switch h.Get("KV-Operation") {
+	switch h.Get(operationHeader) {
 	case "DEL":
 		return jetstream.KeyValueDelete
 	case "PURGE":

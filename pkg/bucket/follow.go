@@ -3,6 +3,7 @@ package bucket
 import (
 	"cmp"
 	"context"
+	"iter"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +32,11 @@ type KeyValue interface {
 	// included: a tombstone, with all that was before it. What is written
 	// meanwhile stays. Nobody who follows the bucket is told.
 	Forget(ctx context.Context, key string, revision uint64) error
+
+	// WriteAll makes the writes, of different keys, at most Window of them at once,
+	// and tells what became of each that was begun, from this goroutine. It returns
+	// the error with which Told, or ctx, ended it.
+	WriteAll(ctx context.Context, writes iter.Seq[Write], told Told) error
 }
 
 // Following says what Follow tells, and to whom. All functions are called from

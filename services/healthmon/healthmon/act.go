@@ -26,13 +26,19 @@ const (
 	outcomeStarted = "started" // kept before the act, and replaced by what came of it
 )
 
+// Bounds of the automatic repairs of a sweep.
+const (
+	maxRepairs  = 128         // that a sweep makes; the others have to wait
+	repairPause = time.Second // for the next sweep
+)
+
 // errNothing says that a repair is not needed any more.
 var errNothing = errors.New("nothing to do")
 
 // repairAll makes the automatic repairs that are due. It returns how soon
 // another may be, 0 for none.
 func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Snapshot) ([]wire.Repair, time.Duration, error) {
-	repairs := []wire.Repair{}
+	repairs, made := []wire.Repair{}, 0
 	var again time.Duration
 	sooner := func(d time.Duration) {
 		if again == 0 || d < again {
@@ -61,6 +67,10 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 		case repair.GivenUp:
 			repairs = append(repairs, m.giveUp(i, action))
 		case repair.Go:
+			if made++; made > maxRepairs {
+				sooner(repairPause)
+				continue
+			}
 			r, err := m.attempt(ctx, ref, i, action, res.Memory.Issues[ref])
 			if err != nil {
 				return repairs, 0, err

@@ -325,8 +325,7 @@ func (a *api) cleanup(ctx context.Context, req *endpoint.Request) (any, *wire.Er
 	if e != nil {
 		return nil, e
 	}
-	k := &kept{kv: a.health, revs: map[string]uint64{}}
-	if err := k.put(ctx, keyCleanup, cleanupSwitch{Enabled: *r.Enabled}); err != nil {
+	if err := newKept(a.health, a.log).put(ctx, keyCleanup, cleanupSwitch{Enabled: *r.Enabled}); err != nil {
 		e := wire.Errorf(wire.CodeUnavailable, "the switch was perhaps not set: %s", err)
 		e.Outcome = wire.OutcomeUnknown
 		return nil, e

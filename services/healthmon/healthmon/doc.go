@@ -52,6 +52,8 @@
 // a crash nor a change of leader gives any back. A repair by hand ignores
 // switch and limit.
 //
+// A sweep makes some automatic repairs, and the next one, a second later, others.
+//
 // An orphaned pool whose subscription left no trace of a deletion, although
 // the pool had seen it, is not removed automatically: a bucket that lost
 // records must not cost the checkpoints too.
@@ -59,8 +61,13 @@
 // # What lies in the health bucket
 //
 //	report                 the last report
-//	subscription.<name>    the status, written when it changes or its numbers do by a tenth;
-//	                       that of the last sweep is the leader's to tell
+//	subscription.<name>    the status, written when its word changes, or the kinds of
+//	                       its reasons; that of the last sweep is the leader's to tell
 //	cleanup                the switch, once somebody has set it
 //	issue.<kind>.<name>    since when an issue lasts and what was tried
+//
+// What changed is written by compare-and-swaps of which many are under way at once.
+// Beside a word that stays the numbers of a status are written when they are an hour
+// old and have changed, a thousand of them in a sweep: 50,000 that all move all the
+// time are so some ten writes a second, and not as many as the sweep has time for.
 package healthmon

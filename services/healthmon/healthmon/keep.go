@@ -1,13 +1,18 @@
 package healthmon
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -61,94 +66,140 @@ func subscriptionKey(name string) string { return prefixSubscription + name }
 // revisions it knows, writes by compare-and-swap, and reads again on conflict.
 type kept struct {
 	kv      bucket.KeyValue
-	revs    map[string]uint64
-	cleanup *cleanupSwitch // as it was last; nil: it is not set
+	revs    map[string]uint64 // of entries; others are thought not to be there
+	doubt   map[string]bool   // keys of which it is not known what was written last
+	cleanup *cleanupSwitch    // as it was last; nil: it is not set
 	log     zerolog.Logger
 }
 
-// put writes value under key. On a conflict it reads the revision again and
-// writes over it: the caller holds the lease, and whoever wrote before it does
-// not any more.
+func newKept(kv bucket.KeyValue, log zerolog.Logger) *kept {
+	return &kept{kv: kv, revs: map[string]uint64{}, doubt: map[string]bool{}, log: log}
+}
+
+// change is a key that is written, or removed.
+type change struct {
+	key   string
+	value any    // nil: remove it
+	done  func() // called once that has been done; optional
+}
+
+// put writes value under key.
 func (k *kept) put(ctx context.Context, key string, value any) error {
-	b, err := wire.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("encode %q: %w", key, err)
-	}
+	return k.write(ctx, slices.Values([]change{{key: key, value: value}}))
+}
+
+// write makes changes of different keys, many at a time. On a conflict it reads the
+// revision again and writes over it: the caller holds the lease, and whoever wrote
+// before it does not any more. After an error some have been made, and some not.
+func (k *kept) write(ctx context.Context, changes iter.Seq[change]) error {
 	for range maxWriteTries {
-		rev, known := k.revs[key]
-		if !known {
-			if rev, err = k.revision(ctx, key); err != nil {
-				return err
+		again, err := k.try(ctx, changes)
+		if err != nil || len(again) == 0 {
+			return err
+		}
+		if err := k.readAgain(ctx, again); err != nil {
+			return err
+		}
+		changes = slices.Values(again)
+	}
+	return errors.New("write what was found: somebody else keeps writing it")
+}
+
+// try makes changes, and returns those for which the revision has to be read first.
+func (k *kept) try(ctx context.Context, changes iter.Seq[change]) (again []change, err error) {
+	under := map[string]change{} // as many as are written at once
+	var bad error
+	writes := func(yield func(bucket.Write) bool) {
+		for c := range changes {
+			rev, there := k.revs[c.key]
+			switch {
+			case k.doubt[c.key]:
+				again = append(again, c)
+				continue
+			case c.value == nil && !there:
+				c.finish()
+				continue
+			}
+			w := bucket.Write{Key: c.key, Revision: rev, Delete: c.value == nil}
+			if c.value != nil {
+				if w.Value, bad = wire.Marshal(c.value); bad != nil {
+					bad = fmt.Errorf("encode %q: %w", c.key, bad)
+					return
+				}
+			}
+			under[c.key] = c
+			if !yield(w) {
+				return
 			}
 		}
-		next, err := k.write(ctx, key, b, rev)
-		if err == nil {
-			k.revs[key] = next
+	}
+	err = k.kv.WriteAll(ctx, writes, func(w bucket.Write, rev uint64, err error) error {
+		c := under[w.Key]
+		delete(under, w.Key)
+		delete(k.revs, w.Key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+			again = append(again, c)
 			return nil
+		case err != nil:
+			k.doubt[w.Key] = true
+			return fmt.Errorf("write %q over revision %d: %w", w.Key, w.Revision, err)
+		case !w.Delete:
+			k.revs[w.Key] = rev
 		}
-		delete(k.revs, key)
-		if !conflict(err) {
-			return fmt.Errorf("write %q over revision %d: %w", key, rev, err)
-		}
-	}
-	return fmt.Errorf("write %q: somebody else keeps writing it", key)
+		c.finish()
+		return nil
+	})
+	return again, cmp.Or(err, bad)
 }
 
-func (k *kept) write(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if rev == 0 {
-		return k.kv.Create(ctx, key, value)
+func (c change) finish() {
+	if c.done != nil {
+		c.done()
 	}
-	return k.kv.Update(ctx, key, value, rev)
 }
 
-// revision is that of the live entry under key, 0 where there is none.
-func (k *kept) revision(ctx context.Context, key string) (uint64, error) {
+// readAgain reads at which revision the keys are, tombstones included.
+func (k *kept) readAgain(ctx context.Context, changes []change) error {
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, c := range changes {
+		g.Go(func() error {
+			rev, err := k.revision(gctx, c)
+			mu.Lock()
+			defer mu.Unlock()
+			delete(k.revs, c.key)
+			if err == nil {
+				delete(k.doubt, c.key)
+			}
+			if rev > 0 {
+				k.revs[c.key] = rev
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// revision is that which a change has to replace, 0 where there is none.
+func (k *kept) revision(ctx context.Context, c change) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	e, err := k.kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	e, err := k.kv.Get(ctx, c.key)
+	var gone *bucket.DeletedError
+	switch {
+	case err == nil:
+		return e.Revision(), nil
+	case errors.As(err, &gone) && c.value == nil: // it is removed already
 		return 0, nil
+	case errors.As(err, &gone):
+		return gone.Revision, nil
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("read %q: %w", c.key, err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("read %q: %w", key, err)
-	}
-	return e.Revision(), nil
-}
-
-// remove deletes key, if it is there.
-func (k *kept) remove(ctx context.Context, key string) error {
-	for range maxWriteTries {
-		rev, known := k.revs[key]
-		if !known {
-			var err error
-			if rev, err = k.revision(ctx, key); err != nil {
-				return err
-			}
-		}
-		delete(k.revs, key)
-		if rev == 0 {
-			return nil
-		}
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, askTimeout)
-			defer cancel()
-			return k.kv.Delete(ctx, key, jetstream.LastRevision(rev))
-		}()
-		if err == nil {
-			return nil
-		}
-		if !conflict(err) {
-			return fmt.Errorf("delete %q at revision %d: %w", key, rev, err)
-		}
-	}
-	return fmt.Errorf("delete %q: somebody else keeps writing it", key)
-}
-
-// conflict reports whether a write failed because the key moved on.
-func conflict(err error) bool {
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
 // list returns the live entries that match keys, and remembers their revisions.

@@ -104,7 +104,7 @@ func leaderSubject(ns wire.Namespace, verb string) string {
 
 // lead does the leader's work until ctx ends.
 func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
-	m.kept = &kept{kv: m.buckets.Health, revs: map[string]uint64{}, log: m.log}
+	m.kept = newKept(m.buckets.Health, m.log)
 	mem, tried, statuses, err := m.kept.memory(ctx)
 	if err != nil && m.src.isMissing(ctx, m.cfg.ns.BucketHealth()) {
 		m.log.Warn().Err(err).Msg("nothing is known of what was found before: its bucket is missing")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -170,115 +169,6 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 		return m.cfg.CleanupEnabled, nil
 	}
 	return m.kept.cleanup.Enabled, nil
-}
-
-// tell publishes what came and went.
-func (m *monitor) tell(res check.Result) {
-	for _, i := range res.Raised {
-		m.log.Warn().Str("kind", i.Kind).Str("name", i.Name).Str("detail", i.Detail).Msg("issue raised")
-		m.advisor.Advise(wire.AdvIssueRaised, i.Name, i.Detail, map[string]any{"kind": i.Kind, "evidence": i.Evidence})
-	}
-	for _, i := range res.Cleared {
-		m.log.Info().Str("kind", i.Kind).Str("name", i.Name).Msg("issue cleared")
-		m.advisor.Advise(wire.AdvIssueCleared, i.Name, i.Detail, map[string]any{"kind": i.Kind, "since": i.Since})
-		m.book.Forget(check.Ref{Kind: i.Kind, Name: i.Name})
-	}
-	for ref, h := range res.Memory.Issues {
-		if was, ok := m.mem.Issues[ref]; ok && !was.Issue.Since.Equal(h.Issue.Since) {
-			m.book.Forget(ref) // it had ended in between
-		}
-	}
-}
-
-// keepIssues brings the issues in KV to what mem and the book say.
-func (m *monitor) keepIssues(ctx context.Context, mem check.Memory) error {
-	for ref, h := range mem.Issues {
-		if err := m.keepIssue(ctx, ref, h); err != nil {
-			return err
-		}
-	}
-	for ref := range m.issues {
-		if _, ok := mem.Issues[ref]; ok {
-			continue
-		}
-		if err := m.kept.remove(ctx, issueKey(ref)); err != nil {
-			return fmt.Errorf("forget issue: %w", err)
-		}
-		delete(m.issues, ref)
-	}
-	return nil
-}
-
-// keepIssue writes one issue, if what matters of it has changed.
-func (m *monitor) keepIssue(ctx context.Context, ref check.Ref, h check.Held) error {
-	was, ok := m.issues[ref]
-	now := heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: m.book.Entry(ref)}
-	if ok && was.UID == now.UID && was.Issue.Since.Equal(now.Issue.Since) && was.Repair == now.Repair &&
-		was.Issue.NeedsPerson == now.Issue.NeedsPerson {
-		return nil
-	}
-	if err := m.kept.put(ctx, issueKey(ref), now); err != nil {
-		return fmt.Errorf("keep issue: %w", err)
-	}
-	m.issues[ref] = now
-	return nil
-}
-
-// keepStatuses brings the statuses in KV to what they are, and publishes those
-// that changed.
-func (m *monitor) keepStatuses(ctx context.Context, statuses []wire.SubscriptionHealth) error {
-	there := make(map[string]bool, len(statuses))
-	for _, st := range statuses {
-		there[st.Name] = true
-		was, ok := m.status[st.Name]
-		now := keptStatus{UID: m.uids[st.Name], SubscriptionHealth: st}
-		if ok && was.UID == now.UID && !worthWriting(was.SubscriptionHealth, st) {
-			continue
-		}
-		if err := m.kept.put(ctx, subscriptionKey(st.Name), now); err != nil {
-			return fmt.Errorf("keep status: %w", err)
-		}
-		m.status[st.Name] = now
-		if !ok || was.Status != st.Status {
-			m.publishStatus(st)
-		}
-	}
-	for name := range m.status {
-		if there[name] {
-			continue
-		}
-		if err := m.kept.remove(ctx, subscriptionKey(name)); err != nil {
-			return fmt.Errorf("forget status: %w", err)
-		}
-		delete(m.status, name)
-	}
-	return nil
-}
-
-func (m *monitor) publishStatus(st wire.SubscriptionHealth) {
-	body, err := wire.Marshal(st)
-	if err == nil {
-		err = m.src.nc.Publish(m.cfg.ns.HealthSubscription(st.Name), body)
-	}
-	if err != nil {
-		m.log.Warn().Err(err).Str("subscription", st.Name).Msg("status not published")
-	}
-}
-
-// worthWriting reports whether a status says something else than before:
-// anything but its numbers, or a number that changed by more than a tenth.
-func worthWriting(was, now wire.SubscriptionHealth) bool {
-	if was.Status != now.Status || was.State != now.State || was.Owner != now.Owner || was.Epoch != now.Epoch ||
-		was.Parked != now.Parked || was.Listeners != now.Listeners || !slices.Equal(was.Reasons, now.Reasons) {
-		return true
-	}
-	return moved(float64(was.Lag), float64(now.Lag)) || moved(was.Rate, now.Rate) ||
-		moved(was.LagAge.Std().Seconds(), now.LagAge.Std().Seconds())
-}
-
-// moved reports whether a number went to or from zero or by more than a tenth.
-func moved(was, now float64) bool {
-	return (was == 0) != (now == 0) || math.Abs(now-was) > math.Max(was, now)/10
 }
 
 // report puts a sweep into the words of the contract.

@@ -376,3 +376,51 @@ func TestTheStatusOfADeletedSubscriptionIsForgotten(t *testing.T) {
 		t.Errorf("health.subscription = %+v, want %d", r, wire.CodeNoSubscription)
 	}
 }
+
+func TestASweepMakesSomeRepairsAndTheNextOnesTheOthers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.emitter("emitter-1", idle("emitter-1", 0))
+	asked, err := e.nc.SubscribeSync(ns.Lifecycle("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	published, err := e.nc.SubscribeSync(ns.HealthReport())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = maxRepairs + 10
+	for i := range n {
+		e.subscribe(fmt.Sprint("nobodys", i), "GITHUB", old)
+	}
+	cfg := quick()
+	cfg.CleanupMaxAttempts = 1
+	e.leader(e.start(cfg))
+	names := map[string]bool{}
+	for len(names) < n {
+		m, err := asked.NextMsg(30 * time.Second)
+		if err != nil {
+			t.Fatalf("the emitters were asked for %d of %d: %v", len(names), n, err)
+		}
+		names[m.Subject] = true
+	}
+	for pending, _, _ := published.Pending(); pending > 0; pending-- {
+		m, err := published.NextMsg(time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r wire.Report
+		if err := json.Unmarshal(m.Data, &r); err != nil {
+			t.Fatal(err)
+		}
+		done := 0
+		for _, r := range r.Repairs {
+			if r.Outcome == outcomeDone {
+				done++
+			}
+		}
+		if done > maxRepairs {
+			t.Errorf("a sweep made %d repairs, want at most %d", done, maxRepairs)
+		}
+	}
+}
