@@ -96,7 +96,8 @@ func TestManyWritesEndWithTheFirstErrorThatIsTold(t *testing.T) {
 // forever are writes without end, of which it counts those that were asked for.
 func forever(n *int) iter.Seq[bucket.Write] {
 	return func(yield func(bucket.Write) bool) {
-		for ; yield(bucket.Write{Key: fmt.Sprint("k", *n)}); *n++ {
+		for yield(bucket.Write{Key: fmt.Sprint("k", *n)}) {
+			*n++
 		}
 	}
 }
