@@ -25,19 +25,9 @@ import (
 // that the answer fits a message.
 const statusChunk = 500
 
-// sorted returns the values of m in the order of their keys.
-func sorted[V any](m map[string]V) []V {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	out := make([]V, 0, len(m))
-	for _, k := range keys {
-		out = append(out, m[k])
-	}
-	return out
-}
+// confirmMost bounds the entries that are read again since their owners did not list
+// them: claims that move while they are asked are as many as emitters can make.
+const confirmMost = 2000
 
 // statuses asks the live owners how their pools are, and notes who answered about
 // which pool, and by what clock. An owner that does not answer leaves its pools
@@ -90,6 +80,10 @@ func (s *source) confirmMissing(ctx context.Context, snap *check.Snapshot, out m
 	var doubtful []check.Pool
 	for _, p := range snap.Pools {
 		if st := out[p.Key]; answered[p.Key] != "" && (st.UID != p.Pool.UID || st.Epoch != p.Pool.Epoch) {
+			if len(doubtful) == confirmMost {
+				delete(answered, p.Key) // nothing is known of it
+				continue
+			}
 			doubtful = append(doubtful, p)
 		}
 	}

@@ -152,8 +152,10 @@ func (s *source) blind(b bucketState) bool {
 }
 
 // level waits until the local copies show what the buckets held when they were
-// looked at, for a moment at most: what looks wrong is read again anyhow.
-func (s *source) level(ctx context.Context, b bucketState) error {
+// looked at, for a moment at most, and reports whether they do: what looks wrong is
+// read again anyhow.
+func (s *source) level(ctx context.Context, b bucketState) (level bool, err error) {
+	level = true
 	for bucket, m := range map[string]*mirror.Mirror{
 		s.ns.BucketSubscriptions(): s.subs, s.ns.BucketPools(): s.pools,
 	} {
@@ -164,6 +166,7 @@ func (s *source) level(ctx context.Context, b bucketState) error {
 		wait, cancel := context.WithTimeout(ctx, levelTimeout)
 		reached := poll(wait, func() bool { return m.Last() >= last })
 		cancel()
+		level = level && reached
 		if !reached && ctx.Err() == nil {
 			m.Kick()
 			s.log.Debug().Str("bucket", bucket).Uint64("revision", last).Uint64("seen", m.Last()).
@@ -171,7 +174,7 @@ func (s *source) level(ctx context.Context, b bucketState) error {
 		}
 	}
 	s.seen = b
-	return ctx.Err()
+	return level, ctx.Err()
 }
 
 // created is when a bucket was made, as of the last look; zero: not known.

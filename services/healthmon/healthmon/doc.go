@@ -18,7 +18,10 @@
 //
 // See package check for the rules. Nothing is concluded from what could not be
 // learnt. What looks wrong in the local copies of the buckets is read again
-// from the server before it is judged, so that their lag fools nobody. That
+// from the server before it is judged, so that their lag fools nobody. It is read
+// once it has looked so for a session TTL, since nothing is raised before, once as
+// long as it looks the same, and for a second in a sweep: what is left raises
+// nothing, and has its turn at the next one, which follows at once. That
 // nobody listens is asked twice, a moment apart, with probes that deliver
 // nothing.
 //

@@ -168,6 +168,7 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 		ns: ns, nc: nc, js: js, subs: p.subs, pools: p.pools, subsKV: b.Subscriptions, poolsKV: b.Pools,
 		prober: presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
 		clock:  &clock{local: s.clock},
+		doubts: doubts{hold: ttl},
 		log:    s.log,
 	}
 	p.mon = newMonitor(monitorConfig{

@@ -14,7 +14,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -48,6 +47,7 @@ type source struct {
 	// records and poolEntries are the local copies, read; the leader's loop's own.
 	records     decoded[check.Record]
 	poolEntries decoded[check.Pool]
+	doubts      doubts
 }
 
 func (s *source) store() *subscription.Store { return subscription.NewStore(s.subsKV, s.ns) }
@@ -68,11 +68,12 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 		snap.At = s.clock.now()
 		return snap, ctx.Err()
 	}
-	if err := s.level(ctx, b); err != nil {
+	level, err := s.level(ctx, b)
+	if err != nil {
 		return check.Snapshot{}, err
 	}
 	s.copies(&snap)
-	if err := s.confirm(ctx, &snap); err != nil {
+	if err := s.confirm(ctx, &snap, level); err != nil {
 		return check.Snapshot{}, err
 	}
 	if snap.Gone, err = s.gone(ctx, &snap, s.alsoAbsent(known)); err != nil {
@@ -168,98 +169,6 @@ func (s *source) pool(e subscription.Entry) check.Pool {
 	}
 	p.Pool = pool
 	return p
-}
-
-// confirm reads again from the server whatever looks wrong in the local
-// copies, so that their lag is not taken for a fault.
-func (s *source) confirm(ctx context.Context, snap *check.Snapshot) error {
-	records, pools := map[string]check.Record{}, map[string]check.Pool{}
-	names := map[string]bool{}
-	for _, r := range snap.Records {
-		records[r.Key], names[r.Key] = r, true
-	}
-	for _, p := range snap.Pools {
-		pools[p.Key], names[p.Key] = p, true
-	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for name := range names {
-		mu.Lock()
-		r, hasRecord := records[name]
-		p, hasPool := pools[name]
-		mu.Unlock()
-		if hasRecord && hasPool && fits(r, p, snap.Emitters) {
-			continue
-		}
-		g.Go(func() error {
-			fr, fp, err := s.fresh(gctx, name)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			delete(records, name)
-			delete(pools, name)
-			if fr != nil {
-				records[name] = *fr
-			}
-			if fp != nil {
-				pools[name] = *fp
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("read again what looks wrong: %w", err)
-	}
-	snap.Records, snap.Pools = sorted(records), sorted(pools)
-	return nil
-}
-
-// fits reports whether a record and its pool need no second look.
-func fits(r check.Record, p check.Pool, emitters map[string]bool) bool {
-	return r.Record != nil && p.Pool != nil && r.Record.UID == p.Pool.UID &&
-		(r.Record.Paused || emitters[p.Pool.Owner]) && p.Pool.ObservedGeneration >= r.Record.Generation
-}
-
-// fresh reads record and pool of name from the server; nil where there is none.
-func (s *source) fresh(ctx context.Context, name string) (*check.Record, *check.Pool, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	var r *check.Record
-	var p *check.Pool
-	// The pool first: one that is gone by then has not been made anew for a
-	// record that is read after it.
-	pe, err := s.poolsKV.Get(ctx, name)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-	case err != nil:
-		return nil, nil, fmt.Errorf("read pool %q: %w", name, err)
-	default:
-		v := s.pool(subscription.EntryOf(pe))
-		p = &v
-	}
-	re, err := s.subsKV.Get(ctx, name)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		if p != nil && p.Pool != nil && p.Pool.ObservedRevision > 0 {
-			p.Vanished = !deleted(err)
-		}
-	case err != nil:
-		return nil, nil, fmt.Errorf("read subscription %q: %w", name, err)
-	default:
-		v := s.record(subscription.EntryOf(re))
-		r = &v
-	}
-	return r, p, nil
-}
-
-// deleted reports whether the error of a read says that the key was deleted, and
-// not only that it is not there.
-func deleted(err error) bool {
-	var tombstone *bucket.DeletedError
-	return errors.As(err, &tombstone)
 }
 
 // gone tells which of the subscriptions that were known have no record any more

@@ -176,12 +176,13 @@ func (j *judge) lasting(f finding, at time.Time, grace time.Duration) {
 	}
 	held, was := j.prev.Issues[ref]
 	was = was && held.UID == f.uid
+	unconfirmed := j.s.Unconfirmed[f.name] && f.kind != wire.IssueStale // which no entry has to do with
 	switch {
-	case lasted >= grace:
+	case lasted >= grace && !unconfirmed:
 	case !was:
 		j.again(grace - lasted)
 		return
-	case f.claim != claim{}:
+	case f.claim != claim{} || unconfirmed:
 		j.again(grace - lasted)
 		f.repair = ""
 	}
@@ -208,6 +209,13 @@ func (j *judge) corrupt(key, bucket string, revision uint64, reason string, size
 	}
 	if newer {
 		f.detail = fmt.Sprintf("the entry in %s was written by a later version and is not looked after by this one", bucket)
+		f.repair = ""
+	}
+	if j.s.Unconfirmed[key] {
+		j.again(0)
+		if _, was := j.prev.Issues[Ref{f.kind, key}]; !was {
+			return
+		}
 		f.repair = ""
 	}
 	j.raise(f, j.s.At)

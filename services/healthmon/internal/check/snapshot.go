@@ -14,6 +14,10 @@ type Snapshot struct {
 	Pools    []Pool
 	Emitters map[string]bool            // live instances
 	Statuses map[string]wire.PoolStatus // by pool, from owners that answered
+	// Unconfirmed are the names of which record and pool do not fit together in what
+	// was seen, and the server was not asked whether that is so. It raises nothing,
+	// and nothing is done about it.
+	Unconfirmed map[string]bool
 	// Answered names, by pool, the owner that answered when it was asked
 	// about it, whether it has the pool or not.
 	Answered map[string]string
