@@ -112,6 +112,44 @@ type Report struct {
 	// Truncated is set where the issues were too many for one message: the
 	// summary counts all of them, the lists hold the first of each kind.
 	Truncated bool `json:"truncated,omitempty"`
+	// AsOf is set in an answer to health.check for which no sweep could be finished in
+	// time: the report is that of the sweep before, with what is known to have changed.
+	AsOf *AsOf `json:"as_of,omitempty"`
+}
+
+// AsOf says how old a report is that was not made for the one who asked.
+type AsOf struct {
+	AnsweredAt time.Time `json:"answered_at"`
+	// Ages tell how old what the issues were judged by was when it was answered.
+	Ages map[string]Duration `json:"ages"`
+	// Changed is what is known to have changed since; absent where nothing is. The
+	// totals of the report have it, and issues of what was deleted are left out.
+	Changed *Changed `json:"changed,omitempty"`
+}
+
+// Parts of a report, by which AsOf tells ages.
+const (
+	PartEntries   = "entries"   // records and pools
+	PartOwners    = "owners"    // what the emitters say of their pools
+	PartListeners = "listeners" // who listens on delivery subjects
+	PartStores    = "stores"    // stores and other streams
+	PartParked    = "parked"    // parked events
+)
+
+// Changed counts what changed since a sweep.
+type Changed struct {
+	Created  int      `json:"subscriptions_created"`
+	Updated  int      `json:"subscriptions_updated"`
+	Deleted  int      `json:"subscriptions_deleted"`
+	Pools    int      `json:"pools"` // entries that were written or deleted
+	Joined   []string `json:"emitters_joined"`
+	Departed []string `json:"emitters_gone"`
+}
+
+// CheckRequest is the body of health.check.
+type CheckRequest struct {
+	// Within is how long to wait for a sweep before the last one has to do.
+	Within *Duration `json:"within,omitempty"`
 }
 
 // SubscriptionHealth is the status of one subscription.

@@ -23,8 +23,9 @@ import (
 // Bounds of the requests.
 const (
 	maxBody     = 64 << 10
-	maxRequests = 128              // under way at once in this instance
-	handOver    = 30 * time.Second // for the leader's answer
+	maxRequests = 128                     // under way at once in this instance
+	handOver    = 30 * time.Second        // for the leader's answer
+	patience    = 1500 * time.Millisecond // for a sweep, before the last one has to do
 )
 
 // api answers requests. Every instance has one.
@@ -189,13 +190,6 @@ func about(verb string, req *endpoint.Request) string {
 
 // nameIn is the last token of a request's subject.
 func nameIn(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
-
-func (a *api) check(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Body, nil, nil); e != nil {
-		return nil, e
-	}
-	return a.leader(ctx, wire.VerbHealthCheck, nil)
-}
 
 func (a *api) report(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	if e := decodeObject(req.Body, nil, nil); e != nil {

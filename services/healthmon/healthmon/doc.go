@@ -9,6 +9,10 @@
 // lasted long enough. One sweep at a time; a check that is asked for while a
 // sweep runs gets a sweep of its own after it, shared by all who wait.
 //
+// Who asks waits for that for a moment only, unless the request says more: then the
+// leader tells its last report, with how old each part of it is and what the local
+// copies show to have changed since.
+//
 // Every instance answers requests. The last report, a subscription's status
 // and the cleanup switch lie in KV, so any instance answers them by itself;
 // a check and a repair are handed to the leader. While nobody leads those get

@@ -293,7 +293,7 @@ func (e *env) listen(subject string) *nats.Subscription {
 
 // request sends body (JSON, or nothing) to a verb and returns the answer.
 func (e *env) request(subject, body string) (*nats.Msg, error) {
-	return e.nc.Request(subject, []byte(body), 10*time.Second)
+	return e.nc.Request(subject, []byte(body), 30*time.Second)
 }
 
 // ask is request that decodes the answer.
@@ -310,9 +310,13 @@ func ask[T any](e *env, subject, body string) T {
 	return out
 }
 
+// untilMade asks for a report that was made for the one who asks, however long the
+// sweep takes.
+const untilMade = `{"within":"25s"}`
+
 func (e *env) tryCheck() (wire.ReportResponse, error) {
 	var r wire.ReportResponse
-	m, err := e.request(ns.API(wire.VerbHealthCheck), "")
+	m, err := e.request(ns.API(wire.VerbHealthCheck), untilMade)
 	if err != nil {
 		return r, err
 	}

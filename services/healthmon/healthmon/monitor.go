@@ -49,6 +49,8 @@ type monitor struct {
 
 	// shown are the statuses of the last sweep of this term; nil: none yet.
 	shown atomic.Pointer[map[string]keptStatus]
+	// latest is the last report, as it was judged; nil: none is known.
+	latest atomic.Pointer[latest]
 
 	// Below: of the current term, touched by its loop only.
 	mem    check.Memory
@@ -125,6 +127,7 @@ func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
 		m.uids[name] = st.UID
 	}
 	m.shown.Store(nil)
+	m.latest.Store(m.inherited(ctx))
 	stop, err := m.take()
 	if err != nil {
 		return err
@@ -177,12 +180,14 @@ func (m *monitor) take() (stop func(), err error) {
 		}
 		subs = append(subs, s)
 	}
-	s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verbStatus), m.tellStatus)
-	if err != nil {
-		stop()
-		return nil, fmt.Errorf("take requests: %w", err)
+	for verb, tell := range map[string]nats.MsgHandler{verbStatus: m.tellStatus, verbLatest: m.tellLatest} {
+		s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verb), tell)
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("take requests: %w", err)
+		}
+		subs = append(subs, s)
 	}
-	subs = append(subs, s)
 	return stop, nil
 }
 

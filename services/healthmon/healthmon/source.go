@@ -124,12 +124,14 @@ func (s *source) only(ctx context.Context, name string, known bool) (check.Snaps
 // fill adds what the stores, the owners and the servers say.
 func (s *source) fill(ctx context.Context, snap *check.Snapshot) error {
 	g, gctx := errgroup.WithContext(ctx)
+	begun := s.clock.now()
 	g.Go(func() error { s.statuses(gctx, snap); return nil })
 	g.Go(func() error { s.captures(gctx, snap); return nil })
 	g.Go(func() error { snap.Stores = s.stores(gctx, snap); return nil })
 	g.Go(func() error { snap.Parked, snap.ParkedKnown = s.parked(gctx); return nil })
 	g.Go(func() error { snap.Listeners = s.listeners(gctx, snap); return nil })
 	_ = g.Wait() // none of them fails
+	snap.Began = begun
 	s.unread(ctx, snap)
 	snap.At = s.clock.now()
 	return ctx.Err()

@@ -21,6 +21,10 @@ import (
 // reserve is what a message needs beside a report's JSON.
 const reserve = 4096
 
+// smallIssue is less than what one issue takes in a report's JSON: there is no need to
+// encode those that cannot fit.
+const smallIssue = 128
+
 // made is a report as it goes out.
 type made struct {
 	body []byte
@@ -48,11 +52,12 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 	m.tell(res)
 	m.mem = res.Memory
 	m.show(res, snap)
+	r := m.report(res, snap, enabled)
+	m.remember(r, start, snap)
 	recheck := res.Recheck
-	repairs := []wire.Repair{}
 	if keeps {
 		var again time.Duration
-		repairs, again, err = m.settle(ctx, res, snap, enabled)
+		r.Repairs, again, err = m.settle(ctx, res, snap, enabled)
 		if err = m.bear(err); err != nil {
 			return made{}, 0, err
 		}
@@ -60,8 +65,8 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 			recheck = again
 		}
 	}
-	r := m.report(res, snap, enabled, repairs)
 	r.CheckDurationMS = time.Since(start).Milliseconds()
+	m.remember(r, start, snap)
 	body, err := fitReport(r, int(m.src.nc.MaxPayload())-reserve)
 	if err != nil {
 		return made{}, 0, err
@@ -172,12 +177,12 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 }
 
 // report puts a sweep into the words of the contract.
-func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool, repairs []wire.Repair) wire.Report {
+func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool) wire.Report {
 	r := wire.Report{
 		Type: wire.ReportType, ID: nuid.Next(), Timestamp: m.src.clock.now().UTC(), Namespace: m.cfg.ns,
 		Leader: m.cfg.instance, CleanupEnabled: enabled, Status: res.Status,
 		TotalSubscriptions: len(res.Statuses), TotalPools: m.totalPools, TotalEmitters: len(snap.Emitters),
-		Repairs: repairs,
+		Repairs: []wire.Repair{},
 	}
 	lists := issueLists(&r.Issues)
 	for _, l := range lists {
@@ -209,7 +214,9 @@ func issueLists(i *wire.Issues) map[string]*[]wire.Issue {
 // fitReport encodes r, with as many issues of each kind, and as many repairs,
 // as fit into limit bytes.
 func fitReport(r wire.Report, limit int) ([]byte, error) {
-	for most := longest(&r); ; most /= 2 {
+	most := min(longest(&r), max(limit/smallIssue, 1))
+	r.Truncated = r.Truncated || most < longest(&r)
+	for ; ; most /= 2 {
 		for _, l := range issueLists(&r.Issues) {
 			*l = (*l)[:min(len(*l), most)]
 		}

@@ -27,7 +27,7 @@ func TestTheReportIsToTheLetterOfTheContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.leader(e.start(slow()))
-	m, err := e.request(ns.API(wire.VerbHealthCheck), "{}")
+	m, err := e.request(ns.API(wire.VerbHealthCheck), untilMade)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -269,7 +269,7 @@ func (j *judge) result(rates map[string]float64) Result {
 	slices.SortFunc(res.Issues, j.inOrder)
 	slices.SortFunc(res.Raised, j.inOrder)
 	slices.SortFunc(res.Cleared, j.inOrder)
-	res.Status = worst(res.Issues)
+	res.Status = Worst(res.Issues)
 	res.Statuses = j.statuses(rates)
 	j.next.Issues = maps.Clone(j.found)
 	j.next.Statuses = make(map[string]wire.SubscriptionHealth, len(res.Statuses))
@@ -285,8 +285,8 @@ func (j *judge) inOrder(a, b wire.Issue) int {
 	return cmp.Or(cmp.Compare(j.rank[a.Kind], j.rank[b.Kind]), cmp.Compare(a.Name, b.Name))
 }
 
-// worst is the status that issues amount to.
-func worst(issues []wire.Issue) string {
+// Worst is the status that issues amount to.
+func Worst(issues []wire.Issue) string {
 	status := wire.StatusHealthy
 	for _, i := range issues {
 		if Failing(i.Kind) {

@@ -10,6 +10,7 @@ import (
 // Snapshot is what was seen in one sweep.
 type Snapshot struct {
 	At       time.Time // by the server's clock, as is every time but those that an owner tells
+	Began    time.Time // when owners, stores and the rest were asked
 	Records  []Record
 	Pools    []Pool
 	Emitters map[string]bool            // live instances

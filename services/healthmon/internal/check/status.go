@@ -39,7 +39,7 @@ func (j *judge) statuses(rates map[string]float64) []wire.SubscriptionHealth {
 // status makes the status of one subscription from its issues.
 func (j *judge) status(r *Record, mine []wire.Issue, rate float64) wire.SubscriptionHealth {
 	h := wire.SubscriptionHealth{
-		Name: r.Key, Status: worst(mine), Reasons: make([]string, 0, len(mine)),
+		Name: r.Key, Status: Worst(mine), Reasons: make([]string, 0, len(mine)),
 		State: wire.StateUnclaimed, Rate: rate, Since: j.s.At.UTC().Round(0), CheckedAt: j.s.At.UTC().Round(0),
 	}
 	for _, i := range mine {
