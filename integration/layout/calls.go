@@ -20,6 +20,7 @@ func readsReplies() map[string]string {
 		"pkg/feed/session.go":                       "reads where a message stands from its reply subject, and answers none",
 		"services/emitter/internal/pool/carrier.go": "writes the reply subjects of deliveries",
 		"pkg/presence/round.go":                     "writes the reply subjects of probes",
+		"pkg/bucket/write.go":                       "writes the reply subjects of writes",
 	}
 }
 
