@@ -62,7 +62,7 @@ func files(t *testing.T, dir, suffix string) map[string]string {
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	docs := files(t, "docs", ".md")
-	for _, name := range []string{"README.md", "CHANGELOG.md"} {
+	for _, name := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} {
 		docs[name] = readFile(t, name)
 	}
 	return docs
