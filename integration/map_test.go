@@ -16,7 +16,7 @@ import (
 func mapped(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{}
-	for _, name := range []string{"docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md"} {
+	for _, name := range []string{"docs/architecture.md", "docs/debugging.md", "docs/glossary.md", "CONTRIBUTING.md"} {
 		pages[name] = prose(readFile(t, name))
 	}
 	return pages
@@ -69,6 +69,7 @@ func TestMap_NamesTargetsOfMakeThatExist(t *testing.T) {
 var (
 	method = regexp.MustCompile(`(?m)^func \(\w* ?\*?(\w+)(?:\[\w+\])?\) (\w+)\(`)
 	field  = regexp.MustCompile(`(?m)^\t(\w+(?:, \w+)*) +[\w*.\[\]<{(]`)
+	spoken = regexp.MustCompile(`"(\w+\.\w+)"`) // verbs and advisories
 	member = regexp.MustCompile(`^(\w+)\.(\w+)$`)
 )
 
@@ -85,6 +86,9 @@ func TestMap_NamesFunctionsThatExist(t *testing.T) {
 		for _, f := range strings.Split(m[1], ", ") {
 			names[f] = true
 		}
+	}
+	for _, m := range spoken.FindAllStringSubmatch(code, -1) {
+		names[m[1]] = true
 	}
 	if len(types) < 50 || len(names) < 1000 {
 		t.Fatalf("found only %d types and %d names", len(types), len(names))
