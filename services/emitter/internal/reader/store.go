@@ -253,7 +253,7 @@ func (s *Store) atEnd(created time.Time, at uint64) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.stopped && r.reached() <= at
+	return !r.stopped && !r.lag.fallen && r.reached() <= at
 }
 
 // last is the store's last sequence when it was last looked at.
