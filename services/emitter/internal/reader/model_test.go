@@ -305,11 +305,11 @@ func TestReadersLoseAndRepeatNothing(t *testing.T) {
 		w.env = newEnvOn(rt, js, Config{
 			JetStream: u, MaxReaders: rapid.IntRange(2, 4).Draw(rt, "readers"),
 			tune: tuning{
-				look: 10 * time.Millisecond,
-				rest: rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond}).Draw(rt, "rest"),
+				look:       10 * time.Millisecond,
+				rest:       rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond}).Draw(rt, "rest"),
 				stillLooks: 10, patience: 30 * time.Millisecond, parting: 3 * callTimeout,
-				span:    rapid.Uint64Range(0, 30).Draw(rt, "span"),
-				many:    rapid.Uint64Range(1, 20).Draw(rt, "many"),
+				span: rapid.Uint64Range(0, 30).Draw(rt, "span"),
+				many: rapid.Uint64Range(1, 20).Draw(rt, "many"),
 			},
 		})
 		w.publish()

@@ -174,7 +174,7 @@ func TestTheDocumentedPermissionsSufficeToReadAStore(t *testing.T) {
 	}
 	srv := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "all", Password: "p"}, {Username: "reader", Password: "p", Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: allowed},
+			Publish: &server.SubjectPermission{Allow: allowed},
 			Subscribe: &server.SubjectPermission{Allow: []string{
 				"_INBOX.>", "$JS.EVENT.ADVISORY.STREAM.CREATED.*", "$JS.EVENT.ADVISORY.STREAM.UPDATED.*",
 				"$JS.EVENT.ADVISORY.STREAM.DELETED.*", "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*",

@@ -81,7 +81,9 @@ func (r *reader) open(life context.Context) {
 		s.heard(st)
 	}
 	reads := feed.New(s.js, cfg)
-	r.feed, r.fare = reads, how
+	r.mu.Lock()
+	r.feed, r.fare = reads, how // also read by Store.atEnd, with mu
+	r.mu.Unlock()
 	s.waiters.Go(func() {
 		_ = reads.Run(ctx, func(m feed.Msg) { r.handle(ctx, m) }) // no error without a look
 	})

@@ -248,12 +248,12 @@ func (s *Store) atEnd(created time.Time, at uint64) bool {
 	if r == nil || now.created.IsZero() || !created.IsZero() && !created.Equal(now.created) {
 		return false
 	}
-	if s.sight.get().Err != nil || r.fare.get().Err != nil || at != now.last {
+	if s.sight.get().Err != nil || at != now.last {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.stopped && !r.lag.fallen && r.reached() <= at
+	return !r.stopped && !r.lag.fallen && r.fare.get().Err == nil && r.reached() <= at
 }
 
 // last is the store's last sequence when it was last looked at.
