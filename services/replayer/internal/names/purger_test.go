@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,15 +237,15 @@ func TestAPurgerMayDieBetweenAnyTwoRequests(t *testing.T) {
 		remove(t, b.records, gone...)
 		remove(t, b.pools, gone...)
 		remove(t, b.state, "subscription.a", "subscription.b")
-		sent := 0
+		var sent atomic.Int64
 		for _, a := range []*aged{b.records, b.pools, b.state} {
 			a.forgets = func(ctx context.Context, key string, revision uint64) error {
-				sent++
-				if sent == request/2 && request%2 == 0 {
+				n := sent.Add(1)
+				if n == int64(request/2) && request%2 == 0 {
 					return errKilled
 				}
 				err := a.KeyValue.Forget(ctx, key, revision)
-				if sent == request/2 {
+				if n == int64(request/2) {
 					return errKilled
 				}
 				return err
