@@ -12,6 +12,7 @@ const (
 	IssueMissingPool      = "missing_pools"       // a subscription that should run and has no live owner
 	IssueStalledPool      = "stalled_pools"
 	IssueLaggingPool      = "lagging_pools"
+	IssueSlowReading      = "slow_reading" // a store is written faster than it is read
 	IssueOpenBreaker      = "open_breakers"
 	IssueParkedEvents     = "parked_events"
 	IssueGap              = "gaps"
@@ -55,6 +56,7 @@ type Issues struct {
 	Missing     []Issue `json:"missing_pools"`
 	Stalled     []Issue `json:"stalled_pools"`
 	Lagging     []Issue `json:"lagging_pools"`
+	SlowReading []Issue `json:"slow_reading"`
 	OpenBreaker []Issue `json:"open_breakers"`
 	Parked      []Issue `json:"parked_events"`
 	Gaps        []Issue `json:"gaps"`

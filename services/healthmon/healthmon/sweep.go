@@ -202,7 +202,7 @@ func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool) wi
 func issueLists(i *wire.Issues) map[string]*[]wire.Issue {
 	return map[string]*[]wire.Issue{
 		wire.IssueStale: &i.Stale, wire.IssueOrphanedPool: &i.Orphaned, wire.IssueMissingPool: &i.Missing,
-		wire.IssueStalledPool: &i.Stalled, wire.IssueLaggingPool: &i.Lagging, wire.IssueOpenBreaker: &i.OpenBreaker,
+		wire.IssueStalledPool: &i.Stalled, wire.IssueLaggingPool: &i.Lagging, wire.IssueSlowReading: &i.SlowReading, wire.IssueOpenBreaker: &i.OpenBreaker,
 		wire.IssueParkedEvents: &i.Parked, wire.IssueGap: &i.Gaps, wire.IssueLostStore: &i.LostStores,
 		wire.IssueUnobservedChange: &i.Unobserved, wire.IssueCorruptRecord: &i.Corrupt,
 		wire.IssueTwoOwners: &i.TwoOwners, wire.IssueNeverMatched: &i.NeverMatch, wire.IssueCaptured: &i.Captured,

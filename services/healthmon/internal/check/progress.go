@@ -40,6 +40,7 @@ func (j *judge) progress(rec *wire.Record, p *Pool) float64 {
 		now.stand(prev, still{marks: marksOf(p, st), patience: j.patience(rec, p, st)})
 		j.stalled(rec, st, prev, now)
 	}
+	j.slowReading(rec, p, st, prev, &now)
 	j.next.progress[rec.Name] = now
 	return rate
 }
@@ -48,6 +49,7 @@ func (j *judge) progress(rec *wire.Record, p *Pool) float64 {
 // stays, if the owner lives, but nothing is done about it.
 func (j *judge) silent(rec *wire.Record) float64 {
 	if j.owned(rec) {
+		j.keep(wire.IssueSlowReading, rec.Name, rec.UID)
 		j.keepOnly(wire.IssueStalledPool, rec.Name, rec.UID)
 		return j.prev.Statuses[rec.Name].Rate
 	}

@@ -194,6 +194,7 @@ type progress struct {
 	finished uint64
 	at       time.Time
 	still    still
+	growing  growing
 }
 
 // still is how long work has stood still. The zero value: it has not.
@@ -230,7 +231,7 @@ type Result struct {
 func Kinds() []string {
 	return []string{
 		wire.IssueStale, wire.IssueOrphanedPool, wire.IssueMissingPool, wire.IssueStalledPool,
-		wire.IssueLaggingPool, wire.IssueOpenBreaker, wire.IssueParkedEvents, wire.IssueGap,
+		wire.IssueLaggingPool, wire.IssueSlowReading, wire.IssueOpenBreaker, wire.IssueParkedEvents, wire.IssueGap,
 		wire.IssueLostStore, wire.IssueUnobservedChange, wire.IssueCorruptRecord, wire.IssueTwoOwners,
 		wire.IssueNeverMatched, wire.IssueCaptured, wire.IssueTooCostly, wire.IssueUnreadableStore,
 		wire.IssueMissingBucket, wire.IssueClockSkew, wire.IssueStorageFull, wire.IssueCredentials,
