@@ -98,7 +98,7 @@ func (g goal) String() string {
 }
 
 func benchmarks() []benchmark {
-	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), larges(), backlogs(), neighbours(), names())
+	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), larges(), backlogs(), neighbours(), names(), rests())
 }
 
 func parse(args []string) (options, []benchmark, error) {

@@ -112,7 +112,7 @@ func TestTheFeedGoesOnWhereItWas(t *testing.T) {
 				b.publish(301+100*i, 400+100*i)
 				natstest.Await(t, "everything", func() error { return tp.has(1, uint64(400+100*i)) })
 			}
-			natstest.Await(t, "all is well", func() error { return tp.said(func(s State) bool { return s == State{} }) })
+			natstest.Await(t, "all is well", tp.well)
 			natstest.Await(t, "one consumer is left", func() error {
 				if c := b.consumers(); len(c) != 1 {
 					return fmt.Errorf("consumers are %v", c)

@@ -157,6 +157,17 @@ func (tp *tape) has(from, to uint64) error {
 }
 
 // said fails unless the last state is what ok takes.
+// well reports whether the last that was told, if anything was, is that the feed
+// reads with its first consumer, or with no trouble.
+func (tp *tape) well() error {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	if n := len(tp.states); n > 0 && tp.states[n-1] != (State{}) {
+		return fmt.Errorf("state is %+v", tp.states[n-1])
+	}
+	return nil
+}
+
 func (tp *tape) said(ok func(State) bool) error {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
