@@ -259,7 +259,7 @@ func TestAbsenceIsNotKnownWhileAServerOnThePathIsSilent(t *testing.T) {
 		}, true, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPath()
+			p := new(path)
 			for _, body := range tt.traces {
 				if err := p.add([]byte(body), nothingOurs); err != nil {
 					t.Fatal(err)

@@ -88,7 +88,7 @@ func (r *round) probe(subject string) error {
 	if err := r.nc.PublishMsg(m); err != nil {
 		return fmt.Errorf("probe %q: %w", subject, err)
 	}
-	r.paths = append(r.paths, newPath())
+	r.paths = append(r.paths, new(path))
 	r.open++
 	return nil
 }

@@ -25,10 +25,6 @@ func (l Listeners) None(target string) bool {
 	return l.Known && l.Subscriptions == 0 && (target == "" || !slices.Contains(l.Streams, target))
 }
 
-// headerHop is set by a server on the message it passes on, and tells in that
-// server's trace which hop it was.
-const headerHop = "Nats-Trace-Hop"
-
 // Kinds of connection that pass a message on to another server.
 const (
 	kindRouter  = 1
@@ -36,10 +32,13 @@ const (
 	kindLeaf    = 4
 )
 
-// trace is what one server reports.
+// trace is what one server reports. A server sets the hop on the message that it
+// passes on, and the next one tells in its trace which hop it was.
 type trace struct {
 	Request struct {
-		Header map[string][]string `json:"header"`
+		Header struct {
+			Hop []string `json:"Nats-Trace-Hop"`
+		} `json:"header"`
 	} `json:"request"`
 	Events []struct {
 		Type       string `json:"type"`
@@ -53,14 +52,10 @@ type trace struct {
 
 // path gathers the traces of one message until every hop has reported.
 type path struct {
-	expected  map[string]bool // hops announced; "" is the first server
-	seen      map[string]bool
+	expected  []string // hops announced beside the first server's, which is ""
+	seen      []string
 	listeners Listeners
 	blind     string // why a part of the path cannot be seen
-}
-
-func newPath() *path {
-	return &path{expected: map[string]bool{"": true}, seen: map[string]bool{}}
 }
 
 // add takes one server's trace.
@@ -70,13 +65,13 @@ func (p *path) add(body []byte, ours func(stream string) bool) error {
 		return fmt.Errorf("decode trace: %w", err)
 	}
 	hop := ""
-	if v := t.Request.Header[headerHop]; len(v) > 0 {
+	if v := t.Request.Header.Hop; len(v) > 0 {
 		hop = v[0]
 	}
-	if p.seen[hop] {
+	if slices.Contains(p.seen, hop) {
 		return nil
 	}
-	p.seen[hop] = true
+	p.seen = append(p.seen, hop)
 	for _, e := range t.Events {
 		switch e.Type {
 		case "in":
@@ -100,7 +95,7 @@ func (p *path) egress(kind int, hop, failure string) {
 	case remote && failure != "":
 		p.blind = failure
 	case remote && hop != "":
-		p.expected[hop] = true
+		p.expected = append(p.expected, hop)
 	case failure == "":
 		p.listeners.Subscriptions++
 	}
@@ -108,12 +103,8 @@ func (p *path) egress(kind int, hop, failure string) {
 
 // complete reports whether every server that was to report has done so.
 func (p *path) complete() bool {
-	for hop := range p.expected {
-		if !p.seen[hop] {
-			return false
-		}
-	}
-	return true
+	return slices.Contains(p.seen, "") &&
+		!slices.ContainsFunc(p.expected, func(hop string) bool { return !slices.Contains(p.seen, hop) })
 }
 
 // result is what the traces say so far.
@@ -124,7 +115,7 @@ func (p *path) result() Listeners {
 		l.Known = true
 	case p.blind != "":
 		l.Reason = p.blind
-	case !p.seen[""]:
+	case !slices.Contains(p.seen, ""):
 		l.Reason = "the server did not answer the trace"
 	case !p.complete():
 		l.Reason = "not every server on the path answered the trace"

@@ -39,7 +39,7 @@ func (s *source) statuses(ctx context.Context, snap *check.Snapshot) {
 			owned[p.Pool.Owner] = append(owned[p.Pool.Owner], p.Key)
 		}
 	}
-	out, answered := map[string]wire.PoolStatus{}, map[string]string{}
+	out, answered := make(map[string]wire.PoolStatus, len(snap.Pools)), make(map[string]string, len(snap.Pools))
 	clocks := map[string]check.Clock{}
 	var mu sync.Mutex
 	var g errgroup.Group
@@ -307,8 +307,7 @@ func (s *source) parked(ctx context.Context) (map[string]uint64, bool) {
 // listeners asks who listens on the delivery subjects, and asks a second time
 // where nobody does.
 func (s *source) listeners(ctx context.Context, snap *check.Snapshot) map[string]check.Listeners {
-	seen := map[string]bool{}
-	var subjects []string
+	seen, subjects := make(map[string]bool, len(snap.Records)), make([]string, 0, len(snap.Records))
 	for _, r := range snap.Records {
 		if r.Record != nil && !seen[r.Record.Spec.Deliver.Subject] {
 			seen[r.Record.Spec.Deliver.Subject] = true

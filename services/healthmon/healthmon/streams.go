@@ -48,7 +48,7 @@ func (s *source) captures(ctx context.Context, snap *check.Snapshot) {
 		s.log.Warn().Err(err).Msg("streams cannot be listed, captured deliveries may go unnoticed")
 	}
 	m := capture.New(streams)
-	captures, origins := map[string][]check.Capture{}, map[string][]string{}
+	captures, origins := make(map[string][]check.Capture, len(snap.Records)), map[string][]string{}
 	for _, r := range snap.Records {
 		if r.Record == nil {
 			continue

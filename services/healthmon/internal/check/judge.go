@@ -3,7 +3,6 @@ package check
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,8 +16,8 @@ func Judge(cfg Config, prev Memory, s Snapshot) Result {
 		found: map[Ref]Held{}, expired: map[string]bool{}, stores: map[string][]Ref{}, rank: map[string]int{},
 		pools: make(map[string]*Pool, len(s.Pools)), records: make(map[string]*Record, len(s.Records)),
 		next: Memory{
-			at: s.At, suspects: map[Ref]suspect{}, progress: map[string]progress{}, heard: map[string]heard{},
-			counts: map[Ref]count{},
+			at: s.At, suspects: map[Ref]suspect{}, progress: make(map[string]progress, len(s.Records)),
+			heard: make(map[string]heard, len(s.Records)), counts: make(map[Ref]count, 2*len(s.Records)),
 		},
 	}
 	for i, k := range Kinds() {
@@ -44,7 +43,7 @@ func (j *judge) installation() map[string]float64 {
 	for i := range s.Records {
 		j.records[s.Records[i].Key] = &s.Records[i]
 	}
-	rates := map[string]float64{}
+	rates := make(map[string]float64, len(s.Records))
 	for i := range s.Records {
 		r := &s.Records[i]
 		if r.Record == nil {
@@ -271,7 +270,7 @@ func (j *judge) result(rates map[string]float64) Result {
 	slices.SortFunc(res.Cleared, j.inOrder)
 	res.Status = Worst(res.Issues)
 	res.Statuses = j.statuses(rates)
-	j.next.Issues = maps.Clone(j.found)
+	j.next.Issues = j.found
 	j.next.Statuses = make(map[string]wire.SubscriptionHealth, len(res.Statuses))
 	for _, st := range res.Statuses {
 		j.next.Statuses[st.Name] = st
