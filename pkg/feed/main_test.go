@@ -156,9 +156,7 @@ func (tp *tape) has(from, to uint64) error {
 	return nil
 }
 
-// said fails unless the last state is what ok takes.
-// well reports whether the last that was told, if anything was, is that the feed
-// reads with its first consumer, or with no trouble.
+// well fails if the last state that was told, if any was, is a trouble.
 func (tp *tape) well() error {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
@@ -168,6 +166,7 @@ func (tp *tape) well() error {
 	return nil
 }
 
+// said fails unless the last state is what ok takes.
 func (tp *tape) said(ok func(State) bool) error {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
