@@ -88,7 +88,7 @@ func watch(ctx context.Context, w *world, o options) (f [monitorFigures]float64,
 	}
 	var later []float64
 	for range 5 {
-		if m, err = w.NC.RequestWithContext(ctx, wire.DefaultNamespace.API(wire.VerbHealthCheck), []byte(`{"within":"30s"}`)); err != nil {
+		if m, err = w.NC.RequestWithContext(ctx, wire.DefaultNamespace.API(wire.VerbHealthCheck), []byte(`{"within":"28s"}`)); err != nil {
 			return f, err
 		}
 		took, err := sweepOf(m, n)

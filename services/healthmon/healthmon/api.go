@@ -26,6 +26,7 @@ const (
 	maxRequests = 128                     // under way at once in this instance
 	handOver    = 30 * time.Second        // for the leader's answer
 	patience    = 1500 * time.Millisecond // for a sweep, before the last one has to do
+	longestWait = handOver - askTimeout   // that a request can ask for: then there is still time to ask for the last one
 )
 
 // api answers requests. Every instance has one.

@@ -186,8 +186,8 @@ func (s *source) isDeleted(name string) bool {
 func (a *api) check(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	within := wire.Duration(patience)
 	e := decodeObject(req.Body, map[string]any{"within": &within}, func() []wire.Fault {
-		if within < 0 || within.Std() > handOver {
-			return []wire.Fault{{Field: "within", Reason: fmt.Sprintf("want 0s to %s", handOver)}}
+		if within < 0 || within.Std() > longestWait {
+			return []wire.Fault{{Field: "within", Reason: fmt.Sprintf("want 0s to %s", longestWait)}}
 		}
 		return nil
 	})

@@ -113,7 +113,7 @@ func TestHowLongACheckWaitsIsBounded(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	e.leader(e.start(slow()))
-	for _, body := range []string{`{"within":"-1s"}`, `{"within":"31s"}`, `{"within":"soon"}`, `{"within":null}`} {
+	for _, body := range []string{`{"within":"-1s"}`, `{"within":"29s"}`, `{"within":"soon"}`, `{"within":null}`} {
 		if r := ask[wire.ReportResponse](e, ns.API(wire.VerbHealthCheck), body); r.Error == nil || r.Error.ErrCode != wire.CodeBadField {
 			t.Errorf("%s: %+v, want %d", body, r, wire.CodeBadField)
 		}
