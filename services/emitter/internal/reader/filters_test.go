@@ -127,7 +127,7 @@ func TestTwoFiltersReadABacklogAsFastAsNone(t *testing.T) {
 
 func TestAReaderThatIsBehindAsksForEverythingWhereItsFilterSelectsMuch(t *testing.T) {
 	t.Parallel()
-	const events = 3000
+	const events = 9_000 // so many that the reader is not half done when it is looked at
 	for _, tt := range []struct {
 		filter string
 		wide   bool
