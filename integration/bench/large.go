@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sluicehq/sluice/integration/lab"
@@ -16,7 +17,7 @@ const largeRounds = 2
 
 func larges() []benchmark {
 	row := func(name, unit string, goal goal, about string, measure func(context.Context, *installation, int) (float64, error)) benchmark {
-		return benchmark{name: name, unit: unit, goal: goal, about: about, alone: true, most: largeRounds, sluice: ofMany(measure)}
+		return benchmark{name: name, unit: unit, goal: goal, about: about, timeout: largeTimeout, most: largeRounds, sluice: ofMany(measure)}
 	}
 	return []benchmark{
 		row("takeover_50k", "s", atMost(6),
@@ -35,43 +36,24 @@ func larges() []benchmark {
 // ofMany measures an installation of all services that has many subscriptions,
 // all of them live.
 func ofMany(measure func(ctx context.Context, in *installation, n int) (float64, error)) side {
-	return func(ctx context.Context, _ *world, o options) (float64, error) {
-		return within(ctx, largeTimeout, o, func(ctx context.Context, w *world, o options) (float64, error) {
-			n := o.scale(50_000, 3_000)
-			if err := w.makeStore(ctx); err != nil {
-				return 0, err
-			}
-			in, err := install(ctx, w)
-			if err != nil {
-				return 0, err
-			}
-			if err := w.subscribe(ctx, n, ofKey); err != nil {
-				return 0, err
-			}
-			if _, err := w.live(ctx, n, ""); err != nil {
-				return 0, err
-			}
-			return measure(ctx, in, n)
-		})
+	return func(ctx context.Context, w *world, o options) (float64, error) {
+		n := o.scale(50_000, 3_000)
+		in, _, err := installWith(ctx, w, n)
+		if err != nil {
+			return 0, err
+		}
+		return measure(ctx, in, n)
 	}
 }
 
 func takeover(ctx context.Context, in *installation, n int) (float64, error) {
-	return in.figure(ctx, n, "emitter killed, until all are live")
+	_, taken, err := in.takeover(ctx, n)
+	return taken.Seconds(), err
 }
 
 func join(ctx context.Context, in *installation, n int) (float64, error) {
-	return in.figure(ctx, n, "second emitter, until shared")
-}
-
-// figure is one of those that a takeover adds to a survey.
-func (in *installation) figure(ctx context.Context, n int, line string) (figure float64, err error) {
-	err = in.takeover(ctx, n, func(_, name string, value float64, _ string) {
-		if name == line {
-			figure = value
-		}
-	})
-	return figure, err
+	joined, _, err := in.takeover(ctx, n)
+	return joined.Seconds(), err
 }
 
 // startAnew kills all services and starts them again.
@@ -101,24 +83,10 @@ func atRestOf(name string) func(context.Context, *installation, int) (float64, e
 		if in.w.o.short {
 			settled, measured = time.Second, 2*time.Second
 		}
-		var p *lab.Process
-		for _, p = range in.processes {
-			if p.Name == name {
-				break
-			}
-		}
-		if err := pause(ctx, settled); err != nil {
+		if err := lab.Pause(ctx, settled); err != nil {
 			return 0, err
 		}
-		before, err := p.CPU()
-		if err != nil {
-			return 0, err
-		}
-		begin := time.Now()
-		if err := pause(ctx, measured); err != nil {
-			return 0, err
-		}
-		after, err := p.CPU()
-		return 100 * (after - before).Seconds() / time.Since(begin).Seconds(), err
+		at := slices.IndexFunc(in.processes, func(p *lab.Process) bool { return p.Name == name })
+		return in.processes[at].Load(ctx, measured)
 	}
 }

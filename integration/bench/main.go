@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -68,9 +69,10 @@ type side func(context.Context, *world, options) (float64, error)
 type benchmark struct {
 	name, unit    string
 	about         string
-	sluice, other side // no other: the figure of Sluice alone
-	alone         bool // its sides make the worlds they need, and are given none
-	most          int  // rounds, since one takes long; 0: any number
+	sluice, other side          // no other: the figure of Sluice alone
+	alone         bool          // its sides make the worlds they need, and are given none
+	timeout       time.Duration // of a side; 0: roundTimeout
+	most          int           // rounds, since one takes long; 0: any number
 	goal          goal
 }
 
@@ -217,5 +219,5 @@ func (b benchmark) once(ctx context.Context, do side, o options) (float64, error
 	if b.alone {
 		return do(ctx, nil, o)
 	}
-	return inWorld(ctx, o, do)
+	return within(ctx, cmp.Or(b.timeout, roundTimeout), o, do)
 }

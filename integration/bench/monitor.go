@@ -18,7 +18,6 @@ const (
 	figureFirst = iota
 	figureLater
 	figureCheck
-	figureRest
 	monitorFigures
 )
 
@@ -38,7 +37,6 @@ func monitors() []benchmark {
 		row(figureFirst, "sweep_50k_first", "s", 5, "the first sweep of a monitor of 50,000 subscriptions"),
 		row(figureLater, "sweep_50k_later", "s", 2, "a later sweep of it, the median"),
 		row(figureCheck, "check_50k", "s", 2, "the longest health.check of it, at rest and while another emitter takes all over"),
-		row(figureRest, "rest_50k_monitor", "%", 3, "processor time of that monitor at rest, at the default interval"),
 	}
 }
 
@@ -98,9 +96,6 @@ func watch(ctx context.Context, w *world, o options) (f [monitorFigures]float64,
 		later = append(later, took)
 	}
 	f[figureLater], _ = median(later)
-	if f[figureRest], err = monitorAtRest(ctx, monitor, o); err != nil {
-		return f, err
-	}
 	if o.verbose {
 		if err := shown(ctx, monitor); err != nil {
 			return f, err
@@ -122,24 +117,6 @@ func sweepOf(m *nats.Msg, n int) (float64, error) {
 		return 0, fmt.Errorf("report of %d subscriptions of %d, as of %+v", r.TotalSubscriptions, n, r.AsOf)
 	}
 	return float64(r.CheckDurationMS) / 1000, nil
-}
-
-// monitorAtRest is the processor time of a monitor while nothing happens, in percent:
-// over some intervals, since a sweep is most of it.
-func monitorAtRest(ctx context.Context, monitor *lab.Process, o options) (float64, error) {
-	if err := pause(ctx, atRest/2); err != nil {
-		return 0, err
-	}
-	before, err := monitor.CPU()
-	if err != nil {
-		return 0, err
-	}
-	begin := time.Now()
-	if err := pause(ctx, time.Duration(o.scale(120, 20))*time.Second); err != nil {
-		return 0, err
-	}
-	after, err := monitor.CPU()
-	return 100 * (after - before).Seconds() / time.Since(begin).Seconds(), err
 }
 
 // longestCheck is the longest time that an answer takes, of some at rest, and some

@@ -44,14 +44,10 @@ func namesOnce(ctx context.Context, w *world, o options) (float64, error) {
 	if err := w.makeStore(ctx); err != nil {
 		return 0, err
 	}
-	watched := []*lab.Process{w.Server}
-	for _, name := range []string{wire.ServiceRegistry, wire.ServiceEmitter, wire.ServiceHealthmon, wire.ServiceReplayer} {
-		p, err := w.service(ctx, name, "SLUICE_NAMES_RETENTION="+namesRetention.String(),
-			"SLUICE_HEALTH_INTERVAL=500ms", "SLUICE_MAX_ADVISORIES_BYTES=1048576") // soon reached
-		if err != nil {
-			return 0, err
-		}
-		watched = append(watched, p)
+	in, err := install(ctx, w, "SLUICE_NAMES_RETENTION="+namesRetention.String(),
+		"SLUICE_HEALTH_INTERVAL=500ms", "SLUICE_MAX_ADVISORIES_BYTES=1048576") // soon reached
+	if err != nil {
+		return 0, err
 	}
 	if err := w.useOnce(ctx, "warm", int(namesWarm.Seconds())*namesRate); err != nil {
 		return 0, err
@@ -64,7 +60,7 @@ func namesOnce(ctx context.Context, w *world, o options) (float64, error) {
 		return w.useOnce(gctx, "name", o.scale(18_000, 3_600))
 	})
 	g.Go(func() (err error) {
-		seen, err = w.look(gctx, using.Done(), watched)
+		seen, err = w.look(gctx, using.Done(), in.processes)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -93,7 +89,7 @@ func (w *world) useOnce(ctx context.Context, prefix string, n int) error {
 			if _, err := c.Subscribe(ctx, name, ofKey(i)); err != nil {
 				return fmt.Errorf("subscribe %s: %w", name, err)
 			}
-			if err := pause(ctx, namesLive); err != nil {
+			if err := lab.Pause(ctx, namesLive); err != nil {
 				return err
 			}
 			if _, err := c.Unsubscribe(ctx, name); err != nil {

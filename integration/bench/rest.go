@@ -40,16 +40,10 @@ func storesRest(measure func(context.Context, *world, *lab.Process) (float64, er
 		if err != nil {
 			return 0, err
 		}
-		if err := w.makeStores(ctx, stores); err != nil {
+		if err := w.liveStores(ctx, stores); err != nil {
 			return 0, err
 		}
-		if err := w.subscribe(ctx, 5*stores, ofStore); err != nil {
-			return 0, err
-		}
-		if _, err := w.live(ctx, 5*stores, ""); err != nil {
-			return 0, err
-		}
-		if err := pause(ctx, quietFor); err != nil {
+		if err := lab.Pause(ctx, quietFor); err != nil {
 			return 0, err
 		}
 		return measure(ctx, w, emitter)
@@ -70,7 +64,7 @@ func requestsAtRest(ctx context.Context, w *world, _ *lab.Process) (float64, err
 		return 0, err
 	}
 	begin := time.Now()
-	if err := pause(ctx, quietFor); err != nil {
+	if err := lab.Pause(ctx, quietFor); err != nil {
 		return 0, err
 	}
 	after, err := w.APICalls(ctx)

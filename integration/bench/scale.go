@@ -27,11 +27,11 @@ type installation struct {
 	processes []*lab.Process // the server first
 }
 
-// install starts one of each service.
-func install(ctx context.Context, w *world) (*installation, error) {
+// install starts one of each service, with env beside what all get.
+func install(ctx context.Context, w *world, env ...string) (*installation, error) {
 	in := &installation{w: w, processes: []*lab.Process{w.Server}}
 	for _, name := range []string{wire.ServiceRegistry, wire.ServiceEmitter, wire.ServiceHealthmon, wire.ServiceReplayer} {
-		p, err := w.service(ctx, name)
+		p, err := w.service(ctx, name, env...)
 		if err != nil {
 			return nil, err
 		}
@@ -40,30 +40,43 @@ func install(ctx context.Context, w *world) (*installation, error) {
 	return in, nil
 }
 
-// bySubscriptions surveys one store with n subscriptions, each to one subject.
-func bySubscriptions(ctx context.Context, w *world, n int, add func(string, string, float64, string)) error {
+// installWith is install with n subscriptions to one store, each to one subject
+// and live. It returns how long these took.
+func installWith(ctx context.Context, w *world, n int) (in *installation, took time.Duration, err error) {
 	if err := w.makeStore(ctx); err != nil {
-		return err
+		return nil, 0, err
 	}
-	in, err := install(ctx, w)
-	if err != nil {
-		return err
+	if in, err = install(ctx, w); err != nil {
+		return nil, 0, err
 	}
 	begin := time.Now()
 	if err := w.subscribe(ctx, n, ofKey); err != nil {
+		return nil, 0, err
+	}
+	_, err = w.live(ctx, n, "")
+	return in, time.Since(begin), err
+}
+
+// bySubscriptions surveys one store with n subscriptions.
+func bySubscriptions(ctx context.Context, w *world, n int, add func(string, string, float64, string)) error {
+	in, took, err := installWith(ctx, w, n)
+	if err != nil {
 		return err
 	}
-	if _, err := w.live(ctx, n, ""); err != nil {
-		return err
-	}
-	add("seconds", "subscribe to all, until live", time.Since(begin).Seconds(), "s")
+	add("seconds", "subscribe to all, until live", took.Seconds(), "s")
 	if err := in.checks(ctx, add); err != nil {
 		return err
 	}
 	if err := in.rest(ctx, add); err != nil {
 		return err
 	}
-	return in.takeover(ctx, n, add)
+	joined, taken, err := in.takeover(ctx, n)
+	if err != nil {
+		return err
+	}
+	add("seconds", "second emitter, until shared", joined.Seconds(), "s")
+	add("seconds", "emitter killed, until all are live", taken.Seconds(), "s")
+	return nil
 }
 
 // checks asks for the health twice.
@@ -84,7 +97,7 @@ func (in *installation) checks(ctx context.Context, add func(string, string, flo
 
 // rest measures memory, and processor time while nothing happens.
 func (in *installation) rest(ctx context.Context, add func(string, string, float64, string)) error {
-	if err := pause(ctx, atRest/2); err != nil {
+	if err := lab.Pause(ctx, atRest/2); err != nil {
 		return err
 	}
 	before, calls, err := in.used(ctx)
@@ -92,7 +105,7 @@ func (in *installation) rest(ctx context.Context, add func(string, string, float
 		return err
 	}
 	begin := time.Now()
-	if err := pause(ctx, atRest); err != nil {
+	if err := lab.Pause(ctx, atRest); err != nil {
 		return err
 	}
 	after, callsAfter, err := in.used(ctx)
@@ -125,29 +138,28 @@ func (in *installation) used(ctx context.Context) (cpu []time.Duration, calls ui
 	return cpu, calls, err
 }
 
-// takeover kills one of two emitters once each has about half of the pools.
-func (in *installation) takeover(ctx context.Context, n int, add func(string, string, float64, string)) error {
+// takeover starts a second emitter, and kills it once each has about half of the
+// pools. It returns how long it took until both shared, and until the
+// first had all again.
+func (in *installation) takeover(ctx context.Context, n int) (joined, taken time.Duration, err error) {
 	first, err := in.w.live(ctx, n, "")
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	begin := time.Now()
 	second, err := in.w.service(ctx, wire.ServiceEmitter)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	killed, err := in.w.shared(ctx, n, first)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	add("seconds", "second emitter, until shared", time.Since(begin).Seconds(), "s")
+	joined = time.Since(begin)
 	begin = time.Now()
 	second.Kill()
-	if _, err := in.w.live(ctx, n, killed); err != nil {
-		return err
-	}
-	add("seconds", "emitter killed, until all are live", time.Since(begin).Seconds(), "s")
-	return nil
+	_, err = in.w.live(ctx, n, killed)
+	return joined, time.Since(begin), err
 }
 
 // byStores surveys x stores of five subscriptions each.
@@ -157,13 +169,7 @@ func byStores(ctx context.Context, w *world, x int, add func(string, string, flo
 		return err
 	}
 	begin := time.Now()
-	if err := w.makeStores(ctx, x); err != nil {
-		return err
-	}
-	if err := w.subscribe(ctx, 5*x, ofStore); err != nil {
-		return err
-	}
-	if _, err := w.live(ctx, 5*x, ""); err != nil {
+	if err := w.liveStores(ctx, x); err != nil {
 		return err
 	}
 	add("seconds", "make and subscribe to all, until live", time.Since(begin).Seconds(), "s")
@@ -187,6 +193,18 @@ func (w *world) makeStores(ctx context.Context, n int) error {
 	return g.Wait()
 }
 
+// liveStores makes n stores of five subscriptions each, and waits until all are live.
+func (w *world) liveStores(ctx context.Context, n int) error {
+	if err := w.makeStores(ctx, n); err != nil {
+		return err
+	}
+	if err := w.subscribe(ctx, 5*n, ofStore); err != nil {
+		return err
+	}
+	_, err := w.live(ctx, 5*n, "")
+	return err
+}
+
 func storeSubject(i int) string { return "bench.stores." + strconv.Itoa(i) }
 
 // ofStore is a subscription of which five have a store together.
@@ -195,15 +213,4 @@ func ofStore(i int) client.Spec {
 	s.Store = storeName(i / 5)
 	s.Selector.ByStream = []string{fmt.Sprintf("%s.%d.*", storeSubject(i/5), i%5)}
 	return s
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

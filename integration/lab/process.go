@@ -87,6 +87,21 @@ func (p *Process) CPU() (time.Duration, error) {
 	return u.CPU, err
 }
 
+// Load is the processor time that the process uses over a while, in percent of a
+// core.
+func (p *Process) Load(ctx context.Context, over time.Duration) (float64, error) {
+	before, err := p.CPU()
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if err := Pause(ctx, over); err != nil {
+		return 0, err
+	}
+	after, err := p.CPU()
+	return 100 * (after - before).Seconds() / time.Since(begin).Seconds(), err
+}
+
 // Resident is the resident memory of the process, in KiB.
 func (p *Process) Resident() (int, error) {
 	u, err := p.light()

@@ -187,3 +187,15 @@ func Eventually(ctx context.Context, f func() error) error {
 		}
 	}
 }
+
+// Pause waits for a while, or until ctx ends: then it returns why.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

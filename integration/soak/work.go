@@ -71,7 +71,7 @@ func (s *soak) useNames(ctx context.Context) error {
 			}) {
 				return nil
 			}
-			wait(ctx, lived)
+			_ = lab.Pause(ctx, lived) // it is removed in any case
 			s.request(ctx, "unsubscribe", func(ctx context.Context) error {
 				_, err := s.c.Unsubscribe(ctx, name)
 				return err
@@ -82,15 +82,6 @@ func (s *soak) useNames(ctx context.Context) error {
 	})
 	_ = g.Wait() // its errors are counted
 	return err
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 func (s *soak) any() *subscription { return s.subs[rand.IntN(len(s.subs))] }
@@ -154,7 +145,7 @@ func (s *soak) vanish(ctx context.Context) error {
 				}
 			}
 		}
-		wait(ctx, 5*time.Second)
+		_ = lab.Pause(ctx, 5*time.Second) // they come back in any case
 		for _, sub := range s.subs {
 			if sub.manner == mannerVanishes {
 				if err := sub.listen(s.w.NC); err != nil {
@@ -180,7 +171,7 @@ func (s *soak) killEmitters(ctx context.Context) error {
 	return every(ctx, s.o.kill, func() error {
 		victim.Kill()
 		s.watch.kills.Add(1)
-		wait(ctx, min(s.o.kill/10, 5*time.Second))
+		_ = lab.Pause(ctx, min(s.o.kill/10, 5*time.Second)) // every sees to the end
 		victim, err = second()
 		return err
 	})
