@@ -38,15 +38,6 @@ func Subject(js JetStream, request string) string {
 // the words of the STREAM.MSG.GET request. The error is
 // jetstream.ErrMsgNotFound where there is none.
 func GetMsg(ctx context.Context, js JetStream, stream string, which map[string]any) (*jetstream.RawStreamMsg, error) {
-	body, err := wire.Marshal(which)
-	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
-	}
-	subject := Subject(js, "STREAM.MSG.GET."+stream)
-	msg, err := js.Conn().RequestWithContext(ctx, subject, body)
-	if err != nil {
-		return nil, Denied(js.Conn(), subject, err)
-	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
@@ -57,9 +48,9 @@ func GetMsg(ctx context.Context, js JetStream, stream string, which map[string]a
 			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
-	switch err := json.Unmarshal(msg.Data, &answer); {
+	switch err := request(ctx, js, "STREAM.MSG.GET."+stream, which, &answer); {
 	case err != nil:
-		return nil, fmt.Errorf("decode the answer: %w", err)
+		return nil, err
 	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return nil, jetstream.ErrMsgNotFound
 	case answer.Error != nil:
@@ -73,6 +64,23 @@ func GetMsg(ctx context.Context, js JetStream, stream string, which map[string]a
 		raw.Header, _ = nats.DecodeHeadersMsg(m.Header) // none where they cannot be read, as in a subscription
 	}
 	return raw, nil
+}
+
+// request asks the API something, and decodes what it answers.
+func request(ctx context.Context, js JetStream, what string, question, answer any) error {
+	body, err := wire.Marshal(question)
+	if err != nil {
+		return fmt.Errorf("encode the request: %w", err)
+	}
+	subject := Subject(js, what)
+	msg, err := js.Conn().RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return Denied(js.Conn(), subject, err)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("decode the answer: %w", err)
+	}
+	return nil
 }
 
 // Denied explains err, a timeout of a request: where the server did not let the

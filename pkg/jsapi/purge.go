@@ -2,12 +2,9 @@ package jsapi
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // PurgeBelow removes the messages of one subject whose sequences are below the
@@ -17,23 +14,15 @@ func PurgeBelow(ctx context.Context, js JetStream, stream, subject string, below
 	if below <= 1 || subject == "" { // which the server takes for all
 		return 0, fmt.Errorf("purge %q below %d: all would go", subject, below)
 	}
-	body, err := wire.Marshal(map[string]any{"filter": subject, "seq": below})
-	if err != nil {
-		return 0, fmt.Errorf("encode the request: %w", err)
-	}
-	request := Subject(js, "STREAM.PURGE."+stream)
-	msg, err := js.Conn().RequestWithContext(ctx, request, body)
-	if err != nil {
-		return 0, Denied(js.Conn(), request, err)
-	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Success bool                `json:"success"`
 		Purged  uint64              `json:"purged"`
 	}
-	switch err := json.Unmarshal(msg.Data, &answer); {
+	question := map[string]any{"filter": subject, "seq": below}
+	switch err := request(ctx, js, "STREAM.PURGE."+stream, question, &answer); {
 	case err != nil:
-		return 0, fmt.Errorf("decode the answer: %w", err)
+		return 0, err
 	case answer.Error != nil:
 		return 0, answer.Error
 	case !answer.Success:

@@ -200,8 +200,6 @@ func (s *Set) Last(store string) uint64 {
 // sequence would be live right away, as far as is known. Created is the store that
 // it began in; zero for any.
 func (s *Set) AtEnd(store string, created time.Time, at uint64) bool {
-	s.mu.Lock()
-	st := s.stores[store]
-	s.mu.Unlock()
+	st := s.store(store)
 	return st != nil && st.atEnd(created, at)
 }
