@@ -17,10 +17,13 @@ if [ -z "${SLUICE_COMPOSE_TEST_GUARDED:-}" ]; then
 fi
 
 say() { printf '=== compose-test, %3d s: %s\n' "$SECONDS" "$*"; }
+reason= # why it failed; said again below the logs, where the reader looks first
 fail() {
-	printf 'compose-test: %s\n' "$@" >&2
+	reason=$(printf 'compose-test: %s\n' "$@")
+	printf '%s\n' "$reason" >&2
 	exit 1
 }
+trap 'reason="compose-test: line $LINENO failed: $BASH_COMMAND"' ERR
 
 # --- What must be here.
 command -v go >/dev/null || fail "go is not here." "Install Go 1.26 or later: https://go.dev/dl"
@@ -71,6 +74,7 @@ clean_up() {
 	# Build stages that the classic builder leaves; the last day's are its cache.
 	docker image prune --force --filter label=sluice.stage=build --filter until=24h >/dev/null 2>&1
 	rm -rf "$work"
+	[ "$status" -eq 0 ] || printf '%s\n' "${reason:-compose-test: failed with status $status}" >&2
 	exit "$status"
 }
 trap clean_up EXIT
@@ -135,12 +139,13 @@ until_true 30 "10 events, $(received) received" has_received 10
 owner() { # the instance that owns the pool
 	nats request --raw sluice.v1.api.subscription.get.triage '' | sed -n 's/.*"pool":{[^}]*"owner":"\([^"]*\)".*/\1/p'
 }
-owned() { [ -n "$(owner)" ]; }
+owned() { first_owner=$(owner) && [ -n "$first_owner" ]; }
 until_true 10 "an owner of the pool" owned
-first_owner=$(owner)
 victim=
 for id in $(containers emitter); do
-	if docker logs "$id" 2>&1 | grep -q "\"instance\":\"$first_owner\""; then victim=$id; fi
+	# Through a file: grep -q leaves a pipe early, and pipefail would call that a failure.
+	docker logs "$id" >"$work/log" 2>&1
+	if grep -q "\"instance\":\"$first_owner\"" "$work/log"; then victim=$id; fi
 done
 [ -n "$victim" ] || fail "no container's log names $first_owner, the pool's owner"
 
@@ -152,8 +157,8 @@ until_true 10 "the stream of events to begin" has_received $((before + 20))
 docker kill --signal KILL "$victim" >/dev/null
 wait "$publisher"
 until_true 60 "all 210 events" has_received 210
-second_owner=$(owner)
-[ "$second_owner" != "$first_owner" ] || fail "$first_owner still owns the pool"
+taken_over() { second_owner=$(owner) && [ -n "$second_owner" ] && [ "$second_owner" != "$first_owner" ]; }
+until_true 10 "another owner than $first_owner, which was killed" taken_over
 [ "$(received)" -eq 210 ] || fail "$(received) different events received, want 210: one that does not match?"
 deliveries=$(grep -c '{"event":"' "$work/received")
 publish 2001 2010
@@ -165,7 +170,8 @@ docker start "$victim" >/dev/null
 until_true 60 "six healthy containers again" all_healthy
 exec 3<>"/dev/tcp/127.0.0.1/$SLUICE_HTTP_PORT"
 printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
-head -1 <&3 | grep -q ' 200 ' || fail "healthmon is not ready on 127.0.0.1:$SLUICE_HTTP_PORT"
+read -r answer <&3
+[[ "$answer" == *" 200 "* ]] || fail "healthmon is not ready on 127.0.0.1:$SLUICE_HTTP_PORT"
 exec 3>&-
 
 say "passed: 220 of 220 events; $((deliveries - 210)) repeated by the takeover from $first_owner to $second_owner"
