@@ -9,8 +9,11 @@ import (
 // Module is the path of the module whose layout this is.
 const Module = "github.com/sluicehq/sluice"
 
-// MaxLines is how long a Go file may be.
-const MaxLines = 500
+// How long a Go file may be.
+const (
+	MaxLines     = 400
+	MaxTestLines = 500 // of a test
+)
 
 // Package is what the rules look at, named as in `go list -json`.
 type Package struct {
@@ -29,6 +32,7 @@ type Package struct {
 type File struct {
 	Name  string // its path inside the repository
 	Lines int
+	Test  bool
 	Doc   bool // it has a package comment
 }
 
@@ -109,20 +113,23 @@ func isTestPackage(path string) bool {
 
 // CheckFiles returns what is wrong with the files of the package at
 // importPath.
-func CheckFiles(importPath string, files []File) []string {
-	var faults []string
+func CheckFiles(importPath string, files []File) []Excess {
+	var faults []Excess
 	var docs []string
 	for _, f := range files {
-		if f.Lines > MaxLines {
-			faults = append(faults, fmt.Sprintf("%s has %d lines: split it, %d are enough", f.Name, f.Lines, MaxLines))
+		most := MaxLines
+		if f.Test {
+			most = MaxTestLines
+		}
+		if f.Lines > most {
+			faults = append(faults, Excess{f.Name + ": lines", fmt.Sprintf("%s has %d lines: split it, %d are enough", f.Name, f.Lines, most)})
 		}
 		if f.Doc {
 			docs = append(docs, f.Name)
 		}
 	}
 	if len(docs) != 1 {
-		faults = append(faults, fmt.Sprintf("%s has %d package comments %v: want one",
-			importPath, len(docs), docs))
+		faults = append(faults, Excess{importPath + ": comments", fmt.Sprintf("%s has %d package comments %v: want one", importPath, len(docs), docs)})
 	}
 	return faults
 }
