@@ -216,7 +216,7 @@ func remove(ctx context.Context, kv keyValue, key string, rev uint64) error {
 }
 
 func writeError(key string, rev uint64, err error) error {
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+	if bucket.Conflict(err) {
 		return &ConflictError{Key: key, Revision: rev, Err: err}
 	}
 	return fmt.Errorf("write %q over revision %d: %w", key, rev, err)
