@@ -37,17 +37,17 @@ type intake struct {
 func (s *Store) guard(ctx context.Context, now intake) {
 	changed := s.trace(ctx, now)
 	verdicts := map[*pool.Pool]string{}
-	s.mu.Lock()
-	judged := s.crowds.fresh.in
+	judge := func(m *member) { verdicts[m.pool] = s.captive(m.rec.Spec.Deliver.Subject) }
+	s.lock()
 	if changed {
-		judged = s.members
+		for _, m := range s.roster.all {
+			judge(m)
+		}
 	}
-	for p, m := range judged {
-		verdicts[p] = s.captive(m.rec.Spec.Deliver.Subject)
-	}
-	for p, m := range s.crowds.fresh.in {
-		if p.HasBegun() { // else it came after the look, and is to begin at the next
-			s.crowds.fresh.put(p, m, false)
+	for m := range s.roster.fresh.in {
+		judge(m)
+		if m.pool.HasBegun() { // else it came after the look, and is to begin at the next
+			s.roster.become(m, waiting)
 		}
 	}
 	s.mu.Unlock()
@@ -80,10 +80,10 @@ func (s *Store) trace(ctx context.Context, now intake) (changed bool) {
 	c.intake, c.again = now, time.Time{}
 	found := []subscription.Origin{{Stream: s.name, Subjects: now.Subjects}}
 	if now.Mirror != nil || len(now.Sources) > 0 {
-		c.again = time.Now().Add(s.tune.trace)
+		c.again = time.Now().Add(s.cfg.tune.trace)
 		ctx, cancel := context.WithTimeout(ctx, traceTimeout)
 		defer cancel()
-		all, err := subscription.Origins(ctx, s.js, s.name)
+		all, err := subscription.Origins(ctx, s.cfg.JetStream, s.name)
 		switch {
 		case err == nil:
 			found = all

@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"math"
 	"slices"
-
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-// waiter is a pool that waits for a reader, and its position, which does not
+// waiter is a member that waits for a reader, and its position, which does not
 // change meanwhile.
 type waiter struct {
-	pool *pool.Pool
-	at   uint64
+	member *member
+	at     uint64
 }
 
 // running is a temporary reader, and where it is.

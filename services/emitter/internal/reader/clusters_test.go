@@ -165,6 +165,13 @@ func bare(e *env) *Store {
 	return newStore(testStore, e.set.cfg, newRounds(e.set.cfg.tune), &sync.WaitGroup{})
 }
 
+// join puts a pool under a reader, as the store does for its members.
+func join(r *reader, p *pool.Pool, base uint64) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.add(p, base)
+}
+
 func at(seq uint64) *event.Event {
 	return event.New(testStore, seq, time.Now(), message{&feed.Msg{Subject: "e.0.made"}})
 }
@@ -177,7 +184,7 @@ func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
 	r := newReader(bare(e), 0, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if ok, err := r.add(full.pool, 0); !ok || err != nil {
+	if ok, err := join(r, full.pool, 0); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	r.take(ctx, at(1))
@@ -191,7 +198,7 @@ func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
 		}
 		return nil
 	})
-	if ok, _ := r.add(late.pool, 1); ok {
+	if ok, _ := join(r, late.pool, 1); ok {
 		t.Error("a pool joined that would not be offered the event under way")
 	}
 	cancel()
@@ -202,18 +209,18 @@ func TestAReaderThatIsToAskForMoreTakesNothingUntilItDoes(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	r := newReader(bare(e), 0, match.Filters{})
-	r.ctx, r.cancel = context.WithCancel(t.Context())
-	session := r.ctx
+	session, end := context.WithCancel(t.Context())
+	r.end = end
 	for i, filter := range []string{"e.0.made", "e.0.made", "e.1.made"} {
 		s := e.subscribe(fmt.Sprint(i), filter, 0, false, nil)
 		if i == 0 {
 			r.filters = with(r.filters, s.pool) // it was opened so
 		}
-		if ok, err := r.add(s.pool, 0); !ok || err != nil {
+		if ok, err := join(r, s.pool, 0); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		if stale := r.stale(); stale != (filter == "e.1.made") {
-			t.Errorf("with %v it is to be opened anew: %v", r.filters, stale)
+		if r.stale != (filter == "e.1.made") {
+			t.Errorf("with %v it is to be opened anew: %v", r.filters, r.stale)
 		}
 	}
 	if r.take(session, at(2)) || r.position.Load() != 0 {
@@ -246,18 +253,17 @@ func TestAReaderSkipsOnlyWhatItHasAskedFor(t *testing.T) {
 		skips  bool
 	}{
 		{"nothing happens", func(*reader) {}, true},
-		{"a pool that wants more", func(r *reader) { _, _ = r.add(want.pool, 0) }, false},
-		{"an event that was deleted then", func(r *reader) { r.take(r.ctx, at(3)) }, false},
+		{"a pool that wants more", func(r *reader) { _, _ = join(r, want.pool, 0) }, false},
+		{"an event that was deleted then", func(r *reader) { r.take(t.Context(), at(3)) }, false},
 	} {
 		s := bare(e)
 		r := newReader(s, 0, match.Filters{"e.x.made"})
-		r.ctx, r.cancel = context.WithCancel(t.Context())
-		s.js = &interrupted{JetStream: e.js, happen: func() { tt.happen(r) }}
-		if skips := s.skim(t.Context(), r, 10); skips != tt.skips || skips != (r.position.Load() == 10) {
+		r.end = func() {}
+		s.cfg.JetStream = &interrupted{JetStream: e.js, happen: func() { tt.happen(r) }}
+		if skips := s.advanceIfIdle(t.Context(), r, 10); skips != tt.skips || skips != (r.position.Load() == 10) {
 			t.Errorf("%s: skips %v, and is at %d", tt.name, skips, r.position.Load())
 		}
 		r.stop()
-		r.cancel()
 	}
 }
 
@@ -266,7 +272,7 @@ func TestAPoolThatIsAheadOfItsReaderStaysWhereEventsAreMissing(t *testing.T) {
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	s := e.subscribe("s", ">", 10, false, pauses)
 	r := newReader(bare(e), 0, nil)
-	if ok, err := r.add(s.pool, 10); !ok || err != nil {
+	if ok, err := join(r, s.pool, 10); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	r.take(t.Context(), at(9))
@@ -293,8 +299,10 @@ func TestAReaderNearTheFrontOfAStoreThatDropsEventsSeesEverything(t *testing.T) 
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	s := bare(e)
 	tick := func(first uint64) { s.info.first = first; s.info.look++; s.watchFront() }
-	s.head, s.temps = newReader(s, 1500, match.Filters{}), map[*reader]struct{}{newReader(s, 0, match.Filters{}): {}}
-	s.head.atHead.Store(true)
+	head := newReader(s, 1500, match.Filters{})
+	head.atHead.Store(true)
+	s.head.Store(head)
+	s.temps = map[*reader]struct{}{newReader(s, 0, match.Filters{}): {}}
 	tick(1)
 	for _, r := range s.readers() {
 		if r.filters == nil {

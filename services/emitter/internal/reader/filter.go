@@ -44,9 +44,9 @@ func selectMuch(pending, behind, many uint64) bool {
 	return pending >= many && pending > behind/worthwhile
 }
 
-// pends notes how much more there was for a reader when an event was sent.
-func (r *reader) pends(n uint64) {
-	many := r.store.tune.many
+// noteBacklog notes how much more there was for a reader when an event was sent.
+func (r *reader) noteBacklog(n uint64) {
+	many := r.store.cfg.tune.many
 	switch {
 	case r.pending.Swap(n) >= many || n < many:
 	case r.atHead.Load():
@@ -56,13 +56,13 @@ func (r *reader) pends(n uint64) {
 	}
 }
 
-// sift lets readers with filters ask for everything where that is faster.
-func (s *Store) sift(now info) {
-	s.mu.Lock()
+// dropCostlyFilters lets readers ask for everything where that is faster.
+func (s *Store) dropCostlyFilters(now info) {
+	s.lock()
 	defer s.mu.Unlock()
 	for _, r := range s.readers() {
 		r.mu.Lock()
-		if at := r.position.Load(); at < now.last && selectMuch(r.pending.Load(), now.last-at, s.tune.many) {
+		if at := r.position.Load(); at < now.last && selectMuch(r.pending.Load(), now.last-at, s.cfg.tune.many) {
 			r.widen(nil)
 		}
 		r.mu.Unlock()
@@ -77,29 +77,22 @@ func (r *reader) widen(f match.Filters) {
 		return
 	}
 	r.filters = f
-	if r.cancel != nil {
-		r.cancel()
+	if r.end != nil {
+		r.stale = true
+		r.end()
 	}
 }
 
-// stale reports whether the reader is to be opened anew.
-func (r *reader) stale() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.stopped && r.ctx.Err() != nil
-}
-
-// reopen opens the readers anew that are to ask for more than they did.
-func (s *Store) reopen(ctx context.Context) {
-	s.mu.Lock()
-	rs := s.readers()
-	s.mu.Unlock()
-	for _, r := range rs {
-		if !r.stale() {
-			continue
+// reopenStale opens the readers anew that are to ask for more than they did.
+func (s *Store) reopenStale(ctx context.Context) {
+	for _, r := range s.allReaders() {
+		r.mu.Lock()
+		stale := r.stale && !r.stopped
+		r.mu.Unlock()
+		if stale {
+			r.close()
+			r.open(ctx)
 		}
-		r.close()
-		r.open(ctx)
 	}
 }
 
@@ -143,9 +136,9 @@ func (f *front) seen(now info, at time.Time, look time.Duration) {
 // watchFront notes how fast the front of the store moves, and lets readers that
 // are near to it ask for everything.
 func (s *Store) watchFront() {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
-	s.front.seen(s.info, time.Now(), s.tune.look)
+	s.front.seen(s.info, time.Now(), s.cfg.tune.look)
 	for _, r := range s.readers() {
 		r.mu.Lock()
 		if s.nearFront(r.position.Load()) {
@@ -155,19 +148,16 @@ func (s *Store) watchFront() {
 	}
 }
 
-// finish lets temporary readers that have come to the end of what they ask for,
-// or near to it, ask for everything. No other way is it sure that they meet the
-// head, which moves on with events that they do not see.
-func (s *Store) finish(ctx context.Context, now info) {
-	s.mu.Lock()
-	rs := s.readers()
-	s.mu.Unlock()
-	for _, r := range rs {
+// widenDrained lets temporary readers that have come to the end of what they ask
+// for, or near to it, ask for everything. No other way is it sure that they meet
+// the head, which moves on with events that they do not see.
+func (s *Store) widenDrained(ctx context.Context, now info) {
+	for _, r := range s.allReaders() {
 		r.mu.Lock()
 		drained := r.drained
 		r.drained = false
 		r.mu.Unlock()
-		if drained && (r.position.Load()+s.tune.span >= now.last || s.skim(ctx, r, now.last)) {
+		if drained && (r.position.Load()+s.cfg.tune.span >= now.last || s.advanceIfIdle(ctx, r, now.last)) {
 			r.mu.Lock()
 			r.widen(nil)
 			r.mu.Unlock()
@@ -175,15 +165,15 @@ func (s *Store) finish(ctx context.Context, now info) {
 	}
 }
 
-// skim moves a reader to last, the end of the store when it was looked at, if
-// nothing up to there is for it: not asked for, or deleted. No message says so.
-// It returns whether the reader is there.
+// advanceIfIdle moves a reader to last, the end of the store when it was looked
+// at, if nothing up to there is for it: not asked for, or deleted. No message says
+// so. It returns whether the reader is there.
 //
 // The consumer's own word that nothing is pending is not enough: it learns of an
 // event after the stream does, and it may be with a replica that lags behind.
-func (s *Store) skim(ctx context.Context, r *reader, last uint64) bool {
+func (s *Store) advanceIfIdle(ctx context.Context, r *reader, last uint64) bool {
 	r.mu.Lock()
-	session, filters, at := r.ctx, r.filters, r.position.Load()
+	filters, at := r.filters, r.position.Load()
 	r.mu.Unlock()
 	if at >= last {
 		return true
@@ -198,38 +188,13 @@ func (s *Store) skim(ctx context.Context, r *reader, last uint64) bool {
 			return false
 		}
 	}
-	if !r.busy.TryLock() {
-		return false // it is at work
-	}
-	defer r.busy.Unlock()
-	if !r.skip(session, at, last) {
-		return false
-	}
-	for _, l := range r.left {
-		s.left(r, l)
-	}
-	return true
-}
-
-// skip moves a reader that is still at a position to another one, with nothing
-// for it in between.
-func (r *reader) skip(session context.Context, at, to uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped || session.Err() != nil || r.reached() != at {
-		return false
-	}
-	r.left = r.left[:0]
-	r.jumped(at+1, to)
-	r.position.Store(to)
-	r.pending.Store(0)
-	return true
+	return r.skip(at, last)
 }
 
 // hasAfter asks the leader of the stream whether there is an event after seq
 // that a filter matches.
 func (s *Store) hasAfter(ctx context.Context, seq uint64, filter string) (bool, error) {
-	_, err := jsapi.GetMsg(ctx, s.js, s.name, map[string]any{"seq": seq + 1, "next_by_subj": filter})
+	_, err := jsapi.GetMsg(ctx, s.cfg.JetStream, s.name, map[string]any{"seq": seq + 1, "next_by_subj": filter})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return false, nil

@@ -126,6 +126,7 @@ func TestAGapMetRightBeforeTheHeadIsNamed(t *testing.T) {
 func TestAGapIsNamedHoweverThePoolLeavesItsReader(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	merge := func(s *Store, r *reader) { r.arrived.Store(true); s.mergeArrived() }
 	for i, tt := range []struct {
 		name     string
 		floor    uint64
@@ -133,24 +134,25 @@ func TestAGapIsNamedHoweverThePoolLeavesItsReader(t *testing.T) {
 		leave    func(s *Store, r *reader)
 		from, to uint64 // of the gap; 0 if there is none
 	}{
-		{"to the head", 50, 1 << 20, func(s *Store, r *reader) { s.merge(r) }, 51, 60},
+		{"to the head", 50, 1 << 20, merge, 51, 60},
 		{"with all readers", 50, 1 << 20, func(s *Store, _ *reader) { s.closeAll() }, 51, 60},
 		{"full", 50, 1, func(s *Store, r *reader) {
 			r.take(t.Context(), at(62))
-			for _, l := range r.left {
-				s.left(r, l)
-			}
+			s.lock() // takes in that it left
+			s.mu.Unlock()
 		}, 51, 60},
-		{"having read a part before it joined", 55, 1 << 20, func(s *Store, r *reader) { s.merge(r) }, 56, 60},
-		{"having joined behind it", 60, 1 << 20, func(s *Store, r *reader) { s.merge(r) }, 0, 0},
+		{"having read a part before it joined", 55, 1 << 20, merge, 56, 60},
+		{"having joined behind it", 60, 1 << 20, merge, 0, 0},
 	} {
 		sub := e.subscribe(fmt.Sprint(i), ">", tt.floor, true, func(cfg *pool.Config) { cfg.Budget = pool.NewBudget(tt.room) })
 		s := bare(e)
-		s.tune.patience = 0
+		s.cfg.tune.patience = 0
 		r := newReader(s, 50, nil)
-		m := &member{rec: sub.rec}
-		s.members[sub.pool], s.temps[r], s.head = m, struct{}{}, newReader(s, 61, nil)
-		if !s.put(sub.pool, m, r) {
+		m := &member{pool: sub.pool, rec: sub.rec}
+		s.roster.add(m)
+		s.temps[r] = struct{}{}
+		s.head.Store(newReader(s, 61, nil))
+		if !s.put(m, r) {
 			t.Fatal("not under the reader")
 		}
 		r.take(t.Context(), at(61))
@@ -158,7 +160,7 @@ func TestAGapIsNamedHoweverThePoolLeavesItsReader(t *testing.T) {
 		if m.reader == r {
 			t.Fatalf("%s: still under the reader", tt.name)
 		}
-		s.renew(info{first: 61, last: 62, look: 1})
+		s.noteInfo(info{first: 61, last: 62, look: 1})
 		switch g := sub.pool.Gap(); {
 		case tt.from == 0 && g == nil:
 		case g == nil || g.From != tt.from || g.To != tt.to:
@@ -216,7 +218,7 @@ func TestAHoleCostsNoWalkOverAllPools(t *testing.T) {
 	r := newReader(bare(e), 0, nil)
 	for i := range 10_000 {
 		p, _ := e.idle(t, fmt.Sprint("p", i), 0)
-		if ok, err := r.add(p, 0); !ok || err != nil {
+		if ok, err := join(r, p, 0); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}

@@ -46,21 +46,20 @@ func (r *reader) behind(last uint64) uint64 {
 // watchEnd lets the pools at the head say whether that is near to the end of
 // the store.
 func (s *Store) watchEnd() {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
-	last := s.info.last
-	if s.head != nil { // it may know more than the last look
-		last = max(last, s.head.position.Load()+s.head.pending.Load())
+	r, last := s.head.Load(), s.info.last
+	if r != nil { // it may know more than the last look
+		last = max(last, r.position.Load()+r.pending.Load())
 	}
 	var growth uint64
 	if s.watched > 0 && last > s.watched {
 		growth = last - s.watched
 	}
 	s.watched = last
-	if s.head == nil {
+	if r == nil {
 		return
 	}
-	r := s.head
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.lag

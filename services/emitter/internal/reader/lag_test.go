@@ -44,10 +44,11 @@ func TestPoolsOfAHeadThatHasFallenBehindAreNotLive(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	s := bare(e)
-	s.head = newReader(s, 100, match.Filters{"e.0.made"})
-	s.head.atHead.Store(true)
+	r := newReader(s, 100, match.Filters{"e.0.made"})
+	r.atHead.Store(true)
+	s.head.Store(r)
 	first, _ := e.idle(t, "first", 100)
-	if ok, err := s.head.add(first, 100); !ok || err != nil {
+	if ok, err := join(r, first, 100); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	looks := func(n int, last uint64) {
@@ -64,19 +65,19 @@ func TestPoolsOfAHeadThatHasFallenBehindAreNotLive(t *testing.T) {
 	}
 	looks(5, 50_000)
 	want("while nothing of that is asked for", wire.PoolLive)
-	s.head.pends(30)
+	r.noteBacklog(30)
 	looks(2, 50_000)
 	want("after a moment", wire.PoolLive)
 	looks(1, 50_000)
 	want("far from the end", wire.PoolCatchingUp)
 	second, _ := e.idle(t, "second", 100)
-	if ok, err := s.head.add(second, 100); !ok || err != nil {
+	if ok, err := join(r, second, 100); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	if st, _ := second.State(); st != wire.PoolCatchingUp {
 		t.Errorf("one that comes is %s", st)
 	}
-	s.head.position.Store(49_990)
+	r.position.Store(49_990)
 	looks(1, 50_000)
 	want("near the end", wire.PoolLive)
 	first.Detach(49_990)

@@ -16,76 +16,72 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-// reader reads a store from one position on, for the pools in its index.
+// reader reads a store from one position on, for the pools of its audience. The
+// rounds over the store open and close it, and put pools under it.
 type reader struct {
-	store  *Store
-	atHead atomic.Bool // of the stream: the pools of this reader are live, unless it lags
-	feed   *feed.Feed  // what it reads through, and how that fares: the store's loop's
-	fare   *fare
+	store   *Store
+	atHead  atomic.Bool // of the stream: the pools of this reader are live, unless it lags
+	arrived atomic.Bool // it may have come to where the reader at the head is
 
-	busy sync.Mutex // held while a message is handled, or skipped
+	// Of the rounds.
+	feed  *feed.Feed // nil: it is closed
+	stall stall
 
-	position atomic.Uint64 // everything at or below has been offered; written under mu
-	taken    atomic.Uint64 // events held against the pools; written under mu
+	busy    sync.Mutex   // held while a message is handled, or skipped
+	touched []*pool.Pool // took the message that is handled
+
+	progress
+
+	mu       sync.Mutex
+	audience         // guarded by mu
+	holes    holes   // not yet judged
+	lag      lag     // at the head
+	drained  bool    // what it asks for may have come to its end, short of the head
+	health   *health // of its feed; changed by the rounds only
+	end      func()  // ends its feed; nil before that is opened
+	stale    bool    // it is to be opened anew: it asks for more than it did
+	stopped  bool    // it takes nothing more
+}
+
+// progress is how far a reader has come. It changes while the reader's mu is held,
+// but for pending.
+type progress struct {
+	position atomic.Uint64 // everything at or below has been offered
+	taken    atomic.Uint64 // events held against the pools
 	pending  atomic.Uint64 // how much more there was for it when the last event was sent
-
-	mu      sync.Mutex
-	ctx     context.Context // ends when the reader is closed, or is to be opened anew; nil before
-	cancel  context.CancelFunc
-	stopped bool
-	filters match.Filters // what it asks for: all that its pools want, and perhaps more
-	drained bool          // that may have come to its end, short of the head
-	begun   uint64        // the event that is being offered, or was last
-	index   *match.Index[*pool.Pool]
-	pausing map[*pool.Pool]struct{} // of those, the ones that are to pause at a gap
-	jumps   jumps                   // not yet judged
-	lag     lag                     // at the head
-
-	left    []leaver // scratch of who holds busy
-	touched []*pool.Pool
-
-	// Seen by the store's loop only, to notice a reader that stands still.
-	lastPosition uint64
-	still        int
+	begun    uint64        // the event that is being offered, or was last
 }
 
-// leaver is a pool that left its reader: it has no room, or it met a jump.
-type leaver struct {
-	pool   *pool.Pool
-	jump   *jump
-	passed jumps // those of the reader; the pool may have passed them with it
-}
+// reached is the last event that the reader has offered, or is offering.
+func (p *progress) reached() uint64 { return max(p.position.Load(), p.begun) }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
-	r := &reader{store: s, fare: &fare{}, filters: filters, index: match.NewIndex[*pool.Pool](), pausing: map[*pool.Pool]struct{}{}}
+	r := &reader{store: s, health: &health{}, audience: newAudience(filters), stall: stall{position: after}}
 	r.position.Store(after)
-	r.lastPosition = after
 	return r
 }
 
 // open starts to read after the reader's position, and goes on trying while that
-// is not possible. The store's loop calls it.
+// is not possible.
 func (r *reader) open(life context.Context) {
 	s := r.store
+	session, end := context.WithCancel(life)
+	how := &health{told: r.health.told}
 	r.mu.Lock()
-	ctx, cancel := context.WithCancel(life)
-	r.ctx, r.cancel = ctx, cancel
+	r.health, r.end, r.stale = how, end, false
 	cfg := feed.Config{
 		Stream: s.name, After: r.position.Load(), Filters: r.filters,
-		Owner: s.owner, Purpose: "reads events for its subscriptions", Log: s.log,
+		Owner: s.cfg.Owner, Purpose: "reads events for its subscriptions", Log: s.log,
+		OnState: func(st feed.State) {
+			how.note(st)
+			s.heard(st)
+		},
 	}
 	r.mu.Unlock()
-	how := &fare{told: r.fare.told}
-	cfg.OnState = func(st feed.State) {
-		how.note(st)
-		s.heard(st)
-	}
-	reads := feed.New(s.js, cfg)
-	r.mu.Lock()
-	r.feed, r.fare = reads, how // also read by Store.atEnd, with mu
-	r.mu.Unlock()
+	reads := feed.New(s.cfg.JetStream, cfg)
+	r.feed = reads
 	s.waiters.Go(func() {
-		_ = reads.Run(ctx, func(m feed.Msg) { r.handle(ctx, m) }) // no error without a look
+		_ = reads.Run(session, func(m feed.Msg) { r.handle(session, m) }) // no error without a look
 	})
 }
 
@@ -93,8 +89,8 @@ func (r *reader) open(life context.Context) {
 // is not taken. The consumer ends in its own time: to delete it can take as long
 // as JetStream does.
 func (r *reader) close() {
-	if r.cancel != nil {
-		r.cancel()
+	if r.end != nil {
+		r.end()
 	}
 	r.busy.Lock()
 	defer r.busy.Unlock()
@@ -116,123 +112,171 @@ func (r *reader) handle(session context.Context, m feed.Msg) {
 	if !r.take(session, e) {
 		return
 	}
-	r.pends(m.Pending)
+	r.noteBacklog(m.Pending)
 	for _, p := range r.touched {
 		p.Flush()
 	}
-	for _, l := range r.left {
-		r.store.left(r, l)
-	}
-	if !r.atHead.Load() && (m.Pending == 0 || e.Sequence >= r.store.headPosition()) {
-		r.store.merge(r)
+	if !r.atHead.Load() && (m.Pending == 0 || e.Sequence >= r.store.headPosition()) && !r.arrived.Swap(true) {
+		r.store.wake()
 	}
 }
 
-// reached is the last event that the reader has offered, or is offering.
-func (r *reader) reached() uint64 { return max(r.position.Load(), r.begun) }
+// offer is an event for a pool.
+type offer struct {
+	pool   *pool.Pool
+	event  *event.Event
+	costly bool // nobody knows whether the pool wants it: that costs too much to find out
+}
+
+// make makes the offer. It returns false if the pool has no room.
+func (o offer) make() bool {
+	if o.costly {
+		return o.pool.OfferToPark(o.event, wire.ParkedTooCostly)
+	}
+	return o.pool.Offer(o.event)
+}
 
 // take offers e to the pools that it matches and moves the position past it.
 func (r *reader) take(session context.Context, e *event.Event) bool {
+	taken, refused := r.offerAll(session, e)
+	if refused.pool != nil {
+		r.insist(session, refused)
+		return true
+	}
+	return taken
+}
+
+// offerAll is take, but for one case. It returns an offer that was refused where
+// it is worth waiting for room, and has not moved the position then.
+func (r *reader) offerAll(session context.Context, e *event.Event) (taken bool, refused offer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	position := r.position.Load()
 	if r.stopped || session.Err() != nil || e.Sequence <= position {
-		return false
+		return false, offer{}
 	}
 	r.begun = e.Sequence
-	r.left, r.touched = r.left[:0], r.touched[:0]
+	r.touched = r.touched[:0]
 	if e.Sequence > position+1 {
-		r.jumped(position+1, e.Sequence-1)
+		r.meetHole(position+1, e.Sequence-1)
 	}
 	matched, costly := r.index.Match(&e.Event)
 	if len(matched)+len(costly) > 0 {
 		e.Matched()
 	}
+	alone := !r.atHead.Load() && r.index.Len() == 1 // nobody else is kept waiting
 	for _, p := range matched {
-		r.offer(session, p, position, func() bool { return p.Offer(e) })
+		if o := (offer{p, e, false}); r.offer(o, alone) {
+			return false, o
+		}
 	}
 	for _, p := range costly {
-		r.offer(session, p, position, func() bool { return p.OfferToPark(e, wire.ParkedTooCostly) })
+		if o := (offer{p, e, true}); r.offer(o, alone) {
+			return false, o
+		}
 	}
-	r.taken.Add(1) // now, so that a pool that left before e does not count it
-	r.position.Store(e.Sequence)
-	return true
+	r.passed(e)
+	return true, offer{}
 }
 
-// offer offers an event that is the next after position to a pool, which leaves
-// the reader if it has no room.
-func (r *reader) offer(session context.Context, p *pool.Pool, position uint64, offer func() bool) {
+// offer makes an offer. A pool without room leaves the reader, unless it may be
+// waited for: then offer returns true.
+func (r *reader) offer(o offer, mayWait bool) (refused bool) {
 	switch {
-	case offer() || r.insist(session, p, offer):
-		r.touched = append(r.touched, p)
-	case r.index.Has(p):
-		r.leave(p, position, nil)
-	}
-}
-
-// insist waits a while for a pool that has no room, where nobody else is kept
-// waiting by that.
-func (r *reader) insist(session context.Context, p *pool.Pool, offer func() bool) bool {
-	deadline := time.NewTimer(r.store.tune.patience)
-	defer deadline.Stop()
-	for !r.atHead.Load() && r.index.Len() == 1 {
-		room := p.Room()
-		r.mu.Unlock()
-		p.Flush()
-		ok := false
-		select {
-		case <-room:
-			ok = true
-		case <-deadline.C:
-		case <-session.Done():
-		}
-		r.mu.Lock()
-		if !ok || !r.index.Has(p) {
-			return false
-		}
-		if offer() {
-			return true
-		}
+	case o.make():
+		r.touched = append(r.touched, o.pool)
+	case mayWait:
+		return true
+	default:
+		r.leave(o.pool, r.position.Load(), nil)
 	}
 	return false
 }
 
-// leave takes a pool off the reader, which has offered it everything up to position.
-func (r *reader) leave(p *pool.Pool, position uint64, j *jump) {
-	r.drop(p, position)
-	r.left = append(r.left, leaver{p, j, slices.Clone(r.jumps)})
+// passed moves the position past an event that has been offered.
+func (r *reader) passed(e *event.Event) {
+	r.taken.Add(1) // now, so that a pool that left before e does not count it
+	r.position.Store(e.Sequence)
 }
 
-// jumped notes that the stream left out a range. Pools that are to pause at a
+// insist waits a while for a pool that has no room, before it leaves its reader,
+// and moves the position past the event.
+func (r *reader) insist(session context.Context, o offer) {
+	patience := time.NewTimer(r.store.cfg.tune.patience)
+	defer patience.Stop()
+	for done := false; !done; {
+		room, last := o.pool.Room(), false
+		o.pool.Flush()
+		select {
+		case <-room:
+		case <-patience.C:
+			last = true
+		case <-session.Done():
+			last = true
+		}
+		done = r.offerAgain(o, last)
+	}
+}
+
+// offerAgain makes an offer again. It returns false if there is still no room, and
+// it is not the last time. Else the pool has taken the event or left the reader,
+// and the position has moved past it.
+func (r *reader) offerAgain(o offer, last bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.index.Has(o.pool) && r.offer(o, !last && r.index.Len() == 1) { // else it was taken off meanwhile
+		return false
+	}
+	r.passed(o.event)
+	return true
+}
+
+// leave takes a pool off the reader, which has offered it everything up to
+// position, and tells the store.
+func (r *reader) leave(p *pool.Pool, position uint64, h *hole) {
+	r.drop(p, position)
+	r.store.left(r, p, h)
+}
+
+// meetHole notes that the stream left out a range. Pools that are to pause at a
 // gap leave before they get what follows, so that the store can tell first
-// whether it is one; one that joined ahead of the reader may have read that.
-func (r *reader) jumped(from, to uint64) {
-	j := r.store.jumpOf(r, from, to)
+// whether it is one. One that joined ahead of the reader may have read that.
+func (r *reader) meetHole(from, to uint64) {
+	h := r.store.holeOf(r, from, to)
 	for p := range r.pausing {
 		if p.Position() < to {
-			r.leave(p, from-1, &j)
+			r.leave(p, from-1, &h)
 		}
 	}
-	r.jumps = r.jumps.with(j)
+	r.holes = r.holes.with(h)
+}
+
+// skip moves a reader that is still at a position to another one, with nothing
+// for it in between. It is not done while a message is handled.
+func (r *reader) skip(at, to uint64) bool {
+	if !r.busy.TryLock() {
+		return false
+	}
+	defer r.busy.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped || r.stale || r.reached() != at {
+		return false
+	}
+	r.meetHole(at+1, to)
+	r.position.Store(to)
+	r.pending.Store(0)
+	return true
 }
 
 // add puts a pool that has read everything up to base under this reader, if
-// the reader is not beyond that.
+// the reader is not beyond that. Its mu is held.
 func (r *reader) add(p *pool.Pool, base uint64) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.addLocked(p, base)
-}
-
-func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 	if r.stopped || r.reached() > base {
 		return false, nil
 	}
-	if err := r.index.Add(p, p.Matcher()); err != nil {
+	if err := r.admit(p); err != nil {
 		return false, err
-	}
-	if p.PausesAtGap() {
-		r.pausing[p] = struct{}{}
 	}
 	r.widen(with(r.filters, p))
 	p.Attach(&r.position, &r.taken, base, r.atHead.Load() && !r.lag.fallen)
@@ -240,24 +284,17 @@ func (r *reader) addLocked(p *pool.Pool, base uint64) (bool, error) {
 }
 
 // remove takes a pool off the reader, if it is there, and leaves it at the
-// position that it has reached. It returns the jumps that it may have passed.
-func (r *reader) remove(p *pool.Pool) jumps {
+// position that it has reached. It returns the holes that it may have passed.
+func (r *reader) remove(p *pool.Pool) holes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(p, p.Position())
-	return slices.Clone(r.jumps)
-}
-
-// drop takes a pool off the reader, if it is there, and leaves it at a position.
-func (r *reader) drop(p *pool.Pool, position uint64) {
-	r.index.Remove(p)
-	delete(r.pausing, p)
-	p.Detach(position)
+	return slices.Clone(r.holes)
 }
 
 // stop makes the reader take nothing more, and returns the pools it had and the
-// jumps that they may have passed with it.
-func (r *reader) stop() (ps []*pool.Pool, passed jumps) {
+// holes that they may have passed with it.
+func (r *reader) stop() (ps []*pool.Pool, passed holes) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
@@ -265,23 +302,5 @@ func (r *reader) stop() (ps []*pool.Pool, passed jumps) {
 	for _, p := range ps {
 		r.drop(p, p.Position())
 	}
-	return ps, r.jumps
-}
-
-// moved reports whether the reader has moved since the last look, or is offering
-// an event, and counts the looks for which it stood still although there is more
-// up to last.
-func (r *reader) moved(last uint64) bool {
-	r.mu.Lock()
-	position := r.position.Load()
-	offering := r.begun > position
-	r.mu.Unlock()
-	moved := offering || position != r.lastPosition
-	r.lastPosition = position
-	if moved || position >= last {
-		r.still = 0
-	} else {
-		r.still++
-	}
-	return moved
+	return ps, r.holes
 }

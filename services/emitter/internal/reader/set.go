@@ -58,21 +58,21 @@ func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
 	for t := s.rounds.next(ctx); t != nil; t = s.rounds.next(ctx) {
-		wg.Go(func() { s.tour(ctx, t) })
+		wg.Go(func() { s.round(ctx, t) })
 	}
 	wg.Wait()
 	s.part()
 	return nil
 }
 
-// tour makes a round over a store, unless its last pool has left.
-func (s *Set) tour(ctx context.Context, t *turn) {
-	if s.letGo(t.store) {
+// round makes a round over a store, unless its last pool has left.
+func (s *Set) round(ctx context.Context, t *turn) {
+	if s.forget(t.store) {
 		t.store.closeAll()
 		s.rounds.drop(t)
 		return
 	}
-	next, ill := t.store.tour(ctx, s.rounds.rest())
+	next, ill := t.store.makeRound(ctx, s.rounds.rest())
 	s.rounds.done(t, next, ill)
 }
 
@@ -139,9 +139,9 @@ func (s *Set) listen(ctx context.Context) {
 	}
 }
 
-// letGo forgets a store if it has no pools: the next one that comes has it made
+// forget forgets a store if it has no pools: the next one that comes has it made
 // anew.
-func (s *Set) letGo(st *Store) bool {
+func (s *Set) forget(st *Store) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !st.unused() {

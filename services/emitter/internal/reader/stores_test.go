@@ -54,12 +54,13 @@ func TestARoundCostsNoWalkOverAllPools(t *testing.T) {
 	created := time.Now()
 	took := func(pools int) time.Duration { // the least of some, so that others do not count
 		s := bare(e)
-		s.head = newReader(s, 100, nil)
-		s.head.atHead.Store(true)
+		r := newReader(s, 100, nil)
+		r.atHead.Store(true)
+		s.head.Store(r)
 		round := func(look uint64) {
-			now := info{first: 1, last: 100, created: created, look: look, holesKnown: true}
-			_ = s.needsHoles(now)
-			s.renew(now)
+			now := info{first: 1, last: 100, created: created, look: look, missingKnown: true}
+			_ = s.needsMissing(now)
+			s.noteInfo(now)
 			s.guard(t.Context(), now.intake)
 			s.place(t.Context(), now)
 			s.tell()
@@ -87,9 +88,9 @@ func TestARoundCostsNoWalkOverAllPools(t *testing.T) {
 
 func (s *Store) anyOf(t *testing.T) *pool.Pool {
 	t.Helper()
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
-	for p := range s.members {
+	for p := range s.roster.all {
 		return p
 	}
 	t.Fatal("no pools")
@@ -101,14 +102,15 @@ func TestPoolsAreToldWhatKeepsTheirReaderFromReading(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	s := bare(e)
-	s.tune.grace = 0
+	s.cfg.tune.grace = 0
 	first, _ := e.idle(t, "first", 0)
 	second, _ := e.idle(t, "second", 0)
 	r := newReader(s, 0, nil)
-	s.head = r
-	member := func(p *pool.Pool) {
-		s.members[p] = &member{rec: &wire.Record{}}
-		if !s.put(p, s.members[p], r) {
+	s.head.Store(r)
+	attach := func(p *pool.Pool) {
+		m := &member{pool: p, rec: &wire.Record{}}
+		s.roster.add(m)
+		if !s.put(m, r) {
 			t.Fatal("not under the reader")
 		}
 	}
@@ -121,15 +123,14 @@ func TestPoolsAreToldWhatKeepsTheirReaderFromReading(t *testing.T) {
 			}
 		}
 	}
-	member(first)
+	attach(first)
 	want("all is well", "", first)
-	r.fare.note(feed.State{Err: errors.New("shut")})
+	r.health.note(feed.State{Err: errors.New("shut")})
 	want("it cannot read", "shut", first)
-	member(second)
+	attach(second)
 	want("another one has come", "shut", first, second)
 	s.sight.note(feed.State{Err: errors.New("blind")})
-	s.head = nil
-	s.release(r)
+	s.releaseAll()
 	want("the reader is gone, and the store is out of sight", "blind", first, second)
 	s.sight.note(feed.State{})
 	want("it can be seen again", "", first, second)

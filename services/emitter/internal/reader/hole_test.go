@@ -37,47 +37,44 @@ func TestRanges_AreJoinedCutAndCounted(t *testing.T) {
 
 // What a reader did not see may be none of its pools' business: only where it
 // asked for everything is each missing sequence a loss.
-func TestJumps_TellLossesFromWhatWasNotAskedFor(t *testing.T) {
+func TestHoles_TellLossesFromWhatWasNotAskedFor(t *testing.T) {
 	t.Parallel()
-	store := info{first: 10, last: 100, look: 2, holes: ranges{{20, 22}, {90, 91}}, holesKnown: true}
+	store := info{first: 10, last: 100, look: 2, missing: ranges{{20, 22}, {90, 91}}, missingKnown: true}
 	type told struct {
 		Front, Middle ranges
 		Younger       int
 	}
 	for _, tt := range []struct {
 		name string
-		jump jump
+		hole hole
 		want told
 	}{
-		{"all was asked for", jump{from: 30, to: 40, all: true, last: 100}, told{Middle: ranges{{30, 40}}}},
-		{"a part was asked for", jump{from: 15, to: 95, last: 100}, told{Middle: ranges{{20, 22}, {90, 91}}}},
-		{"a part, and some was stored since the last look", jump{from: 15, to: 95, last: 90}, told{Middle: ranges{{20, 22}, {90, 90}}}},
-		{"a part, all of it stored since", jump{from: 15, to: 95, last: 12}, told{}},
-		{"nothing is missing there", jump{from: 30, to: 40, last: 100}, told{}},
-		{"the front and behind it", jump{from: 5, to: 21, last: 100}, told{Front: ranges{{5, 9}}, Middle: ranges{{20, 21}}}},
-		{"the front alone", jump{from: 5, to: 9, all: true, last: 100}, told{Front: ranges{{5, 9}}}},
-		{"met after the look", jump{from: 30, to: 40, all: true, look: 2}, told{Younger: 1}},
+		{"all was asked for", hole{from: 30, to: 40, all: true, last: 100}, told{Middle: ranges{{30, 40}}}},
+		{"a part was asked for", hole{from: 15, to: 95, last: 100}, told{Middle: ranges{{20, 22}, {90, 91}}}},
+		{"a part, and some was stored since the last look", hole{from: 15, to: 95, last: 90}, told{Middle: ranges{{20, 22}, {90, 90}}}},
+		{"a part, all of it stored since", hole{from: 15, to: 95, last: 12}, told{}},
+		{"nothing is missing there", hole{from: 30, to: 40, last: 100}, told{}},
+		{"the front and behind it", hole{from: 5, to: 21, last: 100}, told{Front: ranges{{5, 9}}, Middle: ranges{{20, 21}}}},
+		{"the front alone", hole{from: 5, to: 9, all: true, last: 100}, told{Front: ranges{{5, 9}}}},
+		{"met after the look", hole{from: 30, to: 40, all: true, look: 2}, told{Younger: 1}},
 	} {
-		var got told
-		got.Younger = len(jumps{tt.jump}.judge(store, losses{
-			front:  func(from, to uint64) { got.Front = append(got.Front, [2]uint64{from, to}) },
-			middle: func(holes ranges) { got.Middle = append(got.Middle, holes...) },
-		}))
+		lost, younger := holes{tt.hole}.judge(store)
+		got := told{lost.front, lost.middle, len(younger)}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
 }
 
-// Jumps that are joined have events between them, so that the store has to say
+// Holes that are joined have events between them, so that the store has to say
 // which are missing.
-func TestJumps_ThatAreJoinedAreNoRangeOfLosses(t *testing.T) {
+func TestHoles_ThatAreJoinedAreNoRangeOfLosses(t *testing.T) {
 	t.Parallel()
-	var js jumps
-	for i := range uint64(maxJumps + 1) {
-		js = js.with(jump{from: 10 * i, to: 10*i + 2, all: true})
+	var js holes
+	for i := range uint64(maxHoles + 1) {
+		js = js.with(hole{from: 10 * i, to: 10*i + 2, all: true})
 	}
-	if j := js[len(js)-1]; len(js) != maxJumps || j.all || j.from != 10*(maxJumps-1) || j.to != 10*maxJumps+2 {
+	if j := js[len(js)-1]; len(js) != maxHoles || j.all || j.from != 10*(maxHoles-1) || j.to != 10*maxHoles+2 {
 		t.Errorf("the last of %d is %+v, want both in one, not all of it missing", len(js), j)
 	}
 }

@@ -1,0 +1,54 @@
+package reader
+
+import "time"
+
+// DefaultMaxReaders bounds the readers of one store, the one at the head included.
+const DefaultMaxReaders = 16
+
+// callTimeout bounds one call of the JetStream API. One that falls into an
+// election is never answered, so a longer one would only delay the next.
+const callTimeout = 1500 * time.Millisecond
+
+// tuning is what tests make smaller.
+type tuning struct {
+	// look is how often a store is looked after that something happens in, and
+	// asked for its first and last sequence where that is needed.
+	look time.Duration
+	// rest is how long a store is left alone at least that nothing happens in,
+	// and share how long for each store that there is, if that is longer.
+	rest, share time.Duration
+	// pause is the least time between two rounds over a store, so that thousands
+	// of pools that come or go one after the other share them.
+	pause time.Duration
+	// stillLooks is how many looks a reader may stand still although there
+	// is more to read before it is opened anew; each time that it does not help
+	// it may be twice as many, up to eight times. Consumers can stall without a
+	// word, so this is the net below them.
+	stillLooks int
+	// grace is how long a store may not be readable before its pools say so:
+	// most interruptions are over sooner.
+	grace time.Duration
+	// patience is how long a reader with a single pool waits for room before
+	// it gives up its consumer.
+	patience time.Duration
+	// span is how far apart, in sequences, pools may be that always share a
+	// temporary reader: reading 10,000 events twice costs less than a
+	// further consumer does for its life.
+	span uint64
+	// many is how much a reader has to have before it whose filters are held
+	// against what they bring.
+	many uint64
+	// trace is how often the streams that a store takes events from are looked
+	// at, beyond each change of the store itself.
+	trace time.Duration
+	// parting is how long the end of a set waits for its consumers to end.
+	parting time.Duration
+}
+
+func defaultTuning() tuning {
+	return tuning{
+		look: time.Second, rest: 10 * time.Second, share: 40 * time.Millisecond, pause: 20 * time.Millisecond,
+		stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, many: 1000,
+		trace: 30 * time.Second, parting: 3 * callTimeout,
+	}
+}
