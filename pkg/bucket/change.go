@@ -92,6 +92,7 @@ type change struct {
 }
 
 func (c *change) from(ctx context.Context, now Seen) (uint64, error) {
+	var last error
 	for range maxTries {
 		if c.sent.made(now) {
 			return now.live(), nil
@@ -109,16 +110,17 @@ func (c *change) from(ctx context.Context, now Seen) (uint64, error) {
 		case err == nil:
 			return rev, nil
 		case Conflict(err):
+			last = fmt.Errorf("%w: %w", ErrContended, err)
 		case notWritten(err):
 			return 0, c.failed(err)
 		default:
-			c.sent = next
+			c.sent, last = next, err
 		}
 		if now, err = c.read(ctx); err != nil {
 			return 0, c.failed(err)
 		}
 	}
-	return 0, c.failed(fmt.Errorf("change %q: %w", c.key, ErrContended))
+	return 0, c.failed(last)
 }
 
 // failed is err as the end of the change, after which a write may be in doubt.

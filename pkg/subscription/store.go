@@ -136,6 +136,12 @@ func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error
 	return pool, e.Revision, nil
 }
 
+// Change carries out a change of an entry from what is known of it: see
+// bucket.ChangeFrom.
+func (p *Pools) Change(ctx context.Context, known bucket.Seen, plan bucket.Plan) (uint64, error) {
+	return bucket.ChangeFrom(ctx, p.kv, known, plan)
+}
+
 // Write writes the entry over revision rev (that of a tombstone, or 0, for a
 // name without an entry) and returns the new revision, or a *ConflictError.
 func (p *Pools) Write(ctx context.Context, pool *wire.Pool, rev uint64) (uint64, error) {

@@ -3,12 +3,11 @@ package emitter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sluicehq/sluice/pkg/jsapi"
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
@@ -17,6 +16,9 @@ import (
 
 // errLost says that a pool is no longer ours.
 var errLost = errors.New("the pool has another owner")
+
+// errStale says that a read was older than what we wrote.
+var errStale = errors.New("the entry was read as it was before our last write")
 
 // holding is a pool that this instance owns.
 type holding struct {
@@ -77,64 +79,53 @@ func (h *holding) stored(entry wire.Pool, rev uint64) {
 	h.entry, h.rev = entry, rev
 }
 
-// write stores next over the entry as last known, and learns what became of it.
-// After a conflict or a timeout it reads again: if the entry is ours already,
-// by owner and epoch, the revision is taken over and next written once more,
-// since nobody else writes in our name. An entry that is gone without a tombstone,
-// as from a bucket that was deleted, or that somebody made unreadable, is written
-// anew; so is one from before our claim, as from a backup. One that is somebody
-// else's, a claim that came too late included, gives errLost. h.turn is held.
+// write stores next over the entry as last known, and learns what became of it:
+// see bucket.Change. Where another entry is found, overwrites says what then.
+// h.turn is held.
 func (h *holding) write(ctx context.Context, pools *subscription.Pools, next wire.Pool) error {
-	const tries = 3
-	var err error
-	for range tries {
-		next.UpdatedAt = time.Now().UTC()
-		var rev uint64
-		if rev, err = pools.Write(ctx, &next, h.rev); err == nil {
-			h.stored(next, rev)
-			return nil
+	next.UpdatedAt = time.Now().UTC() // tells this write from every other one
+	known := bucket.Seen{Key: h.name, Revision: h.rev}
+	rev, err := pools.Change(ctx, known, func(now bucket.Seen) (*bucket.Write, error) {
+		if now.Revision != h.rev {
+			if err := h.overwrites(now); err != nil {
+				return nil, err
+			}
+			h.stored(h.entry, now.Revision)
 		}
-		var full *jsapi.FullError
-		if errors.As(err, &full) {
-			return err // nothing was written
-		}
-		stored, rev, readErr := pools.Get(ctx, h.name)
-		var corrupt *subscription.CorruptError
-		switch {
-		case errors.Is(readErr, subscription.ErrNotFound) && rev == 0 && h.rev > 0:
-			// Nobody deleted it: the bucket is another one. The place is known here.
-			h.stored(h.entry, 0)
-			continue
-		case errors.As(readErr, &corrupt) && h.rev > 0 && !errors.Is(readErr, subscription.ErrNewerSchema):
-			// What cannot be read is nobody's claim, and the place is known here.
-			h.stored(h.entry, rev)
-			continue
-		case errors.Is(readErr, subscription.ErrNotFound), errors.As(readErr, &corrupt):
-			return errLost
-		case readErr != nil:
-			return fmt.Errorf("%w; then %w", err, readErr)
-		case same(stored, &next): // it had happened
-			h.stored(next, rev)
-			return nil
-		case stored.Owner == h.me && stored.Epoch == h.entry.Epoch:
-			// Also at a lower revision: the bucket has been restored from a backup.
-			// Or the read was stale, and the next write is refused like this one.
-		case rev < h.rev && h.entry.Owner == h.me && stored.Epoch < h.entry.Epoch:
-			// Likewise, with a claim from before ours.
-		case rev < h.rev:
-			return fmt.Errorf("%w; the read that followed was stale", err)
-		default:
-			return errLost
-		}
-		h.stored(h.entry, rev)
+		return bucket.Put(&next)
+	})
+	if err == nil {
+		h.stored(next, rev)
 	}
 	return err
 }
 
-// same reports whether a stored entry is the very one that was written.
-func same(stored, written *wire.Pool) bool {
-	return stored.Owner == written.Owner && stored.Epoch == written.Epoch &&
-		stored.UpdatedAt.Equal(written.UpdatedAt)
+// overwrites decides about an entry that is not the one last known. Nil says that
+// it is to be written over: nobody else writes in our name, so what is ours by
+// owner and epoch stays ours at any revision. errLost says that it is somebody
+// else's, also where our own claim came too late. h.turn is held.
+func (h *holding) overwrites(now bucket.Seen) error {
+	if now.Entry == nil {
+		if now.Revision == 0 && h.rev > 0 {
+			return nil // nobody deleted it: the bucket is another one, and the place is known here
+		}
+		return errLost
+	}
+	stored, err := subscription.DecodePool(subscription.EntryOf(now.Entry))
+	switch {
+	case err != nil && (h.rev == 0 || errors.Is(err, subscription.ErrNewerSchema)):
+		return errLost
+	case err != nil:
+		return nil // what cannot be read is nobody's claim, and the place is known here
+	case stored.Owner == h.me && stored.Epoch == h.entry.Epoch:
+		return nil // also at a lower revision, as in a bucket that was restored from a backup
+	case now.Revision < h.rev && h.entry.Owner == h.me && stored.Epoch < h.entry.Epoch:
+		return nil // likewise, with a claim from before ours
+	case now.Revision < h.rev:
+		return errStale
+	default:
+		return errLost
+	}
 }
 
 // snapshot is the entry as the pool stands now. h.turn is held.

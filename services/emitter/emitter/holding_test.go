@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
-	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
@@ -24,12 +22,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func setup(t *testing.T, owner string) (*buckettest.KV, *subscription.Pools, *holding) {
 	t.Helper()
 	kv := buckettest.New(time.Hour)
-	pools, h := setupIn(t, kv, owner)
-	return kv, pools, h
-}
-
-func setupIn(t *testing.T, kv jetstream.KeyValue, owner string) (*subscription.Pools, *holding) {
-	t.Helper()
 	pools := subscription.NewPools(kv)
 	now := time.Now().UTC()
 	entry := wire.Pool{Schema: 1, Name: "s", UID: "u", Owner: owner, Epoch: 3, ObservedGeneration: 1, State: wire.PoolLive, ClaimedAt: now, UpdatedAt: now}
@@ -37,7 +29,7 @@ func setupIn(t *testing.T, kv jetstream.KeyValue, owner string) (*subscription.P
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pools, &holding{name: "s", me: "me", entry: entry, rev: rev}
+	return kv, pools, &holding{name: "s", me: "me", entry: entry, rev: rev}
 }
 
 func floorOf(t *testing.T, pools *subscription.Pools) (uint64, string) {
@@ -192,11 +184,7 @@ func TestAnEntryThatWasSetBackIsWrittenOver(t *testing.T) {
 
 func TestAnEntryThatWasDeletedIsLost(t *testing.T) {
 	t.Parallel()
-	kv, err := natstest.Start(t).JetStream().CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "pools"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pools, h := setupIn(t, kv, "me")
+	_, pools, h := setup(t, "me")
 	if err := pools.Delete(t.Context(), "s", h.rev); err != nil {
 		t.Fatal(err)
 	}

@@ -162,7 +162,7 @@ type unreleasing struct {
 	times map[string]int
 }
 
-const tries = 3 // of a write
+const tries = 16 // of a change
 
 func (u *unreleasing) Update(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
 	if bytes.Contains(value, []byte(`"owner":""`)) && u.fails(key) {
