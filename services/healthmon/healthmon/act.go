@@ -76,7 +76,7 @@ func (m *monitor) repairAll(ctx context.Context, res check.Result, snap check.Sn
 				return repairs, 0, err
 			}
 			repairs = append(repairs, r)
-			sooner(m.cfg.CleanupRetryDelay)
+			sooner(m.CleanupRetryDelay)
 		}
 	}
 	return repairs, again, nil
@@ -221,7 +221,7 @@ func (m *monitor) reconcile(ctx context.Context, i wire.Issue, r *wire.Repair) e
 	if err != nil {
 		return fmt.Errorf("encode transition: %w", err)
 	}
-	if err := m.src.nc.Publish(m.cfg.ns.Lifecycle(rec.Name), body); err != nil {
+	if err := m.src.nc.Publish(m.ns.Lifecycle(rec.Name), body); err != nil {
 		return fmt.Errorf("ask the emitters: %w", err)
 	}
 	if err := m.src.nc.FlushWithContext(ctx); err != nil {
@@ -277,9 +277,9 @@ func (m *monitor) restart(ctx context.Context, i wire.Issue, r *wire.Repair) err
 // readable revision of a subscription takes its place; without one the key is
 // deleted. Nothing is lost: the quarantine has the entry.
 func (m *monitor) quarantine(ctx context.Context, i wire.Issue, r *wire.Repair) error {
-	kv, bucket := m.src.subsKV, m.cfg.ns.BucketSubscriptions()
+	kv, bucket := m.src.subsKV, m.ns.BucketSubscriptions()
 	if i.Evidence["bucket"] == "pools" {
-		kv, bucket = m.src.poolsKV, m.cfg.ns.BucketPools()
+		kv, bucket = m.src.poolsKV, m.ns.BucketPools()
 	}
 	e, err := kv.Get(ctx, i.Name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -299,7 +299,7 @@ func (m *monitor) quarantine(ctx context.Context, i wire.Issue, r *wire.Repair) 
 	if json.Valid(e.Value()) {
 		q.JSON = e.Value()
 	}
-	if err := bus.Quarantine(ctx, m.src.js, m.cfg.ns, q); err != nil {
+	if err := bus.Quarantine(ctx, m.src.js, m.ns, q); err != nil {
 		return fmt.Errorf("quarantine %q: %w", i.Name, err)
 	}
 	good, err := m.lastReadable(ctx, bucket, i.Name, e.Revision())
@@ -360,7 +360,7 @@ func (s *source) unreadable(bucket string, e jetstream.KeyValueEntry) (reason st
 // can be read, nil where there is none since it was last deleted. Checkpoints
 // have no history.
 func (m *monitor) lastReadable(ctx context.Context, bucket, key string, rev uint64) ([]byte, error) {
-	if bucket != m.cfg.ns.BucketSubscriptions() {
+	if bucket != m.ns.BucketSubscriptions() {
 		return nil, nil
 	}
 	history, err := m.src.subsKV.History(ctx, key)

@@ -31,15 +31,14 @@ const (
 
 // api answers requests. Every instance has one.
 type api struct {
-	nc             *nats.Conn
-	ns             wire.Namespace
-	health         bucket.KeyValue
-	subs           *subscription.Store
-	advisor        *bus.Advisor
-	replies        *bus.Responder
-	log            zerolog.Logger
-	instance       string
-	defaultCleanup bool
+	nc       *nats.Conn
+	ns       wire.Namespace
+	health   bucket.KeyValue
+	subs     *subscription.Store
+	advisor  *bus.Advisor
+	replies  *bus.Responder
+	log      zerolog.Logger
+	instance string
 }
 
 // handler carries out a request: body is what is answered, as JSON or as a

@@ -32,7 +32,7 @@ func (m *monitor) repairByHand(ctx context.Context, req wire.RepairRequest) (*wi
 	if e != nil {
 		return nil, e
 	}
-	cfg := m.cfg.check
+	cfg := m.check
 	cfg.Grace = 0
 	mem := m.mem
 	res := check.Judge(cfg, mem, snap)

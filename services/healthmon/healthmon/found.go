@@ -71,11 +71,11 @@ func (m *monitor) keepIssues(ctx context.Context, mem check.Memory) error {
 				return
 			}
 		}
-		for ref := range m.issues {
+		for ref := range m.kept.issues {
 			if _, ok := mem.Issues[ref]; ok {
 				continue
 			}
-			if !yield(change{key: issueKey(ref), done: func() { delete(m.issues, ref) }}) {
+			if !yield(change{key: issueKey(ref), done: func() { delete(m.kept.issues, ref) }}) {
 				return
 			}
 		}
@@ -100,13 +100,13 @@ func (m *monitor) keepIssue(ctx context.Context, ref check.Ref, h check.Held) er
 
 // issueChange is what has to be written of an issue, if what matters of it has changed.
 func (m *monitor) issueChange(ref check.Ref, h check.Held) (c change, changed bool) {
-	was, ok := m.issues[ref]
+	was, ok := m.kept.issues[ref]
 	now := heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: m.book.Entry(ref)}
 	if ok && was.UID == now.UID && was.Issue.Since.Equal(now.Issue.Since) && was.Repair == now.Repair &&
 		was.Issue.NeedsPerson == now.Issue.NeedsPerson {
 		return change{}, false
 	}
-	return change{key: issueKey(ref), value: now, done: func() { m.issues[ref] = now }}, true
+	return change{key: issueKey(ref), value: now, done: func() { m.kept.issues[ref] = now }}, true
 }
 
 // keepStatuses brings the statuses in KV to what they say, and publishes those
@@ -124,7 +124,7 @@ func (m *monitor) statusChanges(statuses []wire.SubscriptionHealth) iter.Seq[cha
 	return func(yield func(change) bool) {
 		for _, st := range statuses {
 			there[st.Name] = true
-			was, ok := m.status[st.Name]
+			was, ok := m.kept.statuses[st.Name]
 			now := keptStatus{UID: m.uids[st.Name], SubscriptionHealth: st}
 			switch {
 			case !ok || was.UID != now.UID || saysElse(was.SubscriptionHealth, st):
@@ -134,7 +134,7 @@ func (m *monitor) statusChanges(statuses []wire.SubscriptionHealth) iter.Seq[cha
 				continue
 			}
 			c := change{key: subscriptionKey(st.Name), value: now, done: func() {
-				m.status[st.Name] = now
+				m.kept.statuses[st.Name] = now
 				if !ok || was.Status != st.Status {
 					m.publishStatus(st)
 				}
@@ -143,11 +143,11 @@ func (m *monitor) statusChanges(statuses []wire.SubscriptionHealth) iter.Seq[cha
 				return
 			}
 		}
-		for name := range m.status {
+		for name := range m.kept.statuses {
 			if there[name] {
 				continue
 			}
-			if !yield(change{key: subscriptionKey(name), done: func() { delete(m.status, name) }}) {
+			if !yield(change{key: subscriptionKey(name), done: func() { delete(m.kept.statuses, name) }}) {
 				return
 			}
 		}
@@ -157,7 +157,7 @@ func (m *monitor) statusChanges(statuses []wire.SubscriptionHealth) iter.Seq[cha
 func (m *monitor) publishStatus(st wire.SubscriptionHealth) {
 	body, err := wire.Marshal(st)
 	if err == nil {
-		err = m.src.nc.Publish(m.cfg.ns.HealthSubscription(st.Name), body)
+		err = m.src.nc.Publish(m.ns.HealthSubscription(st.Name), body)
 	}
 	if err != nil {
 		m.log.Warn().Err(err).Str("subscription", st.Name).Msg("status not published")

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -65,15 +66,40 @@ func subscriptionKey(name string) string { return prefixSubscription + name }
 // kept is a bucket of which one instance writes most keys: it remembers the
 // revisions it knows, writes by compare-and-swap, and reads again on conflict.
 type kept struct {
-	kv      bucket.KeyValue
-	revs    map[string]uint64 // of entries; others are thought not to be there
-	doubt   map[string]bool   // keys of which it is not known what was written last
-	cleanup *cleanupSwitch    // as it was last; nil: it is not set
-	log     zerolog.Logger
+	kv  bucket.KeyValue
+	log zerolog.Logger
+
+	revs     map[string]uint64 // by key; other keys are thought to have no entry
+	doubt    map[string]bool   // keys of which it is not known what was written last
+	issues   map[check.Ref]heldIssue
+	statuses map[string]keptStatus // by subscription
+	cleanup  *cleanupSwitch        // nil: it is not set
+	born     time.Time             // when the bucket was made; zero: not known
 }
 
 func newKept(kv bucket.KeyValue, log zerolog.Logger) *kept {
-	return &kept{kv: kv, revs: map[string]uint64{}, doubt: map[string]bool{}, log: log}
+	k := &kept{kv: kv, log: log, doubt: map[string]bool{}}
+	k.forget()
+	return k
+}
+
+// forget makes it all be written again.
+func (k *kept) forget() {
+	k.revs, k.issues, k.statuses = map[string]uint64{}, map[check.Ref]heldIssue{}, map[string]keptStatus{}
+}
+
+// madeAnew is told when the bucket was made, as far as that is known. It reports
+// whether this is another bucket than before: then all is written again.
+func (k *kept) madeAnew(born time.Time) bool {
+	if born.IsZero() || born.Equal(k.born) {
+		return false
+	}
+	anew := !k.born.IsZero()
+	if anew {
+		k.forget()
+	}
+	k.born = born
+	return anew
 }
 
 // change is a key that is written, or removed.
@@ -221,16 +247,14 @@ func (k *kept) list(ctx context.Context, keys string) (map[string]remembered, er
 	return out, nil
 }
 
-// memory reads back what an earlier leader knew. What cannot be read is left
-// out: the next sweep finds it anew.
-func (k *kept) memory(ctx context.Context) (
-	mem check.Memory, tried map[check.Ref]repair.Entry, kept map[string]keptStatus, err error,
-) {
+// memory reads back what an earlier leader knew, and how often it tried to mend
+// what. What cannot be read is left out: the next sweep finds it anew.
+func (k *kept) memory(ctx context.Context) (mem check.Memory, tried map[check.Ref]repair.Entry, err error) {
 	mem = check.Memory{Issues: map[check.Ref]check.Held{}, Statuses: map[string]wire.SubscriptionHealth{}}
-	tried, kept = map[check.Ref]repair.Entry{}, map[string]keptStatus{}
+	tried = map[check.Ref]repair.Entry{}
 	issues, err := k.list(ctx, keyOfAllIssues)
 	if err != nil {
-		return mem, nil, nil, err
+		return mem, nil, err
 	}
 	for key, entry := range issues {
 		h, err := entry.issue(key)
@@ -243,10 +267,11 @@ func (k *kept) memory(ctx context.Context) (
 		if h.Repair.Attempts > 0 {
 			tried[ref] = h.Repair
 		}
+		k.issues[ref] = heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: tried[ref]}
 	}
 	statuses, err := k.list(ctx, keyOfAllSubscriptions)
 	if err != nil {
-		return mem, nil, nil, err
+		return mem, nil, err
 	}
 	for key, entry := range statuses {
 		st, err := entry.status(key)
@@ -254,7 +279,7 @@ func (k *kept) memory(ctx context.Context) (
 			k.log.Warn().Err(err).Msg("entry is left out, and will be replaced")
 			continue
 		}
-		mem.Statuses[st.Name], kept[st.Name] = st.SubscriptionHealth, st
+		mem.Statuses[st.Name], k.statuses[st.Name] = st.SubscriptionHealth, st
 	}
-	return mem, tried, kept, nil
+	return mem, tried, nil
 }

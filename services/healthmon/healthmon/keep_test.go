@@ -146,7 +146,7 @@ func TestAStatusIsWrittenWhenItsWordChanges(t *testing.T) {
 	clocktest.Run(t, func(t *testing.T) {
 		const n = 3 * refreshMost / 2
 		kv := buckettest.New(0)
-		m := &monitor{kept: newKept(kv, zerolog.Nop()), status: map[string]keptStatus{}, src: &source{nc: new(nats.Conn)}}
+		m := &monitor{kept: newKept(kv, zerolog.Nop()), src: &source{nc: new(nats.Conn)}}
 		m.log = zerolog.Nop()
 		var written atomic.Int64
 		kv.Before = func(context.Context, string, string) error { written.Add(1); return nil }
@@ -203,7 +203,8 @@ func TestManyIssuesOfAKindAreToldInFewAdvisories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &monitor{advisor: bus.NewAdvisor(nc, ns, "healthmon-1", zerolog.Nop()), log: zerolog.Nop()}
+	m := &monitor{log: zerolog.Nop()}
+	m.advisor = bus.NewAdvisor(nc, ns, "healthmon-1", zerolog.Nop())
 	var issues []wire.Issue
 	for i := range 5000 {
 		issues = append(issues, wire.Issue{Kind: wire.IssueStale, Name: fmt.Sprint("s", i)})

@@ -48,7 +48,7 @@ func (m *monitor) remember(r wire.Report, start time.Time, snap check.Snapshot) 
 	if was := m.latest.Load(); was != nil {
 		maps.Copy(now.taken, was.taken)
 	}
-	if snap.Blind { // all else is as it was
+	if snap.Buckets.Blind { // all else is as it was
 		m.latest.Store(now)
 		return
 	}
@@ -67,7 +67,7 @@ func (m *monitor) remember(r wire.Report, start time.Time, snap check.Snapshot) 
 func (m *monitor) inherited(ctx context.Context) *latest {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	e, err := m.buckets.Health.Get(ctx, keyReport)
+	e, err := m.health.Get(ctx, keyReport)
 	if err != nil || (remembered{e.Value(), e.Created()}).report() != nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
@@ -30,20 +31,20 @@ type monitorConfig struct {
 	instance string
 	check    check.Config
 	replies  *bus.Responder
+	advisor  *bus.Advisor
+	metrics  *metrics
 }
 
 // monitor is the leader's work. Its loop is one goroutine: sweeps and repairs
 // never overlap.
 type monitor struct {
-	cfg     monitorConfig
-	src     *source
-	buckets *bus.Buckets
-	advisor *bus.Advisor
-	metrics *metrics
-	log     zerolog.Logger
-	rarely  zerolog.Logger // for what fails at every sweep
-	tasks   chan task
-	woken   chan struct{} // cap 1
+	monitorConfig
+	src    *source
+	health bucket.KeyValue
+	log    zerolog.Logger
+	rarely zerolog.Logger // for what fails at every sweep
+	tasks  chan task
+	woken  chan struct{} // cap 1
 	// emitters are the live ones as of the last change, for emittersAre.
 	emitters atomic.Pointer[string]
 
@@ -52,15 +53,12 @@ type monitor struct {
 	// latest is the last report, as it was judged; nil: none is known.
 	latest atomic.Pointer[latest]
 
-	// Below: of the current term, touched by its loop only.
-	mem    check.Memory
-	book   *repair.Book
-	kept   *kept
-	issues map[check.Ref]heldIssue // as they lie in KV
-	status map[string]keptStatus   // likewise
-	uids   map[string]string       // of the subscriptions
-	born   time.Time               // the bucket that they lie in
-	swept  time.Time
+	// Below is what the current term knows. Only its loop touches it.
+	mem   check.Memory
+	book  *repair.Book
+	kept  *kept
+	uids  map[string]string // by subscription
+	swept time.Time         // when the last sweep ended
 	// totalPools counts the pool entries, as of the last sweep that saw them.
 	totalPools int
 }
@@ -71,9 +69,9 @@ type task struct {
 	msg    *nats.Msg
 }
 
-func newMonitor(cfg monitorConfig, src *source, b *bus.Buckets, advisor *bus.Advisor, m *metrics, log zerolog.Logger) *monitor {
+func newMonitor(cfg monitorConfig, src *source, health bucket.KeyValue, log zerolog.Logger) *monitor {
 	return &monitor{
-		cfg: cfg, src: src, buckets: b, advisor: advisor, metrics: m, log: log, rarely: bus.Rarely(log),
+		monitorConfig: cfg, src: src, health: health, log: log, rarely: bus.Rarely(log),
 		tasks: make(chan task, maxTasks), woken: make(chan struct{}, 1),
 	}
 }
@@ -106,9 +104,9 @@ func leaderSubject(ns wire.Namespace, verb string) string {
 
 // lead does the leader's work until ctx ends.
 func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
-	m.kept = newKept(m.buckets.Health, m.log)
-	mem, tried, statuses, err := m.kept.memory(ctx)
-	if err != nil && m.src.isMissing(ctx, m.cfg.ns.BucketHealth()) {
+	m.kept = newKept(m.health, m.log)
+	mem, tried, err := m.kept.memory(ctx)
+	if err != nil && m.src.isMissing(ctx, m.ns.BucketHealth()) {
 		m.log.Warn().Err(err).Msg("nothing is known of what was found before: its bucket is missing")
 		err = nil
 	}
@@ -116,14 +114,10 @@ func (m *monitor) lead(ctx context.Context, l wire.Lease) error {
 		return fmt.Errorf("read back issues: %w", err)
 	}
 	m.mem, m.book = mem, repair.NewBook(repair.Limits{
-		MaxAttempts: m.cfg.CleanupMaxAttempts, Delay: m.cfg.CleanupRetryDelay,
+		MaxAttempts: m.CleanupMaxAttempts, Delay: m.CleanupRetryDelay,
 	}, tried)
-	m.issues, m.status = map[check.Ref]heldIssue{}, statuses
-	m.uids, m.born, m.totalPools = map[string]string{}, time.Time{}, 0
-	for ref, h := range mem.Issues {
-		m.issues[ref] = heldIssue{Schema: issueSchema, UID: h.UID, Issue: h.Issue, Repair: tried[ref]}
-	}
-	for name, st := range statuses {
+	m.uids, m.totalPools = map[string]string{}, 0
+	for name, st := range m.kept.statuses {
 		m.uids[name] = st.UID
 	}
 	m.shown.Store(nil)
@@ -156,8 +150,8 @@ func (m *monitor) take() (stop func(), err error) {
 			return task{msg: msg, repair: &req}, err
 		},
 	} {
-		s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verb), func(msg *nats.Msg) {
-			if !m.cfg.replies.Accepts(msg) {
+		s, err := m.src.nc.Subscribe(leaderSubject(m.ns, verb), func(msg *nats.Msg) {
+			if !m.replies.Accepts(msg) {
 				return
 			}
 			t, err := read(msg)
@@ -181,7 +175,7 @@ func (m *monitor) take() (stop func(), err error) {
 		subs = append(subs, s)
 	}
 	for verb, tell := range map[string]nats.MsgHandler{verbStatus: m.tellStatus, verbLatest: m.tellLatest} {
-		s, err := m.src.nc.Subscribe(leaderSubject(m.cfg.ns, verb), tell)
+		s, err := m.src.nc.Subscribe(leaderSubject(m.ns, verb), tell)
 		if err != nil {
 			stop()
 			return nil, fmt.Errorf("take requests: %w", err)
@@ -233,7 +227,7 @@ func (m *monitor) answer(msg *nats.Msg, verb string, body any, e *wire.Error) {
 		m.log.Error().Err(err).Str("verb", verb).Msg("answer cannot be encoded")
 		return
 	}
-	if err := m.cfg.replies.Answer(msg, b, nil); err != nil {
+	if err := m.replies.Answer(msg, b, nil); err != nil {
 		m.log.Warn().Err(err).Str("verb", verb).Msg("answer not sent")
 	}
 }
@@ -263,7 +257,7 @@ func (m *monitor) loop(ctx context.Context) {
 		for _, t := range repairs {
 			m.byHand(ctx, t)
 		}
-		pause := m.cfg.Interval
+		pause := m.Interval
 		if recheck > 0 {
 			pause = min(pause, max(recheck, minPause))
 		}

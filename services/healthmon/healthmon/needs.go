@@ -41,7 +41,7 @@ func (m *monitor) needsPerson(i wire.Issue, f repair.Facts, now time.Time) bool 
 	case i.Kind == wire.IssueStale: // which is removed when its time is over
 		return m.book.Spent(ref, now)
 	default:
-		return m.book.Spent(ref, now) || now.Sub(i.Since) > m.cfg.outlasts()
+		return m.book.Spent(ref, now) || now.Sub(i.Since) > m.outlasts()
 	}
 }
 

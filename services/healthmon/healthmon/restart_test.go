@@ -137,7 +137,7 @@ func TestAnOwnerIsNotHeldToAClaimThatHasBeenReplaced(t *testing.T) {
 	e.pool("moved", "uid-moved", "emitter-1", 0) // epoch 1, as the owner says
 	e.pool("lost", "uid-lost", "emitter-1", 0)
 	seen := func(name, uid string, epoch uint64) check.Pool {
-		return check.Pool{Key: name, Pool: &wire.Pool{Name: name, UID: uid, Owner: "emitter-1", Epoch: epoch}}
+		return check.Pool{Entry: check.Entry{Key: name}, Pool: &wire.Pool{Name: name, UID: uid, Owner: "emitter-1", Epoch: epoch}}
 	}
 	s := &source{ns: ns, nc: e.nc, poolsKV: e.b.Pools, subsKV: e.b.Subscriptions, clock: &clock{local: time.Now}}
 	snap := check.Snapshot{

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
@@ -141,7 +142,6 @@ type parts struct {
 
 // parts puts an instance together.
 func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
-	ns, ttl := s.common.Namespace, s.common.SessionTTL
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
@@ -152,12 +152,12 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	ns, advisor := s.common.Namespace, bus.NewAdvisor(nc, s.common.Namespace, s.instance, s.log)
 	p := &parts{
 		nc: nc, js: js,
 		subs:  mirror.New(b.Subscriptions, mirror.Options{KeepAbsent: true, Tombstones: s.common.Tombstones(), Log: s.log}),
 		pools: mirror.New(b.Pools, mirror.Options{Tombstones: s.common.Tombstones(), Log: s.log}),
 	}
-	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
 	p.replies, err = bus.NewResponder(nc, bus.ResponderConfig{
 		Service: wire.ServiceHealthmon, Advisor: advisor, Meter: s.meter, Log: s.log,
 	})
@@ -166,41 +166,44 @@ func (s *Service) parts(ctx context.Context, nc *nats.Conn) (*parts, error) {
 	}
 	src := &source{
 		ns: ns, nc: nc, js: js, subs: p.subs, pools: p.pools, subsKV: b.Subscriptions, poolsKV: b.Pools,
-		prober: presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
-		clock:  &clock{local: s.clock},
-		doubts: doubts{hold: ttl},
-		log:    s.log,
+		prober:   presence.New(nc, func(stream string) bool { return subscription.OwnStream(stream, ns) }, probeTimeout),
+		emitters: func() []wire.Session { return p.peers.Live() },
+		clock:    &clock{local: s.clock},
+		doubts:   doubts{hold: s.common.SessionTTL},
+		log:      s.log,
 	}
 	p.mon = newMonitor(monitorConfig{
-		Config: s.cfg, ns: ns, instance: s.instance, replies: p.replies,
-		check: check.Config{Grace: ttl, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge, Skew: maxSkew},
-	}, src, b, advisor, s.metrics, s.log)
-	src.emitters = func() []wire.Session { return p.peers.Live() }
-	p.peers, err = lease.NewPeers(nc, b.Sessions, lease.PeersConfig{
+		Config: s.cfg, ns: ns, instance: s.instance, replies: p.replies, advisor: advisor, metrics: s.metrics,
+		check: check.Config{Grace: s.common.SessionTTL, StallAfter: s.cfg.StallAfter, LagAge: s.cfg.LagAge, Skew: maxSkew},
+	}, src, b.Health, s.log)
+	p.api = &api{
+		nc: nc, ns: ns, health: b.Health, subs: src.store(), advisor: advisor, replies: p.replies, log: s.log, instance: s.instance,
+	}
+	return p, s.join(p, b.Sessions, advisor)
+}
+
+// join makes the parts by which an instance knows the emitters, is known itself,
+// and stands for the lease.
+func (s *Service) join(p *parts, sessions bucket.KeyValue, advisor *bus.Advisor) (err error) {
+	ns, ttl := s.common.Namespace, s.common.SessionTTL
+	p.peers, err = lease.NewPeers(p.nc, sessions, lease.PeersConfig{
 		Namespace: ns, Service: wire.ServiceEmitter, TTL: ttl,
-		OnChange: func() { p.mon.emittersAre(src.emitters()) },
+		OnChange: func() { p.mon.emittersAre(p.peers.Live()) },
 	}, s.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.session, err = lease.NewSession(nc, b.Sessions, lease.SessionConfig{
+	p.session, err = lease.NewSession(p.nc, sessions, lease.SessionConfig{
 		Namespace: ns, Service: wire.ServiceHealthmon, Instance: s.instance, TTL: ttl,
 		Responder: p.replies,
 	}, s.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.leader, err = lease.NewLeader(b.Sessions, advisor, lease.LeaderConfig{
-		Namespace: ns, Role: Role, Instance: s.instance, TTL: ttl, NATS: nc, Service: wire.ServiceHealthmon,
+	p.leader, err = lease.NewLeader(sessions, advisor, lease.LeaderConfig{
+		Namespace: ns, Role: Role, Instance: s.instance, TTL: ttl, NATS: p.nc, Service: wire.ServiceHealthmon,
 	}, s.log)
-	if err != nil {
-		return nil, err
-	}
-	p.api = &api{
-		nc: nc, ns: ns, health: b.Health, subs: src.store(), advisor: advisor, replies: p.replies, log: s.log, instance: s.instance,
-		defaultCleanup: s.cfg.CleanupEnabled,
-	}
-	return p, nil
+	return err
 }
 
 // connected lists the buckets anew whenever the connection is back, since a

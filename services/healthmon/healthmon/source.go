@@ -60,11 +60,13 @@ func (s *source) all(ctx context.Context, known []string) (check.Snapshot, error
 	if err != nil {
 		return check.Snapshot{}, err
 	}
-	snap := check.Snapshot{Emitters: map[string]bool{}, Missing: b.missing, Unasked: b.unasked, Blind: s.blind(b), Rooms: b.rooms, ParkedStream: s.ns.StreamParked()}
+	snap := check.Snapshot{Emitters: map[string]bool{}, Buckets: check.Buckets{
+		Missing: b.missing, Unasked: b.unasked, Blind: s.blind(b), Rooms: b.rooms, Parked: s.ns.StreamParked(),
+	}}
 	for _, e := range s.emitters() {
 		snap.Emitters[e.Instance] = true
 	}
-	if snap.Blind {
+	if snap.Buckets.Blind {
 		snap.At = s.clock.now()
 		return snap, ctx.Err()
 	}
@@ -152,7 +154,7 @@ func poll(ctx context.Context, cond func() bool) bool {
 }
 
 func (s *source) record(e subscription.Entry) check.Record {
-	r := check.Record{Key: e.Key, Revision: e.Revision, Created: e.Created, Size: len(e.Value)}
+	r := check.Record{Entry: check.Entry{Key: e.Key, Revision: e.Revision, Size: len(e.Value)}, Created: e.Created}
 	rec, err := subscription.DecodeRecord(e, s.ns)
 	if err != nil {
 		r.Reason, r.Newer = err.Error(), errors.Is(err, subscription.ErrNewerSchema)
@@ -163,7 +165,7 @@ func (s *source) record(e subscription.Entry) check.Record {
 }
 
 func (s *source) pool(e subscription.Entry) check.Pool {
-	p := check.Pool{Key: e.Key, Revision: e.Revision, Size: len(e.Value)}
+	p := check.Pool{Entry: check.Entry{Key: e.Key, Revision: e.Revision, Size: len(e.Value)}}
 	pool, err := subscription.DecodePool(e)
 	if err != nil {
 		p.Reason, p.Newer = err.Error(), errors.Is(err, subscription.ErrNewerSchema)

@@ -48,23 +48,25 @@ func (s *source) captures(ctx context.Context, snap *check.Snapshot) {
 		s.log.Warn().Err(err).Msg("streams cannot be listed, captured deliveries may go unnoticed")
 	}
 	m := capture.New(streams)
-	captures, origins := make(map[string][]check.Capture, len(snap.Records)), map[string][]string{}
+	c := check.Captures{
+		BySubject: make(map[string][]check.Capture, len(snap.Records)), Origins: map[string][]string{}, Known: err == nil,
+	}
 	for _, r := range snap.Records {
 		if r.Record == nil {
 			continue
 		}
 		subject, store := r.Record.Spec.Deliver.Subject, r.Record.Spec.Store
-		if _, done := captures[subject]; !done {
-			captures[subject] = nil
+		if _, done := c.BySubject[subject]; !done {
+			c.BySubject[subject] = nil
 			for _, h := range m.Find(subject) {
-				captures[subject] = append(captures[subject], check.Capture(h))
+				c.BySubject[subject] = append(c.BySubject[subject], check.Capture(h))
 			}
 		}
-		if _, done := origins[store]; !done {
-			origins[store] = m.Origins(store)
+		if _, done := c.Origins[store]; !done {
+			c.Origins[store] = m.Origins(store)
 		}
 	}
-	snap.Captures, snap.Origins, snap.CapturesKnown = captures, origins, err == nil
+	snap.Captures = c
 }
 
 // listStreams returns every stream of the account; with an error those that it

@@ -46,8 +46,8 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 	if snap.Clocks == nil {
 		snap.Clocks = map[string]check.Clock{}
 	}
-	snap.Clocks[m.cfg.instance] = m.src.clock.own()
-	res := check.Judge(m.cfg.check, m.mem, snap)
+	snap.Clocks[m.instance] = m.src.clock.own()
+	res := check.Judge(m.check, m.mem, snap)
 	m.markNeeds(&res, snap)
 	m.tell(res)
 	m.mem = res.Memory
@@ -76,7 +76,7 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 			return made{}, 0, err
 		}
 	}
-	if err := m.src.nc.Publish(m.cfg.ns.HealthReport(), body); err != nil {
+	if err := m.src.nc.Publish(m.ns.HealthReport(), body); err != nil {
 		m.log.Warn().Err(err).Msg("report not published")
 	}
 	return made{body: body, all: res.Issues}, recheck, ctx.Err()
@@ -103,7 +103,7 @@ func (m *monitor) settle(ctx context.Context, res check.Result, snap check.Snaps
 	if err := m.keepIssues(ctx, res.Memory); err != nil {
 		return repairs, 0, err
 	}
-	if enabled && !snap.Blind {
+	if enabled && !snap.Buckets.Blind {
 		if repairs, again, err = m.repairAll(ctx, res, snap); err != nil {
 			return repairs, 0, err
 		}
@@ -114,24 +114,19 @@ func (m *monitor) settle(ctx context.Context, res check.Result, snap check.Snaps
 // keeps reports whether there is a bucket to keep things in. Of one that was made
 // anew nothing is known: all is written again.
 func (m *monitor) keeps(snap check.Snapshot) bool {
-	bucket := m.cfg.ns.BucketHealth()
-	if slices.Contains(snap.Missing, bucket) {
+	bucket := m.ns.BucketHealth()
+	if !snap.Buckets.Has(bucket) {
 		return false
 	}
-	if born := m.src.created(bucket); !born.IsZero() && !born.Equal(m.born) {
-		if !m.born.IsZero() {
-			m.log.Warn().Str("bucket", bucket).Msg("bucket was made anew, everything is written again")
-			m.kept.revs = map[string]uint64{}
-			m.issues, m.status = map[check.Ref]heldIssue{}, map[string]keptStatus{}
-		}
-		m.born = born
+	if m.kept.madeAnew(m.src.created(bucket)) {
+		m.log.Warn().Str("bucket", bucket).Msg("bucket was made anew, everything is written again")
 	}
 	return true
 }
 
 // show makes the statuses of this sweep known to whoever asks the leader.
 func (m *monitor) show(res check.Result, snap check.Snapshot) {
-	if !snap.Blind {
+	if !snap.Buckets.Blind {
 		m.uids = make(map[string]string, len(snap.Records))
 		for _, r := range snap.Records {
 			if r.Record != nil {
@@ -155,7 +150,7 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	e, err := m.buckets.Health.Get(ctx, keyCleanup)
+	e, err := m.health.Get(ctx, keyCleanup)
 	switch {
 	case err == nil:
 		var sw cleanupSwitch // off where it cannot be read: nothing is repaired on a guess
@@ -171,7 +166,7 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 		}
 	}
 	if m.kept.cleanup == nil {
-		return m.cfg.CleanupEnabled, nil
+		return m.CleanupEnabled, nil
 	}
 	return m.kept.cleanup.Enabled, nil
 }
@@ -179,8 +174,8 @@ func (m *monitor) cleanup(ctx context.Context, keeps bool) (bool, error) {
 // report puts a sweep into the words of the contract.
 func (m *monitor) report(res check.Result, snap check.Snapshot, enabled bool) wire.Report {
 	r := wire.Report{
-		Type: wire.ReportType, ID: nuid.Next(), Timestamp: m.src.clock.now().UTC(), Namespace: m.cfg.ns,
-		Leader: m.cfg.instance, CleanupEnabled: enabled, Status: res.Status,
+		Type: wire.ReportType, ID: nuid.Next(), Timestamp: m.src.clock.now().UTC(), Namespace: m.ns,
+		Leader: m.instance, CleanupEnabled: enabled, Status: res.Status,
 		TotalSubscriptions: len(res.Statuses), TotalPools: m.totalPools, TotalEmitters: len(snap.Emitters),
 		Repairs: []wire.Repair{},
 	}

@@ -7,16 +7,31 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
+// Buckets is what was seen of Sluice's own buckets and streams.
+type Buckets struct {
+	// Missing are the buckets that do not exist. Blind is set where one is among
+	// them without which records and pools cannot be judged.
+	Missing []string
+	Blind   bool
+	Unasked []string // the buckets that could not be looked at
+	// Rooms says how full the buckets and streams are that were looked at.
+	Rooms  map[string]Room
+	Parked string // the stream of parked events
+}
+
+// Has reports whether a bucket may exist.
+func (b Buckets) Has(bucket string) bool { return !slices.Contains(b.Missing, bucket) }
+
 // buckets reports the buckets that do not exist.
 func (j *judge) buckets() {
-	for _, name := range j.s.Unasked {
+	for _, name := range j.s.Buckets.Unasked {
 		j.keep(wire.IssueMissingBucket, name, "")
 	}
-	for _, name := range j.s.Missing {
+	for _, name := range j.s.Buckets.Missing {
 		j.raise(finding{
 			kind: wire.IssueMissingBucket, name: name,
 			detail:   fmt.Sprintf("the bucket %s does not exist", name),
-			evidence: map[string]any{"bucket": name, "missing": slices.Sorted(slices.Values(j.s.Missing)), "blind": j.s.Blind},
+			evidence: map[string]any{"bucket": name, "missing": slices.Sorted(slices.Values(j.s.Buckets.Missing)), "blind": j.s.Buckets.Blind},
 		}, j.s.At)
 	}
 }

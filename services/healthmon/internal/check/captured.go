@@ -8,38 +8,54 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
+// Captures is what is known of the streams that store deliveries.
+type Captures struct {
+	BySubject map[string][]Capture // by delivery subject: the streams that store what is delivered there
+	Origins   map[string][]string  // by store: the streams that its events come from, itself included
+	Known     bool                 // false where not every stream could be looked at
+}
+
+// Capture is a stream that stores what is published on a subject, and its filter
+// that says so.
+type Capture struct{ Stream, Filter string }
+
+// of returns the streams that store the deliveries of a subscription and are not
+// its target, in order, and whether one of them leads back to its store.
+func (c Captures) of(spec *wire.Spec) (streams []string, loop bool) {
+	origins := c.Origins[spec.Store]
+	for _, stored := range c.BySubject[spec.Deliver.Subject] {
+		back := slices.Contains(origins, stored.Stream)
+		if stored.Stream != spec.Deliver.Stream || back {
+			streams = append(streams, stored.Stream)
+			loop = loop || back
+		}
+	}
+	slices.Sort(streams)
+	return streams, loop
+}
+
 // captured judges whether a stream that is not the target stores the deliveries
 // of a subscription: by its subjects, and by a publish answer that the owner saw.
 func (j *judge) captured(r *Record) {
 	rec := r.Record
 	to := rec.Spec.Deliver
-	var streams []string
-	var loop bool
-	origins := j.s.Origins[rec.Spec.Store]
-	for _, c := range j.s.Captures[to.Subject] {
-		back := slices.Contains(origins, c.Stream)
-		if c.Stream != to.Stream || back {
-			streams = append(streams, c.Stream)
-			loop = loop || back
-		}
-	}
+	streams, loop := j.s.Captures.of(&rec.Spec)
 	st, ok := j.live(rec)
 	var total, more uint64
 	if ok {
 		_, knew := j.prev.counts[Ref{wire.IssueCaptured, rec.Name}]
 		total, more = j.counted(wire.IssueCaptured, rec, st, st.Captured)
-		if !knew && j.s.CapturesKnown {
+		if !knew && j.s.Captures.Known {
 			more = 0 // of which nobody knows how long ago it was
 		}
 	}
 	if len(streams) == 0 && more == 0 {
 		byStreams := j.byStreams(rec)
-		if byStreams && !j.s.CapturesKnown || !byStreams && (!ok && j.owned(rec) || ok && j.quiet(rec, st)) {
+		if byStreams && !j.s.Captures.Known || !byStreams && (!ok && j.owned(rec) || ok && j.quiet(rec, st)) {
 			j.keep(wire.IssueCaptured, rec.Name, rec.UID)
 		}
 		return
 	}
-	slices.Sort(streams)
 	j.raise(finding{
 		kind: wire.IssueCaptured, name: rec.Name, uid: rec.UID, detail: capturedDetail(to, streams, loop),
 		evidence: map[string]any{

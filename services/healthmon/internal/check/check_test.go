@@ -42,8 +42,8 @@ func newWorld() *world {
 	}
 	return &world{Snapshot: Snapshot{
 		At:       start,
-		Records:  []Record{{Key: "triage", Revision: 7, Created: born, Record: &rec}},
-		Pools:    []Pool{{Key: "triage", Revision: 9, Pool: &pool}},
+		Records:  []Record{{Entry: Entry{Key: "triage", Revision: 7}, Created: born, Record: &rec}},
+		Pools:    []Pool{{Entry: Entry{Key: "triage", Revision: 9}, Pool: &pool}},
 		Emitters: map[string]bool{"emitter-1": true},
 		Answered: map[string]string{"triage": "emitter-1"},
 		Statuses: map[string]wire.PoolStatus{"triage": {
@@ -53,7 +53,7 @@ func newWorld() *world {
 		Stores:      map[string]Store{"GITHUB": {Known: true, Exists: true, Created: born, First: 1, Last: 100}},
 		Listeners:   map[string]Listeners{"triage.issues": {Known: true, Count: 1}},
 		Parked:      map[string]uint64{},
-		ParkedKnown: true, CapturesKnown: true, ParkedStream: "SLUICE_PARKED",
+		ParkedKnown: true, Captures: Captures{Known: true}, Buckets: Buckets{Parked: "SLUICE_PARKED"},
 	}}
 }
 
@@ -153,7 +153,7 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 		{"a record that vanished", func(w *world) {
 			w.Records, w.Pools, w.Gone = nil, nil, []Gone{{Name: "triage", Detail: "the record is gone"}}
 		}, "corrupt_records triage", wire.StatusFailing, false},
-		{"a bucket that is missing", func(w *world) { w.Missing = []string{"sluice_replays"} }, "missing_buckets sluice_replays", wire.StatusFailing, false},
+		{"a bucket that is missing", func(w *world) { w.Buckets.Missing = []string{"sluice_replays"} }, "missing_buckets sluice_replays", wire.StatusFailing, false},
 		{"a store that its pool cannot read", func(w *world) {
 			w.status(func(s *wire.PoolStatus) { s.Unreadable = "maximum consumers limit reached" })
 		}, "unreadable_stores GITHUB", wire.StatusFailing, true},
@@ -161,12 +161,12 @@ func TestEveryKindOfIssueAppearsAndClears(t *testing.T) {
 			w.Stores["GITHUB"] = Store{Refused: "permissions violation", Reason: "permissions violation"}
 		}, "unreadable_stores GITHUB", wire.StatusFailing, true},
 		{"a stream that captures deliveries", func(w *world) {
-			w.Captures = map[string][]Capture{"triage.issues": {{"AUDIT", "triage.>"}}}
+			w.Captures.BySubject = map[string][]Capture{"triage.issues": {{"AUDIT", "triage.>"}}}
 		}, "delivery_captured triage", wire.StatusDegraded, false},
 		{"the store captures its own deliveries, which are said to go there", func(w *world) {
 			w.rec().Spec.Deliver.Stream = "GITHUB"
-			w.Origins = map[string][]string{"GITHUB": {"GITHUB"}}
-			w.Captures = map[string][]Capture{"triage.issues": {{"GITHUB", "triage.>"}}}
+			w.Captures.Origins = map[string][]string{"GITHUB": {"GITHUB"}}
+			w.Captures.BySubject = map[string][]Capture{"triage.issues": {{"GITHUB", "triage.>"}}}
 		}, "delivery_captured triage", wire.StatusDegraded, false},
 		{"answers of a stream that nobody sees", func(w *world) {
 			w.status(func(s *wire.PoolStatus) { s.Captured = 2 })
@@ -255,7 +255,7 @@ func TestWhatIsNormalIsNoIssue(t *testing.T) {
 		}},
 		{"the stream that is the target", func(w *world) {
 			w.rec().Spec.Deliver.Stream, w.Listeners["triage.issues"] = "TRIAGE", Listeners{Known: true, Streams: []string{"TRIAGE"}}
-			w.Captures = map[string][]Capture{"triage.issues": {{"TRIAGE", "triage.>"}}}
+			w.Captures.BySubject = map[string][]Capture{"triage.issues": {{"TRIAGE", "triage.>"}}}
 		}},
 		{"a clock within its doubt", func(w *world) {
 			w.Clocks = map[string]Clock{"emitter-1": {Off: 4 * time.Second, Doubt: 3 * time.Second}}
@@ -303,8 +303,8 @@ func TestAncestorDefect3PoolsOfAnyStoreBelongToTheirSubscriptions(t *testing.T) 
 		rec, pool := *w.rec(), *w.pool()
 		rec.Name, rec.Spec.Store = fmt.Sprintf("sub-%d", i), store
 		pool.Name = rec.Name
-		w.Records = append(w.Records, Record{Key: rec.Name, Record: &rec})
-		w.Pools = append(w.Pools, Pool{Key: rec.Name, Pool: &pool})
+		w.Records = append(w.Records, Record{Entry: Entry{Key: rec.Name}, Record: &rec})
+		w.Pools = append(w.Pools, Pool{Entry: Entry{Key: rec.Name}, Pool: &pool})
 		w.Stores[store] = Store{Known: true, Exists: true, Created: born, First: 1, Last: 100}
 	}
 	for range 3 {
@@ -323,8 +323,8 @@ func TestAncestorDefect5WhatCannotBeLookedAtTakesNothingFromTheRest(t *testing.T
 	rec.Name, pool.Name, rec.Spec.Store = "far", "far", "FAR"
 	pool.Owner = "emitter-9"
 	w.Emitters["emitter-9"] = true // lives, but does not answer
-	w.Records = append([]Record{{Key: "far", Record: &rec}}, w.Records...)
-	w.Pools = append(w.Pools, Pool{Key: "far", Pool: &pool})
+	w.Records = append([]Record{{Entry: Entry{Key: "far"}, Record: &rec}}, w.Records...)
+	w.Pools = append(w.Pools, Pool{Entry: Entry{Key: "far"}, Pool: &pool})
 	w.Stores["FAR"] = Store{Reason: "timeout"}
 	w.Parked["triage"] = 1
 	if res := w.judge(time.Minute); show(res.Issues) != "parked_events triage" || len(res.Statuses) != 2 {
@@ -346,7 +346,7 @@ func TestAPoolWhoseRecordVanishedWithoutATraceIsLeftToAPerson(t *testing.T) {
 func TestAnEntryOfALaterVersionIsNotRepaired(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	w.Records[0] = Record{Key: "triage", Reason: "newer", Newer: true}
+	w.Records[0] = Record{Entry: Entry{Key: "triage", Reason: "newer", Newer: true}}
 	res := w.judge(0)
 	if show(res.Issues) != "corrupt_records triage" || res.Issues[0].Repair != "" {
 		t.Errorf("issues = %+v, want one without a repair", res.Issues)

@@ -26,7 +26,7 @@ func Judge(cfg Config, prev Memory, s Snapshot) Result {
 	j.buckets()
 	j.clocks()
 	j.storage()
-	if s.Blind {
+	if s.Buckets.Blind {
 		j.carry()
 		return j.result(nil)
 	}
@@ -47,7 +47,7 @@ func (j *judge) installation() map[string]float64 {
 	for i := range s.Records {
 		r := &s.Records[i]
 		if r.Record == nil {
-			j.corrupt(r.Key, "subscriptions", r.Revision, r.Reason, r.Size, r.Newer)
+			j.corrupt("subscriptions", r.Entry)
 			continue
 		}
 		rates[r.Key] = j.record(r, j.pools[r.Key])
@@ -196,23 +196,23 @@ func later(a, b time.Time) time.Time {
 }
 
 // corrupt reports an entry that cannot be read.
-func (j *judge) corrupt(key, bucket string, revision uint64, reason string, size int, newer bool) {
-	if _, ok := j.found[Ref{wire.IssueCorruptRecord, key}]; ok {
+func (j *judge) corrupt(bucket string, e Entry) {
+	if _, ok := j.found[Ref{wire.IssueCorruptRecord, e.Key}]; ok {
 		return // the record goes first, the pool's turn comes when it is repaired
 	}
 	f := finding{
-		kind: wire.IssueCorruptRecord, name: key,
-		detail:   fmt.Sprintf("the entry in %s cannot be read: %s", bucket, reason),
-		evidence: map[string]any{"bucket": bucket, "revision": revision, "reason": reason, "size": size},
+		kind: wire.IssueCorruptRecord, name: e.Key,
+		detail:   fmt.Sprintf("the entry in %s cannot be read: %s", bucket, e.Reason),
+		evidence: map[string]any{"bucket": bucket, "revision": e.Revision, "reason": e.Reason, "size": e.Size},
 		repair:   "quarantine_record",
 	}
-	if newer {
+	if e.Newer {
 		f.detail = fmt.Sprintf("the entry in %s was written by a later version and is not looked after by this one", bucket)
 		f.repair = ""
 	}
-	if j.s.Unconfirmed[key] {
+	if j.s.Unconfirmed[e.Key] {
 		j.again(0)
-		if _, was := j.prev.Issues[Ref{f.kind, key}]; !was {
+		if _, was := j.prev.Issues[Ref{f.kind, e.Key}]; !was {
 			return
 		}
 		f.repair = ""
@@ -223,7 +223,7 @@ func (j *judge) corrupt(key, bucket string, revision uint64, reason string, size
 // pool judges an entry of the pools bucket by itself.
 func (j *judge) pool(p *Pool) {
 	if p.Pool == nil {
-		j.corrupt(p.Key, "pools", p.Revision, p.Reason, p.Size, p.Newer)
+		j.corrupt("pools", p.Entry)
 		return
 	}
 	r, ok := j.records[p.Key]

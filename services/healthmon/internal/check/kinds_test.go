@@ -14,7 +14,7 @@ func TestWhereABucketIsMissingEverythingElseStaysAsItWas(t *testing.T) {
 	w.judge(0)
 	gone := w.Snapshot
 	gone.Records, gone.Pools, gone.Emitters = nil, nil, nil
-	gone.Missing, gone.Blind = []string{"sluice_subscriptions"}, true
+	gone.Buckets.Missing, gone.Buckets.Blind = []string{"sluice_subscriptions"}, true
 	gone.At = w.At.Add(time.Minute)
 	res := Judge(cfg, w.mem, gone)
 	if show(res.Issues) != "parked_events triage, missing_buckets sluice_subscriptions" || res.Status != wire.StatusFailing {
@@ -72,14 +72,14 @@ func TestAChangeOfTheSubscriptionEndsWhatWasCountedBefore(t *testing.T) {
 
 func TestACaptureLastsUntilItIsKnownToBeOver(t *testing.T) {
 	t.Parallel()
-	captured := func(w *world) { w.Captures = map[string][]Capture{"triage.issues": {{"AUDIT", "triage.>"}}} }
+	captured := func(w *world) { w.Captures.BySubject = map[string][]Capture{"triage.issues": {{"AUDIT", "triage.>"}}} }
 	answered := func(w *world) { w.status(func(s *wire.PoolStatus) { s.Captured++ }) }
 	for _, tt := range []struct {
 		name        string
 		begin, then func(w *world)
 		want        string
 	}{
-		{"the streams cannot be listed", captured, func(w *world) { w.CapturesKnown = false }, "delivery_captured triage"},
+		{"the streams cannot be listed", captured, func(w *world) { w.Captures.Known = false }, "delivery_captured triage"},
 		{"no stream captures it any more", captured, func(*world) {}, ""},
 		{"nothing was delivered since", answered, func(*world) {}, "delivery_captured triage"},
 		{"more was delivered, and no stream answered", answered, func(w *world) {
@@ -95,7 +95,7 @@ func TestACaptureLastsUntilItIsKnownToBeOver(t *testing.T) {
 			if res := w.judge(time.Second); show(res.Issues) != "delivery_captured triage" {
 				t.Fatalf("issues = %q, want delivery_captured", show(res.Issues))
 			}
-			w.Captures = nil
+			w.Captures.BySubject = nil
 			tt.then(w)
 			if res := w.judge(time.Second); show(res.Issues) != tt.want {
 				t.Errorf("issues = %q, want %q", show(res.Issues), tt.want)

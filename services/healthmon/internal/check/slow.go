@@ -22,9 +22,9 @@ type growing struct {
 }
 
 // next is the growth after a look, at which the backlog was so large; idle says
-// whether the subscriber would have taken more. Like a stall it is watched in
-// steps, so that one late look proves nothing.
-func (g growing) next(backlog, position uint64, idle bool, at, before time.Time, patience time.Duration) growing {
+// whether the subscriber would have taken more, and watched how much of the time
+// since the look before counts.
+func (g growing) next(backlog, position uint64, idle bool, at time.Time, watched time.Duration) growing {
 	switch {
 	case !idle || backlog == 0:
 		return growing{}
@@ -33,7 +33,7 @@ func (g growing) next(backlog, position uint64, idle bool, at, before time.Time,
 	}
 	g.now = backlog
 	g.looks++
-	g.watched += max(0, min(at.Sub(before), step(patience)))
+	g.watched += watched
 	return g
 }
 
@@ -62,7 +62,9 @@ func (j *judge) slowReading(rec *wire.Record, p *Pool, st wire.PoolStatus, prev 
 		was = prev.growing
 	}
 	backlog := store.Last - min(store.Last, st.Position)
-	g := was.next(backlog, st.Position, idle(rec, p, st), now.at, prev.at, j.cfg.StallAfter)
+	// Like a stall it is watched in steps, so that one late look proves nothing.
+	watched := max(0, min(now.at.Sub(prev.at), step(j.cfg.StallAfter)))
+	g := was.next(backlog, st.Position, idle(rec, p, st), now.at, watched)
 	now.growing = g
 	if !g.slow(j.cfg.StallAfter) {
 		return

@@ -25,56 +25,42 @@ type Snapshot struct {
 	Stores   map[string]Store // every store that a record names
 	// Listeners holds, by delivery subject, who would get a delivery.
 	Listeners map[string]Listeners
-	// Captures holds, by delivery subject, the streams that store what is
-	// delivered there, and Origins, by store, the streams that its events come
-	// from, itself included. CapturesKnown is false where not every stream could
-	// be looked at.
-	Captures      map[string][]Capture
-	Origins       map[string][]string
-	CapturesKnown bool
+	Captures  Captures
 	// Gone are the subscriptions that were there at an earlier sweep, and are
 	// not any more without ever having been deleted.
-	Gone []Gone
-	// Missing are the buckets that do not exist. Blind is set where one is among
-	// them without which records and pools cannot be judged.
-	Missing []string
-	Blind   bool
-	// Unasked are the buckets that could not be looked at.
-	Unasked []string
+	Gone    []Gone
+	Buckets Buckets
 	// Clocks are those that were compared with the server's, by instance.
 	Clocks map[string]Clock
 	// Parked holds how many events are parked, by subscription.
 	// ParkedKnown is false where that could not be learnt.
 	Parked      map[string]uint64
 	ParkedKnown bool
-	// Rooms are those of Sluice's own buckets and streams that were looked at,
-	// ParkedStream the one of parked events.
-	Rooms        map[string]Room
-	ParkedStream string
 }
 
-// Record is an entry of the subscriptions bucket.
-type Record struct {
+// Entry is what is known of an entry of a bucket whatever lies there.
+type Entry struct {
 	Key      string
 	Revision uint64
-	// Created is when the server stored this revision; zero: not known.
-	Created time.Time
-	Record  *wire.Record // nil where it cannot be read
-	Reason  string       // why it cannot be read
-	Size    int
+	Size     int    // of its value, in bytes
+	Reason   string // why it cannot be read; "" where it can
 	// Newer is set where the entry has a later schema than this version
 	// knows: it is not corrupt, and nothing may be done to it.
 	Newer bool
 }
 
+// Record is an entry of the subscriptions bucket.
+type Record struct {
+	Entry
+	// Created is when the server stored this revision; zero: not known.
+	Created time.Time
+	Record  *wire.Record // nil where it cannot be read
+}
+
 // Pool is an entry of the pools bucket.
 type Pool struct {
-	Key      string
-	Revision uint64
-	Pool     *wire.Pool // nil where it cannot be read
-	Reason   string
-	Size     int
-	Newer    bool
+	Entry
+	Pool *wire.Pool // nil where it cannot be read
 	// Vanished is set where the entry has no record, and the bucket holds no
 	// trace that there was one and was deleted, although the pool has seen it.
 	Vanished bool
@@ -120,10 +106,6 @@ func (l Listeners) count(rec *wire.Record) int {
 	}
 	return l.Count
 }
-
-// Capture is a stream that stores what is published on a subject, and its filter
-// that says so.
-type Capture struct{ Stream, Filter string }
 
 // Gone is a subscription whose record went without having been deleted.
 type Gone struct {

@@ -12,7 +12,7 @@ import (
 // statuses makes the status of every subscription, in the order of the records.
 // Those of the sweep before stay, as of that time, where nothing could be seen.
 func (j *judge) statuses(rates map[string]float64) []wire.SubscriptionHealth {
-	if j.s.Blind {
+	if j.s.Buckets.Blind {
 		return slices.SortedFunc(maps.Values(j.prev.Statuses), func(a, b wire.SubscriptionHealth) int {
 			return cmp.Compare(a.Name, b.Name)
 		})

@@ -18,7 +18,7 @@ const (
 
 // storage judges how full Sluice's own buckets and streams are.
 func (j *judge) storage() {
-	for name, r := range j.s.Rooms {
+	for name, r := range j.s.Buckets.Rooms {
 		ref := Ref{wire.IssueStorageFull, name}
 		limit := uint64(nearFull)
 		if _, held := j.prev.Issues[ref]; held {
@@ -34,7 +34,7 @@ func (j *judge) storage() {
 		}, j.s.At)
 	}
 	for ref := range j.prev.Issues {
-		if _, seen := j.s.Rooms[ref.Name]; ref.Kind == wire.IssueStorageFull && !seen {
+		if _, seen := j.s.Buckets.Rooms[ref.Name]; ref.Kind == wire.IssueStorageFull && !seen {
 			j.keep(ref.Kind, ref.Name, "")
 		}
 	}
@@ -47,7 +47,7 @@ const evWaiting = "subscription_count"
 // unparked raises the issue of the parked stream for the subscriptions whose
 // events it has no room for, whatever it is that is full.
 func (j *judge) unparked() {
-	ref := Ref{wire.IssueStorageFull, j.s.ParkedStream}
+	ref := Ref{wire.IssueStorageFull, j.s.Buckets.Parked}
 	var affected []*wire.Record
 	var why string
 	silent := false
@@ -65,7 +65,7 @@ func (j *judge) unparked() {
 	held := j.prev.Issues[ref].Issue.Evidence[evWaiting]
 	switch {
 	case len(affected) > 0:
-		r := j.s.Rooms[ref.Name]
+		r := j.s.Buckets.Rooms[ref.Name]
 		j.raise(finding{
 			kind: ref.Kind, name: ref.Name, detail: fmt.Sprintf("%d subscriptions hold events that cannot be parked: %s", len(affected), why),
 			evidence: map[string]any{

@@ -25,9 +25,9 @@ func TestStorage_IsNearFullUntilThereIsRoomAgain(t *testing.T) {
 		{840, 1000, ""},
 		{860, 1000, ""},
 	} {
-		w.Rooms = map[string]Room{}
+		w.Buckets.Rooms = map[string]Room{}
 		if tt.bytes > 0 {
-			w.Rooms["sluice_pools"] = Room{Bytes: tt.bytes, Max: tt.max}
+			w.Buckets.Rooms["sluice_pools"] = Room{Bytes: tt.bytes, Max: tt.max}
 		}
 		if res := w.judge(time.Second); show(res.Issues) != tt.want {
 			t.Errorf("%d of %d bytes: issues %q, want %q", tt.bytes, tt.max, show(res.Issues), tt.want)
@@ -40,7 +40,7 @@ func TestStorage_AFullParkedStreamConcernsThoseWhoCannotPark(t *testing.T) {
 	t.Parallel()
 	const why = "the parked stream is full: the account has used up its storage"
 	w := twoPools()
-	w.Rooms = map[string]Room{"SLUICE_PARKED": {Bytes: 10, Max: 1000}}
+	w.Buckets.Rooms = map[string]Room{"SLUICE_PARKED": {Bytes: 10, Max: 1000}}
 	w.status(func(s *wire.PoolStatus) { s.Unparked, s.State = why, wire.PoolBlocked })
 	for range 100 { // it explains why nothing moves, for however long
 		w.Pools[0].Next = Next{Behind: true, At: start}

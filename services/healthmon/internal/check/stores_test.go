@@ -16,8 +16,8 @@ func twoPools() *world {
 	w := newWorld()
 	rec, pool := *w.rec(), *w.pool()
 	rec.Name, rec.UID, pool.Name, pool.UID = "well", "u9", "well", "u9"
-	w.Records = append(w.Records, Record{Key: "well", Record: &rec})
-	w.Pools = append(w.Pools, Pool{Key: "well", Pool: &pool})
+	w.Records = append(w.Records, Record{Entry: Entry{Key: "well"}, Record: &rec})
+	w.Pools = append(w.Pools, Pool{Entry: Entry{Key: "well"}, Pool: &pool})
 	st := w.Statuses["triage"]
 	st.Name, st.UID = "well", "u9"
 	w.Statuses["well"], w.Answered["well"] = st, "emitter-1"
