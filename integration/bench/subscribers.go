@@ -65,15 +65,9 @@ func consume(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
 	if err != nil {
 		return err
 	}
-	n, prefetch := j.Subs, 5000
+	n := j.Subs
 	if j.Filters > 0 {
 		n = j.Filters
-	}
-	if n > 1 {
-		prefetch = 100
-	}
-	if j.Bytes > 0 { // the server drops a client that has over 64 MB to read
-		prefetch = min(prefetch, 16<<20/j.Bytes)
 	}
 	var mu sync.Mutex // each consumer has a goroutine of its own
 	for i := range n {
@@ -104,12 +98,24 @@ func consume(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
 			mu.Lock()
 			defer mu.Unlock()
 			t.add(sub, meta.Sequence.Stream, m.Headers())
-		}, jetstream.PullMaxMessages(prefetch))
+		}, jetstream.PullMaxMessages(prefetch(n, j)))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// prefetch is how many messages each of n consumers asks for at once.
+func prefetch(n int, j job) int {
+	most := 5000
+	if n > 1 {
+		most = 100
+	}
+	if j.Bytes > 0 { // the server drops a client that has over 64 MB to read
+		most = min(most, 16<<20/j.Bytes)
+	}
+	return most
 }
 
 // ordered takes events from a native ordered consumer.

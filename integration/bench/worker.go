@@ -128,6 +128,20 @@ func (wk *worker) done() (latency, error) {
 	return l, nil
 }
 
+// take begins to take events as the job says.
+func take(ctx context.Context, nc *nats.Conn, j job, t *tally) error {
+	switch j.Kind {
+	case kindSubscribe:
+		return subscribe(nc, j, t)
+	case kindExplicit, kindAckNone:
+		return consume(ctx, nc, j, t)
+	case kindOrdered:
+		return ordered(ctx, nc, t)
+	default:
+		return fmt.Errorf("worker: no job %q", j.Kind)
+	}
+}
+
 // work is the main function of a worker.
 func work(ctx context.Context, args []string) error {
 	if len(args) != 2 {
@@ -147,17 +161,7 @@ func work(ctx context.Context, args []string) error {
 		return fmt.Errorf("worker: %w", err)
 	}
 	t := newTally(j)
-	switch j.Kind {
-	case kindSubscribe:
-		err = subscribe(nc, j, t)
-	case kindExplicit, kindAckNone:
-		err = consume(ctx, nc, j, t)
-	case kindOrdered:
-		err = ordered(ctx, nc, t)
-	default:
-		err = fmt.Errorf("worker: no job %q", j.Kind)
-	}
-	if err != nil {
+	if err := take(ctx, nc, j, t); err != nil {
 		return err
 	}
 	if err := nc.Flush(); err != nil {

@@ -78,10 +78,6 @@ func (c *Client) Namespace() wire.Namespace { return c.ns }
 // out where it is empty. An answer that is an error is returned as one, as
 // everywhere.
 func (c *Client) Request(ctx context.Context, verb, name string, body []byte) ([]byte, error) {
-	return c.request(ctx, verb, name, body, c.timeout)
-}
-
-func (c *Client) request(ctx context.Context, verb, name string, body []byte, timeout time.Duration) ([]byte, error) {
 	op, subject := verb, c.ns.API(verb)
 	if name != "" {
 		op = fmt.Sprintf("%s %q", verb, name)
@@ -90,7 +86,7 @@ func (c *Client) request(ctx context.Context, verb, name string, body []byte, ti
 		}
 		subject = c.ns.API(verb, name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeoutOf(verb))
 	defer cancel()
 	start := time.Now()
 	msg, err := c.nc.RequestWithContext(ctx, subject, body)
@@ -107,6 +103,14 @@ func (c *Client) request(ctx context.Context, verb, name string, body []byte, ti
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	return msg.Data, nil
+}
+
+// timeoutOf is how long a request of a verb may take.
+func (c *Client) timeoutOf(verb string) time.Duration {
+	if verb == wire.VerbHealthCheck || verb == wire.VerbHealthRepair {
+		return max(c.timeout, sweepTimeout)
+	}
+	return c.timeout
 }
 
 // answerError returns the error that an answer carries, if any. The body has
@@ -131,10 +135,6 @@ func answerError(msg *nats.Msg) error {
 // call sends body as JSON, or nothing where it is nil, and decodes an answer
 // of the wanted type.
 func call[A any](ctx context.Context, c *Client, verb, name string, body any) (*A, error) {
-	return callWithin[A](ctx, c, verb, name, body, c.timeout)
-}
-
-func callWithin[A any](ctx context.Context, c *Client, verb, name string, body any, timeout time.Duration) (*A, error) {
 	var raw []byte
 	if body != nil {
 		var err error
@@ -142,7 +142,7 @@ func callWithin[A any](ctx context.Context, c *Client, verb, name string, body a
 			return nil, fmt.Errorf("%s: encode the request: %w", verb, err)
 		}
 	}
-	data, err := c.request(ctx, verb, name, raw, timeout)
+	data, err := c.Request(ctx, verb, name, raw)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 // CheckHealth has the health monitor make a sweep now and returns its report.
 func (c *Client) CheckHealth(ctx context.Context) (*wire.Report, error) {
-	answer, err := callWithin[wire.ReportResponse](ctx, c, wire.VerbHealthCheck, "", nil, max(c.timeout, sweepTimeout))
+	answer, err := call[wire.ReportResponse](ctx, c, wire.VerbHealthCheck, "", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (c *Client) SetCleanup(ctx context.Context, enabled bool) (bool, error) {
 // Repair does by hand what automatic repair would do about an issue, or with
 // DryRun says what that is.
 func (c *Client) Repair(ctx context.Context, req wire.RepairRequest) (*wire.Repair, error) {
-	answer, err := callWithin[wire.RepairResponse](ctx, c, wire.VerbHealthRepair, "", req, max(c.timeout, sweepTimeout))
+	answer, err := call[wire.RepairResponse](ctx, c, wire.VerbHealthRepair, "", req)
 	switch {
 	case err != nil:
 		return nil, err

@@ -11,28 +11,29 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
+// Message is a message of a store, as it was stored.
+type Message struct {
+	Sequence uint64 // 0 where it was never stored
+	Time     time.Time
+	Subject  string
+	Header   nats.Header
+	Data     []byte
+}
+
 // Event is one event of a store; use NewEvent. It must not change once it is
 // looked at, and only one goroutine may look at it.
 type Event struct {
-	Store    string
-	Sequence uint64
-	Time     time.Time
-	Subject  string
-	Type     string      // what TypeAndStream says
-	Stream   string      // the same
-	Header   nats.Header // as stored
-	Data     []byte
+	Message
+	Store        string
+	Type, Stream string // what TypeAndStream says
 
 	doc *pattern.Document
 }
 
-// NewEvent returns the event that lies at seq of store; seq is 0 where it lies in
-// none.
-func NewEvent(store string, seq uint64, at time.Time, subject string, header nats.Header, data []byte) Event {
-	typ, stream := TypeAndStream(subject, header)
-	return Event{
-		Store: store, Sequence: seq, Time: at, Subject: subject, Type: typ, Stream: stream, Header: header, Data: data,
-	}
+// NewEvent returns the event that a message of a store is.
+func NewEvent(store string, m Message) Event {
+	typ, stream := TypeAndStream(m.Subject, m.Header)
+	return Event{Message: m, Store: store, Type: typ, Stream: stream}
 }
 
 // TypeAndStream returns the type and the stream of an event. The ce-type header

@@ -16,7 +16,7 @@ import (
 )
 
 func newEvent(subject string, header nats.Header, data string) *selector.Event {
-	e := selector.NewEvent("S", 9, stored, subject, header, []byte(data))
+	e := selector.NewEvent("S", selector.Message{Sequence: 9, Time: stored, Subject: subject, Header: header, Data: []byte(data)})
 	return &e
 }
 

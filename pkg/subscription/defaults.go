@@ -48,15 +48,21 @@ const (
 	maxReportedFaults = 100
 )
 
-// completePair fills in the half of a pair that was not given. It keeps
-// min ≤ max: {"max": 4} alone means a pool of at most 4, not a contradiction
-// with the default minimum. A half outside of least and most is left to the
-// rules.
-func completePair[T ~int | ~int64](lo, hi *T, loGiven, hiGiven bool, least, most T) {
+// pair is a minimum and a maximum that a request may give one by one. Both are to
+// be from least to most.
+type pair[T ~int | ~int64] struct {
+	min, max    *T
+	least, most T
+}
+
+// complete fills in the half that was not given. It keeps min ≤ max: {"max": 4}
+// alone means a pool of at most 4, not a contradiction with the default minimum.
+// A half outside of least and most is left to the rules.
+func (p pair[T]) complete(minGiven, maxGiven bool) {
 	switch {
-	case hiGiven && !loGiven && *hi >= least:
-		*lo = min(*lo, *hi)
-	case loGiven && !hiGiven && *lo <= most:
-		*hi = max(*lo, *hi)
+	case maxGiven && !minGiven && *p.max >= p.least:
+		*p.min = min(*p.min, *p.max)
+	case minGiven && !maxGiven && *p.min <= p.most:
+		*p.max = max(*p.min, *p.max)
 	}
 }

@@ -250,11 +250,17 @@ func (e *FaultsError) Error() string {
 	return (&wire.Error{ErrCode: wire.CodeBadField, Description: "wrong fields", Details: e.Faults}).Error()
 }
 
+// Start is where a subscription begins.
+type Start struct {
+	Sequence     uint64    // the first one to read
+	StoreCreated time.Time // tells the store from another one of its name
+}
+
 // NewRecord returns the record of a new subscription at generation 1.
-func NewRecord(name, uid string, spec wire.Spec, start uint64, storeCreated, now time.Time) *wire.Record {
+func NewRecord(name, uid string, spec wire.Spec, start Start, now time.Time) *wire.Record {
 	return &wire.Record{
 		Schema: wire.SchemaVersion, Name: name, UID: uid, Generation: 1,
 		CreatedAt: now.UTC(), UpdatedAt: now.UTC(),
-		StartSequence: start, StoreCreated: storeCreated.UTC(), Spec: spec,
+		StartSequence: start.Sequence, StoreCreated: start.StoreCreated.UTC(), Spec: spec,
 	}
 }

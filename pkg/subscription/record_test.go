@@ -19,7 +19,7 @@ func aRecord(tb testing.TB) (*wire.Record, map[string]any) {
 	if bad != nil {
 		tb.Fatal(bad)
 	}
-	r := NewRecord("n", "uid-1", req.Spec, 7, time.Unix(5, 0), time.Now())
+	r := NewRecord("n", "uid-1", req.Spec, Start{Sequence: 7, StoreCreated: time.Unix(5, 0)}, time.Now())
 	b, err := json.Marshal(r)
 	if err != nil {
 		tb.Fatal(err)

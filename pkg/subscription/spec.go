@@ -18,36 +18,12 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 				"by_event_payload": keepRaw(&s.Selector.ByEventPayload),
 			})
 		},
-		"start": f.position(&s.Start),
-		"deliver": func(path string, n *node) {
-			given := f.object(path, n, map[string]reader{
-				"subject": f.text(&s.Deliver.Subject),
-				"stream":  f.text(&s.Deliver.Stream),
-				"mode":    f.text(&s.Deliver.Mode),
-				"ack":     f.text(&s.Deliver.Ack),
-			})
-			if n.kind == kindObject && !given["subject"] {
-				f.fault(join(path, "subject"), "is required")
-			}
-		},
-		"order_by": f.orderBy(&s.OrderBy),
-		"pool_size": func(path string, n *node) {
-			given := f.object(path, n, map[string]reader{
-				"min": f.whole(&s.PoolSize.Min),
-				"max": f.whole(&s.PoolSize.Max),
-			})
-			completePair(&s.PoolSize.Min, &s.PoolSize.Max, given["min"], given["max"], 1, MaxPoolSize)
-		},
-		"ack_wait": f.duration(&s.AckWait),
-		"retry": func(path string, n *node) {
-			given := f.object(path, n, map[string]reader{
-				"max_attempts": f.whole(&s.Retry.MaxAttempts),
-				"min_backoff":  f.duration(&s.Retry.MinBackoff),
-				"max_backoff":  f.duration(&s.Retry.MaxBackoff),
-			})
-			completePair(&s.Retry.MinBackoff, &s.Retry.MaxBackoff, given["min_backoff"], given["max_backoff"],
-				wire.Duration(MinBackoff), wire.Duration(MaxBackoff))
-		},
+		"start":        f.position(&s.Start),
+		"deliver":      f.deliver(&s.Deliver),
+		"order_by":     f.orderBy(&s.OrderBy),
+		"pool_size":    f.poolSize(&s.PoolSize),
+		"ack_wait":     f.duration(&s.AckWait),
+		"retry":        f.retry(&s.Retry),
 		"on_exhausted": f.text(&s.OnExhausted),
 		"breaker": func(path string, n *node) {
 			f.object(path, n, map[string]reader{
@@ -58,6 +34,43 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 		"expire_after": f.duration(&s.ExpireAfter),
 		"on_gap":       f.text(&s.OnGap),
 		"labels":       f.labels(&s.Labels),
+	}
+}
+
+func (f *fields) deliver(into *wire.Deliver) reader {
+	return func(path string, n *node) {
+		given := f.object(path, n, map[string]reader{
+			"subject": f.text(&into.Subject),
+			"stream":  f.text(&into.Stream),
+			"mode":    f.text(&into.Mode),
+			"ack":     f.text(&into.Ack),
+		})
+		if n.kind == kindObject && !given["subject"] {
+			f.fault(join(path, "subject"), "is required")
+		}
+	}
+}
+
+func (f *fields) poolSize(into *wire.PoolSize) reader {
+	return func(path string, n *node) {
+		given := f.object(path, n, map[string]reader{
+			"min": f.whole(&into.Min),
+			"max": f.whole(&into.Max),
+		})
+		pair[int]{&into.Min, &into.Max, 1, MaxPoolSize}.complete(given["min"], given["max"])
+	}
+}
+
+func (f *fields) retry(into *wire.Retry) reader {
+	return func(path string, n *node) {
+		given := f.object(path, n, map[string]reader{
+			"max_attempts": f.whole(&into.MaxAttempts),
+			"min_backoff":  f.duration(&into.MinBackoff),
+			"max_backoff":  f.duration(&into.MaxBackoff),
+		})
+		pair[wire.Duration]{
+			&into.MinBackoff, &into.MaxBackoff, wire.Duration(MinBackoff), wire.Duration(MaxBackoff),
+		}.complete(given["min_backoff"], given["max_backoff"])
 	}
 }
 

@@ -29,7 +29,7 @@ func aside(t *testing.T) (*Service, *wire.Record) {
 	spec := subscription.Default()
 	spec.Store, spec.Selector.ByStream, spec.OnGap = testStore, wire.StringList{">"}, wire.GapPause
 	spec.Deliver.Subject = "to.s"
-	rec := subscription.NewRecord("s", "uid", spec, 1, time.Now(), time.Now())
+	rec := subscription.NewRecord("s", "uid", spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())
 	if _, err := s.records.Create(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}

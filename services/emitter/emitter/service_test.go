@@ -115,7 +115,7 @@ func (b *bed) subscribe(name string, edits ...func(*wire.Record)) {
 	spec := subscription.Default()
 	spec.Store, spec.Selector.ByStream = testStore, wire.StringList{">"}
 	spec.Deliver.Subject = "to." + name
-	rec := subscription.NewRecord(name, "uid-"+name, spec, 1, stream.CachedInfo().Created, time.Now())
+	rec := subscription.NewRecord(name, "uid-"+name, spec, subscription.Start{Sequence: 1, StoreCreated: stream.CachedInfo().Created}, time.Now())
 	for _, edit := range edits {
 		edit(rec)
 	}

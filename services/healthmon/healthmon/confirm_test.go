@@ -59,7 +59,7 @@ func (c *copied) record(name string) {
 	c.t.Helper()
 	spec := subscription.Default()
 	spec.Store, spec.Deliver.Subject, spec.Selector.ByStream = "GITHUB", "to."+name, wire.StringList{wire.AllStreams}
-	rec := subscription.NewRecord(name, "uid-"+name, spec, 1, time.Now(), time.Now())
+	rec := subscription.NewRecord(name, "uid-"+name, spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())
 	if _, err := subscription.NewStore(c.subs, ns).Create(c.t.Context(), rec); err != nil {
 		c.t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestALookDecodesOnlyWhatHasChanged(t *testing.T) {
 		pools, src.pools = copyOf()
 		spec := subscription.Default()
 		spec.Store, spec.Deliver.Subject, spec.Selector.ByStream = "GITHUB", "to.a", wire.StringList{wire.AllStreams}
-		if _, err := subscription.NewStore(subs, ns).Create(ctx, subscription.NewRecord("a", "u", spec, 1, time.Now(), time.Now())); err != nil {
+		if _, err := subscription.NewStore(subs, ns).Create(ctx, subscription.NewRecord("a", "u", spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())); err != nil {
 			t.Fatal(err)
 		}
 		pool := &wire.Pool{Schema: 1, Name: "a", UID: "u", Epoch: 1, State: wire.PoolLive, UpdatedAt: time.Now()}

@@ -191,7 +191,7 @@ func (e *env) subscribe(name, store string, change func(*wire.Record)) *wire.Rec
 	spec.Store, spec.Deliver.Subject = store, "to."+name
 	spec.Selector.ByStream = wire.StringList{wire.AllStreams}
 	now := time.Now().UTC()
-	rec := subscription.NewRecord(name, "uid-"+name, spec, 1, info.Created, now)
+	rec := subscription.NewRecord(name, "uid-"+name, spec, subscription.Start{Sequence: 1, StoreCreated: info.Created}, now)
 	if change != nil {
 		change(rec)
 	}

@@ -76,7 +76,7 @@ func madeUp(rec *wire.Record, given *wire.ExplainEvent, now time.Time) *selector
 	if given.Time != nil {
 		at = *given.Time
 	}
-	e := selector.NewEvent(rec.Spec.Store, 0, at, given.Subject, h, given.Data)
+	e := selector.NewEvent(rec.Spec.Store, selector.Message{Time: at, Subject: given.Subject, Header: h, Data: given.Data})
 	return &e
 }
 
@@ -101,7 +101,9 @@ func (s *Service) stored(ctx context.Context, rec *wire.Record, seq uint64) (*se
 	if missing {
 		return nil, notHeld(rec.Spec.Store, info, seq)
 	}
-	e := selector.NewEvent(rec.Spec.Store, msg.Sequence, msg.Time.UTC(), msg.Subject, msg.Header, msg.Data)
+	e := selector.NewEvent(rec.Spec.Store, selector.Message{
+		Sequence: msg.Sequence, Time: msg.Time.UTC(), Subject: msg.Subject, Header: msg.Header, Data: msg.Data,
+	})
 	return &e, nil
 }
 

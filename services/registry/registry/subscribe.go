@@ -123,19 +123,19 @@ func (p *planner) create(ctx context.Context) (*wire.Record, error) {
 		return nil, tooMany("there are too many subscriptions", p.s.cfg.MaxSubscriptions, 0)
 	}
 	p.release = release
-	start, info, err := p.start(ctx)
+	start, err := p.start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return subscription.NewRecord(p.name, p.uid, p.req.Spec, start, info.Created, p.now), nil
+	return subscription.NewRecord(p.name, p.uid, p.req.Spec, start, p.now), nil
 }
 
 func (p *planner) restart(ctx context.Context, old *wire.Record) (*wire.Record, error) {
-	start, info, err := p.start(ctx)
+	start, err := p.start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rec := subscription.NewRecord(p.name, p.uid, p.req.Spec, start, info.Created, p.now)
+	rec := subscription.NewRecord(p.name, p.uid, p.req.Spec, start, p.now)
 	rec.Generation, rec.CreatedAt, rec.Paused = old.Generation+1, old.CreatedAt, old.Paused
 	return rec, nil
 }
@@ -154,11 +154,12 @@ func (p *planner) change(ctx context.Context, old *wire.Record) (*wire.Record, e
 }
 
 // start resolves where to begin, and refuses a target that does not suit.
-func (p *planner) start(ctx context.Context) (first uint64, info subscription.StoreInfo, err error) {
+func (p *planner) start(ctx context.Context) (subscription.Start, error) {
 	if err := p.suits(ctx); err != nil {
-		return 0, info, err
+		return subscription.Start{}, err
 	}
-	return p.s.resolve(ctx, p.req.Store, p.req.Start)
+	first, info, err := p.s.resolve(ctx, p.req.Store, p.req.Start)
+	return subscription.Start{Sequence: first, StoreCreated: info.Created}, err
 }
 
 // suits refuses what only JetStream can tell, and keeps what it warns of.

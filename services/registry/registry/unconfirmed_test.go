@@ -188,7 +188,7 @@ func (e *env) beside() beside {
 // create creates name, which does not exist, as a copy of rec with another uid.
 func (b beside) create(rec *wire.Record, uid string) {
 	now := time.Now().UTC()
-	_, err := b.records.Create(context.Background(), subscription.NewRecord(rec.Name, uid, rec.Spec, 1, rec.StoreCreated, now))
+	_, err := b.records.Create(context.Background(), subscription.NewRecord(rec.Name, uid, rec.Spec, subscription.Start{Sequence: 1, StoreCreated: rec.StoreCreated}, now))
 	if err != nil {
 		b.tb.Errorf("create %s anew: %v", rec.Name, err)
 	}

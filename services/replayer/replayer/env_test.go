@@ -114,7 +114,7 @@ func (e *env) create(name string) *wire.Record {
 	spec := subscription.Default()
 	spec.Store, spec.Deliver.Subject = "STORE", "out."+name
 	spec.Selector.ByStream = wire.StringList{wire.AllStreams}
-	r := subscription.NewRecord(name, fmt.Sprintf("uid-%d", e.uids), spec, 1, time.Now(), time.Now())
+	r := subscription.NewRecord(name, fmt.Sprintf("uid-%d", e.uids), spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())
 	if _, err := e.records.Create(e.t.Context(), r); err != nil {
 		e.t.Fatal(err)
 	}

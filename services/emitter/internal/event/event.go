@@ -42,7 +42,9 @@ type Message interface {
 
 // New returns the event that lies at seq of store.
 func New(store string, seq uint64, at time.Time, msg Message) *Event {
-	return &Event{Event: selector.NewEvent(store, seq, at, msg.Subject(), msg.Headers(), msg.Data())}
+	return &Event{Event: selector.NewEvent(store, selector.Message{
+		Sequence: seq, Time: at, Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
+	})}
 }
 
 // Matched is called by the reader before the event is handed to pools. It does

@@ -18,7 +18,7 @@ import (
 )
 
 func newEvent(subject string, header nats.Header, data string) *selector.Event {
-	e := selector.NewEvent("S", 1, time.Unix(0, 0), subject, header, []byte(data))
+	e := selector.NewEvent("S", selector.Message{Sequence: 1, Time: time.Unix(0, 0), Subject: subject, Header: header, Data: []byte(data)})
 	return &e
 }
 
