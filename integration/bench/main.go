@@ -100,7 +100,7 @@ func (g goal) String() string {
 }
 
 func benchmarks() []benchmark {
-	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), larges(), backlogs(), neighbours(), names(), rests(), monitors())
+	return slices.Concat(throughputs(), publishers(), fanouts(), latencies(), matches(), colds(), larges(), backlogs(), filters(), neighbours(), names(), rests(), monitors())
 }
 
 func parse(args []string) (options, []benchmark, error) {

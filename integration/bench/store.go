@@ -27,28 +27,33 @@ func (w *world) makeStore(ctx context.Context) error {
 	return err
 }
 
-// publisher publishes events of one size, with two headers, over keys in turn.
+// publisher publishes events of one size, with two headers.
 type publisher struct {
-	w    *world
-	keys int
-	body []byte
-	next int
+	w       *world
+	subject func(i int) string // of event i, from 0
+	body    []byte
+	next    int
 }
 
 func (w *world) publisher(keys int) *publisher { return w.publisherOf(keys, eventBytes) }
 
+// publisherOf takes keys in turn.
 func (w *world) publisherOf(keys, size int) *publisher {
+	return w.publisherTo(func(i int) string { return subjectOf(i % keys) }, size)
+}
+
+func (w *world) publisherTo(subject func(int) string, size int) *publisher {
 	body := make([]byte, size)
 	for i := range body {
 		body[i] = 'a' + byte(i%26)
 	}
-	return &publisher{w: w, keys: keys, body: body}
+	return &publisher{w: w, subject: subject, body: body}
 }
 
 // send publishes the next event without waiting for the store. A time that is
 // not zero goes with it.
 func (p *publisher) send(at time.Time) error {
-	m := nats.NewMsg(subjectOf(p.next % p.keys))
+	m := nats.NewMsg(p.subject(p.next))
 	m.Header.Set("x-region", "eu")
 	sent := "0"
 	if !at.IsZero() {
