@@ -16,10 +16,10 @@ func neighbours() []benchmark {
 	}}
 }
 
-// besideRate is the rate of events, besideEvents how many of them, in this benchmark.
+// beside is the rate of events, and how many of them, in this benchmark.
 const besideRate = 2_000
 
-func besideEvents(o options) int { return o.scale(20_000, 1_000) }
+func beside(o options) int { return o.scale(20_000, 1_000) }
 
 // bad are the kinds of bad neighbours: one that never answers, one that answers
 // after five seconds, one that is gone, and one to whom every event is poison.
@@ -56,11 +56,11 @@ func besides(neighbour string) side {
 			return 0, err
 		}
 		if neighbour != neighbourGone {
-			if _, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: "bench.neighbour", Answer: neighbour, Events: besideEvents(o), Subs: 1}); err != nil {
+			if _, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: "bench.neighbour", Answer: neighbour, Events: beside(o), Subs: 1}); err != nil {
 				return 0, err
 			}
 		}
-		wk, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: targets + "*", Answer: answerAck, Events: besideEvents(o), Subs: 1})
+		wk, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: targets + "*", Answer: answerAck, Events: beside(o), Subs: 1})
 		if err != nil {
 			return 0, err
 		}
@@ -80,7 +80,7 @@ func besides(neighbour string) side {
 			return 0, err
 		}
 		p := w.publisher(healthy)
-		if err := p.pace(ctx, besideEvents(o), besideRate); err != nil {
+		if err := p.pace(ctx, beside(o), besideRate); err != nil {
 			return 0, err
 		}
 		l, err := wk.done()
