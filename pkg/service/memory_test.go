@@ -74,3 +74,23 @@ func TestGarbageIsAllowedByWhatIsLive(t *testing.T) {
 		t.Error("GOGC was set although the environment has it")
 	}
 }
+
+func TestMemoryIsFreedWhereItPays(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name       string
+		live, held uint64
+		want       bool
+	}{
+		{"next to nothing beside little", 4 * mib, 5 * mib, false},
+		{"some beside little", 4 * mib, 7 * mib, true},
+		{"a tenth beside much", 200 * mib, 220 * mib, false},
+		{"a third beside much", 200 * mib, 266 * mib, true},
+		{"less than was live", 200 * mib, 100 * mib, false},
+	} {
+		if got := worthFreeing(c.live, c.held); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}
