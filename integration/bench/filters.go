@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -127,7 +128,9 @@ func catchUpLive(ctx context.Context, w *world, o options) (float64, error) {
 		return int(time.Since(began).Seconds()*liveRate) - got.count()
 	})
 	stop()
-	<-published // the context's error, or that of a lost connection, which leaveAlone meets too
+	if perr := <-published; err == nil && !errors.Is(perr, context.Canceled) {
+		err = perr
+	}
 	return took, err
 }
 
