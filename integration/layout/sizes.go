@@ -21,12 +21,8 @@ func exempt() map[string]string {
 		"pkg/wire.Issues: fields":     mirrors,
 		"pkg/wire.PoolStatus: fields": mirrors,
 
-		"services/emitter/emitter.Service: fields":          later,
-		"services/emitter/emitter.Service.assemble: lines":  later,
-		"services/emitter/emitter.Service.reconcile: lines": later,
-		"services/emitter/emitter/service.go: lines":        later,
-		"services/emitter/internal/pool.Pool: fields":       later,
-		"services/emitter/internal/pool.item: fields":       later,
+		"services/emitter/internal/pool.Pool: fields": later,
+		"services/emitter/internal/pool.item: fields": later,
 
 		"services/registry/registry.Service: context":        later,
 		"services/registry/registry.Service: fields":         later,

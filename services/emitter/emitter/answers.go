@@ -16,9 +16,8 @@ import (
 // answers takes the subscribers' answers for all pools of the instance through
 // one subscription. Its subjects are <prefix>.<pool>.<token>.
 type answers struct {
-	prefix  string
-	replies *bus.Responder                         // set by subscribe
-	seats   atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
+	prefix string
+	seats  atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
 
 	mu   sync.Mutex // taken to change seats, not to read them
 	free []uint64   // ids to be given out, one for each free slot
@@ -115,32 +114,52 @@ func (a *answers) each(f func(*pool.Pool)) {
 // delivery in flight, and those are bounded by the pools' limits.
 const pendingAnswers = 1 << 20
 
-func (a *answers) subscribe(nc *nats.Conn, replies *bus.Responder) (*nats.Subscription, error) {
-	a.replies = replies
-	sub, err := nc.Subscribe(a.prefix+">", a.handle)
+// subscribe has answers taken that come in over nc, and answered where the
+// subscriber asks for that.
+func (a *answers) subscribe(nc *nats.Conn, replies *bus.Responder) error {
+	sub, err := nc.Subscribe(a.prefix+">", func(m *nats.Msg) {
+		if settled := a.handle(m); settled {
+			_ = replies.Answer(m, nil, nil) // the subscriber may ask whether we heard; if this is lost it asks again
+		}
+	})
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to answers: %w", err)
+		return fmt.Errorf("subscribe to answers: %w", err)
 	}
 	if err := sub.SetPendingLimits(pendingAnswers, 256<<20); err != nil {
-		return nil, fmt.Errorf("bound pending answers: %w", err)
+		return fmt.Errorf("bound pending answers: %w", err)
 	}
-	return sub, nil
+	return nil
 }
 
-func (a *answers) handle(m *nats.Msg) {
+// handle gives an answer to its pool, and reports whether that settled something.
+func (a *answers) handle(m *nats.Msg) (settled bool) {
 	if len(m.Subject) <= len(a.prefix) {
-		return
+		return false
 	}
 	idText, token, ok := strings.Cut(m.Subject[len(a.prefix):], ".")
 	id, err := strconv.ParseUint(idText, 36, 64)
 	if !ok || err != nil {
-		return
+		return false
 	}
 	p := a.find(id)
-	if p == nil {
-		return
+	return p != nil && p.Answer(token, m.Data, m.Header)
+}
+
+// watch is a nats.Option of the connection that pools deliver over: it has them
+// told when it is lost and when it is back, behind what the options before it do.
+func (a *answers) watch(o *nats.Options) error {
+	lost, back := o.DisconnectedErrCB, o.ReconnectedCB
+	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+		if lost != nil {
+			lost(nc, err)
+		}
+		a.each((*pool.Pool).ConnectionLost)
 	}
-	if settled := p.Answer(token, m.Data, m.Header); settled {
-		_ = a.replies.Answer(m, nil, nil) // the subscriber may ask whether we heard; if this is lost it asks again
+	o.ReconnectedCB = func(nc *nats.Conn) {
+		if back != nil {
+			back(nc)
+		}
+		a.each((*pool.Pool).ConnectionBack)
 	}
+	return nil
 }

@@ -3,14 +3,12 @@ package emitter
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
-
-	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 const (
@@ -19,171 +17,91 @@ const (
 	checkpointAfter = 100 * time.Millisecond
 	// checkpointAgain is how long one waits that could not be written.
 	checkpointAgain = time.Second
-	// skimEvery is how often the place of pools is written that have merely
+	// idleEvery is how often the place of pools is written that have merely
 	// read past events that do not match. With thousands of them it is less
-	// often, since at most skimRate are written in a second.
-	skimEvery = 30 * time.Second
-	skimRate  = 100
+	// often, since at most idleRate are written in a second.
+	idleEvery = 30 * time.Second
+	idleRate  = 100
 	// maxWrites bounds the checkpoints being written at once.
 	maxWrites = 32
 	// rangesPerToken is how many finished ranges, of some 20 bytes each, make a
 	// checkpoint count for one more against the rate: what it costs JetStream,
 	// and every emitter that gets to see it, grows with its size.
 	rangesPerToken = 200
-	// writeTimeout bounds one write of a pool's entry.
-	writeTimeout = 5 * time.Second
 )
 
-// moved is called by a pool whose checkpoint or state moved.
-func (s *Service) moved(h *holding) { s.due(h, checkpointAfter) }
-
-// due has the place of a pool written after a while, unless it is to be anyway.
-func (s *Service) due(h *holding, wait time.Duration) {
-	if h.moved.CompareAndSwap(false, true) {
-		s.dues.of(h).add(h, time.Now().Add(wait))
-	}
+// checkpointer writes where pools stand.
+type checkpointer struct {
+	rate   int // of checkpoints in a second, at most
+	dues   *dues
+	claims *claimer
+	log    zerolog.Logger // for what many pools may share
 }
 
-// checkpoint writes what moved until ctx ends, first what has waited longest,
-// and at most cfg.CheckpointRate a second, where large ones count for several.
-// While that is not enough for what moves, checkpoints come later than promised,
-// and each says more. What a pool says first after its claim waits for no rate:
-// there is one for each claim, and like the claims they go as fast as the server
-// answers those before.
-func (s *Service) checkpoint(ctx context.Context) error {
-	pace := rate.NewLimiter(rate.Limit(s.cfg.CheckpointRate), maxWrites)
+// Run writes checkpoints until ctx ends, and returns once none is being written.
+func (c *checkpointer) Run(ctx context.Context) error {
+	var idle sync.WaitGroup
+	defer idle.Wait()
+	idle.Go(func() { c.touchIdle(ctx) })
+	c.writeDue(ctx)
+	return nil
+}
+
+// writeDue writes what moved until ctx ends, first what has waited longest, and
+// at most c.rate a second, where large ones count for several. While that is not
+// enough for what moves, checkpoints come later than promised, and each says more.
+// What a pool says first after its claim waits for no rate: there is one for each
+// claim, and like the claims they go as fast as the server answers those before.
+func (c *checkpointer) writeDue(ctx context.Context) {
+	pace := rate.NewLimiter(rate.Limit(c.rate), maxWrites)
 	slots := semaphore.NewWeighted(maxWrites)
 	defer func() { _ = slots.Acquire(context.WithoutCancel(ctx), maxWrites) }() // waits for the writes
 	write := func(h *holding) {
 		defer slots.Release(1)
-		ranges := s.writeCheckpoint(ctx, h)
+		ranges := c.write(ctx, h)
 		pace.ReserveN(time.Now(), min(ranges/rangesPerToken, maxWrites)) // those to come wait for it
 	}
 	var first sync.WaitGroup
 	defer first.Wait()
 	first.Go(func() {
-		for h := s.dues.first.next(ctx); h != nil && slots.Acquire(ctx, 1) == nil; h = s.dues.first.next(ctx) {
-			go write(h) // owned by slots, all of which checkpoint takes before it returns
+		for h := c.dues.first.next(ctx); h != nil && slots.Acquire(ctx, 1) == nil; h = c.dues.first.next(ctx) {
+			go write(h) // owned by slots, all of which writeDue takes before it returns
 		}
 	})
 	for {
-		h := s.dues.later.next(ctx)
+		h := c.dues.later.next(ctx)
 		if h == nil || pace.Wait(ctx) != nil || slots.Acquire(ctx, 1) != nil {
-			return nil // ctx has ended
+			return // ctx has ended
 		}
 		go write(h) // likewise
 	}
 }
 
-// skim has the place of every pool written now and then, that of pools too
+// touchIdle makes the place of every pool due now and then, that of pools too
 // that have merely read past events that do not match.
-func (s *Service) skim(ctx context.Context) error {
-	tick := time.NewTicker(skimEvery)
+func (c *checkpointer) touchIdle(ctx context.Context) {
+	tick := time.NewTicker(idleEvery)
 	defer tick.Stop()
-	pace := rate.NewLimiter(skimRate, 1)
+	pace := rate.NewLimiter(idleRate, 1)
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
-		for _, h := range s.allHoldings() {
+		for _, h := range c.claims.holdings.all() {
 			if pace.Wait(ctx) != nil {
-				return nil
+				return
 			}
-			s.moved(h)
+			c.dues.moved(h)
 		}
 	}
 }
 
-// dues are the holdings whose place is to be written: those of which nothing was
-// written since their claim, and the others. Each is in them once at most: see due.
-type dues struct{ first, later *queue }
-
-func newDues() *dues { return &dues{first: newQueue(), later: newQueue()} }
-
-// of is where a holding belongs now.
-func (d *dues) of(h *holding) *queue {
-	if h.fresh.Load() {
-		return d.first
-	}
-	return d.later
-}
-
-// queue has holdings in the order in which they are due.
-type queue struct {
-	wake chan struct{} // cap 1: there is something new
-
-	mu   sync.Mutex
-	list []due
-}
-
-type due struct {
-	h  *holding
-	at time.Time
-}
-
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
-
-func (q *queue) add(h *holding, at time.Time) {
-	q.mu.Lock()
-	i, _ := slices.BinarySearchFunc(q.list, at, func(d due, at time.Time) int {
-		if d.at.After(at) {
-			return 1
-		}
-		return -1 // also where it is the same: behind those that are there
-	})
-	q.list = slices.Insert(q.list, i, due{h, at})
-	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// next waits until one is due and takes it; nil once ctx has ended.
-func (q *queue) next(ctx context.Context) *holding {
-	for {
-		var ripe <-chan time.Time
-		if first, ok := q.head(); ok {
-			wait := time.Until(first.at)
-			if wait <= 0 {
-				return q.take()
-			}
-			ripe = time.After(wait)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ripe:
-		case <-q.wake:
-		}
-	}
-}
-
-func (q *queue) head() (due, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.list) == 0 {
-		return due{}, false
-	}
-	return q.list[0], true
-}
-
-// take removes the first; only next, which has seen it, may call it.
-func (q *queue) take() *holding {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	h := q.list[0].h
-	q.list[0] = due{}
-	q.list = q.list[1:]
-	return h
-}
-
-// writeCheckpoint stores where the pool of h stands, and returns how many
+// write stores where the pool of h stands, and returns how many
 // finished ranges it wrote. A pool that turns out to have another owner stops at
 // once.
-func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) {
+func (c *checkpointer) write(ctx context.Context, h *holding) (ranges int) {
 	h.turn.Lock()
 	defer h.turn.Unlock()
 	h.moved.Store(false) // before the snapshot, so that nothing is missed
@@ -195,49 +113,13 @@ func (s *Service) writeCheckpoint(ctx context.Context, h *holding) (ranges int) 
 		return 0
 	}
 	h.fresh.Store(false) // also where it fails: what is tried again takes its turn
-	err := s.write(ctx, h, next)
+	err := c.claims.write(ctx, h, next)
 	switch {
 	case errors.Is(err, errLost):
-		s.forget(h, "its checkpoint was refused: "+err.Error())
+		c.claims.forget(h, "its checkpoint was refused: "+err.Error())
 	case err != nil:
-		s.rarely.Warn().Err(err).Str("subscription", h.name).Msg("checkpoint not written yet")
-		s.due(h, checkpointAgain)
+		c.log.Warn().Err(err).Str("subscription", h.name).Msg("checkpoint not written yet")
+		c.dues.add(h, checkpointAgain)
 	}
 	return len(next.Checkpoint.Ranges)
-}
-
-// statuses are the live states of the pools with the given names, of all if
-// there are none.
-func (s *Service) statuses(names []string) []wire.PoolStatus {
-	var hs []*holding
-	if len(names) == 0 {
-		hs = s.allHoldings()
-	}
-	for _, n := range names {
-		if h := s.holding(n); h != nil {
-			hs = append(hs, h)
-		}
-	}
-	out := make([]wire.PoolStatus, 0, len(hs))
-	for _, h := range hs {
-		out = append(out, s.status(h))
-	}
-	return out
-}
-
-func (s *Service) status(h *holding) wire.PoolStatus {
-	h.mu.Lock()
-	p, entry, store := h.pool, h.entry, h.rec.Spec.Store
-	h.mu.Unlock()
-	st := wire.PoolStatus{
-		Name: h.name, UID: entry.UID, Epoch: entry.Epoch, State: entry.State, Reason: entry.Reason,
-		Floor: entry.Checkpoint.Floor, Position: entry.Checkpoint.Floor, Gap: entry.Gap,
-		Generation: entry.ObservedGeneration,
-	}
-	if p != nil {
-		st = p.Status()
-	}
-	st.Owner = s.instance
-	st.StoreLast = max(s.readers.Last(store), st.Position)
-	return st
 }

@@ -48,22 +48,27 @@ func (w *writes) all() []time.Time {
 	return all
 }
 
+// forever is the trust in a session that never ends.
+type forever struct{}
+
+func (forever) Valid() bool             { return true }
+func (forever) ValidFor() time.Duration { return time.Hour }
+
 // checkpointing runs test beside a service that owns n pools and writes their
 // checkpoints, at most rate a second.
-func checkpointing(t *testing.T, n, rate int, test func(s *Service, hs []*holding, w *writes)) {
+func checkpointing(t *testing.T, n, rate int, test func(s *checkpointer, hs []*holding, w *writes)) {
 	checkpointingWith(t, n, rate, nil, test)
 }
 
 // checkpointingWith is checkpointing where harm is done to each request to the
 // bucket.
 func checkpointingWith(
-	t *testing.T, n, rate int, harm func(ctx context.Context, op, key string) error, test func(s *Service, hs []*holding, w *writes),
+	t *testing.T, n, rate int, harm func(ctx context.Context, op, key string) error, test func(s *checkpointer, hs []*holding, w *writes),
 ) {
 	clocktest.Run(t, func(t *testing.T) {
 		kv, w := buckettest.New(0), &writes{at: map[string][]time.Time{}}
-		s := &Service{
-			cfg: Config{CheckpointRate: rate}, pools: subscription.NewPools(kv), dues: newDues(), holdings: map[string]*holding{},
-			trust: func() time.Duration { return time.Hour },
+		s := &checkpointer{
+			rate: rate, dues: newDues(), claims: &claimer{pools: subscription.NewPools(kv), holdings: newHoldings(), session: forever{}},
 		}
 		var hs []*holding
 		for i := range n {
@@ -78,8 +83,7 @@ func checkpointingWith(
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { _ = s.checkpoint(ctx) })
-		running.Go(func() { _ = s.skim(ctx) })
+		running.Go(func() { _ = s.Run(ctx) })
 		test(s, hs, w)
 		cancel()
 		running.Wait()
@@ -88,13 +92,13 @@ func checkpointingWith(
 
 // owned makes the holding of a pool that can move, with finished ranges far
 // ahead.
-func owned(t *testing.T, s *Service, name string, ranges ...[2]uint64) *holding {
+func owned(t *testing.T, s *checkpointer, name string, ranges ...[2]uint64) *holding {
 	t.Helper()
 	entry := wire.Pool{
 		Schema: 1, Name: name, UID: "u", Owner: "me", Epoch: 1, State: wire.PoolCatchingUp,
 		Checkpoint: wire.Checkpoint{Ranges: ranges},
 	}
-	rev, err := s.pools.Write(t.Context(), &entry, 0)
+	rev, err := s.claims.pools.Write(t.Context(), &entry, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,19 +111,19 @@ func owned(t *testing.T, s *Service, name string, ranges ...[2]uint64) *holding 
 			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
 		}},
 		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
-		Notify: func(pool.Notice) {}, Moved: func() { s.moved(h) },
+		Notify: func(pool.Notice) {}, Moved: func() { s.dues.moved(h) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.pool.Detach(0)
-	s.holdings[name] = h
+	s.claims.holdings.add(h)
 	return h
 }
 
 func TestAPoolThatMovesAllTheTimeIsWrittenTenTimesASecondAndNeverLate(t *testing.T) {
 	t.Parallel()
-	checkpointing(t, 1, 1000, func(s *Service, hs []*holding, w *writes) {
+	checkpointing(t, 1, 1000, func(s *checkpointer, hs []*holding, w *writes) {
 		begin := time.Now()
 		for n := uint64(1); n <= 1000; n++ {
 			hs[0].pool.SkipTo(n)
@@ -138,7 +142,7 @@ func TestAPoolThatMovesAllTheTimeIsWrittenTenTimesASecondAndNeverLate(t *testing
 			last = at
 		}
 		synctest.Wait()
-		if p, _, err := s.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 1000 {
+		if p, _, err := s.claims.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 1000 {
 			t.Errorf("floor written = %d, want 1000 (%v)", p.Checkpoint.Floor, err)
 		}
 	})
@@ -147,7 +151,7 @@ func TestAPoolThatMovesAllTheTimeIsWrittenTenTimesASecondAndNeverLate(t *testing
 func TestManyPoolsThatMoveAreWrittenInTurnAndNotMoreOftenThanTheRate(t *testing.T) {
 	t.Parallel()
 	const pools, rate, seconds = 500, 100, 20
-	checkpointing(t, pools, rate, func(_ *Service, hs []*holding, w *writes) {
+	checkpointing(t, pools, rate, func(_ *checkpointer, hs []*holding, w *writes) {
 		for n := uint64(1); n <= seconds*10; n++ {
 			for _, h := range hs {
 				h.pool.SkipTo(n)
@@ -170,7 +174,7 @@ func TestManyPoolsThatMoveAreWrittenInTurnAndNotMoreOftenThanTheRate(t *testing.
 func TestACheckpointOfManyRangesCountsForSeveral(t *testing.T) {
 	t.Parallel()
 	const rate, seconds, more = 100, 20, 19
-	checkpointing(t, 0, rate, func(s *Service, _ []*holding, w *writes) {
+	checkpointing(t, 0, rate, func(s *checkpointer, _ []*holding, w *writes) {
 		ranges := make([][2]uint64, more*rangesPerToken)
 		for i := range ranges {
 			ranges[i] = [2]uint64{uint64(10_000 + 2*i), uint64(10_000 + 2*i)}
@@ -199,7 +203,7 @@ func TestASlowWriteHoldsUpNoOther(t *testing.T) {
 		}
 		return nil
 	}
-	checkpointingWith(t, 2, 1000, slow, func(_ *Service, hs []*holding, w *writes) {
+	checkpointingWith(t, 2, 1000, slow, func(_ *checkpointer, hs []*holding, w *writes) {
 		hs[0].pool.SkipTo(1)
 		<-time.After(150 * time.Millisecond) // it is being written, for three seconds
 		hs[1].pool.SkipTo(1)
@@ -221,9 +225,9 @@ func TestAWriteThatFindsNoRoomIsTriedSeldomAndHoldsUpNoOther(t *testing.T) {
 		tries.Add(1)
 		return jsapi.Full("the bucket", &jetstream.APIError{Code: 503, ErrorCode: 10077, Description: "maximum bytes exceeded"})
 	}
-	checkpointingWith(t, 2, 1000, full, func(s *Service, hs []*holding, w *writes) {
+	checkpointingWith(t, 2, 1000, full, func(s *checkpointer, hs []*holding, w *writes) {
 		var log bytes.Buffer
-		s.rarely = bus.Rarely(zerolog.New(&log))
+		s.log = bus.Rarely(zerolog.New(&log))
 		for n := uint64(1); n <= 200; n++ {
 			hs[0].pool.SkipTo(n)
 			hs[1].pool.SkipTo(n)
@@ -238,7 +242,7 @@ func TestAWriteThatFindsNoRoomIsTriedSeldomAndHoldsUpNoOther(t *testing.T) {
 		room.Store(true)
 		<-time.After(1500 * time.Millisecond)
 		synctest.Wait()
-		if p, _, err := s.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 200 {
+		if p, _, err := s.claims.pools.Get(t.Context(), "p0"); err != nil || p.Checkpoint.Floor != 200 {
 			t.Errorf("floor written = %d, want 200 (%v)", p.Checkpoint.Floor, err)
 		}
 		if n := strings.Count(log.String(), "storage is full: the bucket holds as much as it may"); n < 1 || n > 5 {
@@ -250,21 +254,21 @@ func TestAWriteThatFindsNoRoomIsTriedSeldomAndHoldsUpNoOther(t *testing.T) {
 func TestPoolsAtRestAreWrittenSeldomAndOnlyIfTheyHaveReadOn(t *testing.T) {
 	t.Parallel()
 	const pools = 300
-	checkpointing(t, pools, 1000, func(_ *Service, hs []*holding, w *writes) {
-		<-time.After(skimEvery + 10*time.Second)
+	checkpointing(t, pools, 1000, func(_ *checkpointer, hs []*holding, w *writes) {
+		<-time.After(idleEvery + 10*time.Second)
 		if n := len(w.all()); n != 0 {
 			t.Errorf("%d writes although nothing was read", n)
 		}
 		for _, h := range hs {
 			h.pool.Detach(7) // what a reader does: it does not say that the pool moved
 		}
-		<-time.After(skimEvery)
+		<-time.After(idleEvery)
 		all := w.all()
 		if len(all) != pools {
 			t.Fatalf("%d writes, want %d", len(all), pools)
 		}
-		if took := all[pools-1].Sub(all[0]); took < (pools-skimRate)*time.Second/skimRate {
-			t.Errorf("all written within %s, want at most %d a second", took, skimRate)
+		if took := all[pools-1].Sub(all[0]); took < (pools-idleRate)*time.Second/idleRate {
+			t.Errorf("all written within %s, want at most %d a second", took, idleRate)
 		}
 	})
 }

@@ -5,11 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
+
+// gapPauser pauses subscriptions whose pools met gaps and asked for that.
+type gapPauser struct {
+	records    *subscription.Store
+	holdings   *holdings
+	advisories *advisories
+	log        zerolog.Logger // for what many pools may share
+
+	mu   sync.Mutex
+	gaps map[string]gapped // by subscription
+}
+
+func newGapPauser(records *subscription.Store, hs *holdings, a *advisories, log zerolog.Logger) *gapPauser {
+	return &gapPauser{records: records, holdings: hs, advisories: a, log: log, gaps: map[string]gapped{}}
+}
 
 // gapped is a pool that waits at a gap for its subscription to be paused.
 type gapped struct {
@@ -17,17 +35,17 @@ type gapped struct {
 	gap wire.Gap
 }
 
-// metGap notes that a pool met a gap and is to pause there. It does not wait.
+// met notes that a pool met a gap and is to pause there. It does not wait.
 // Nothing is dropped: there is at most one gap for each subscription.
-func (s *Service) metGap(rec *wire.Record, gap wire.Gap) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.gaps[rec.Name] = gapped{uid: rec.UID, gap: gap}
+func (g *gapPauser) met(rec *wire.Record, gap wire.Gap) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gaps[rec.Name] = gapped{uid: rec.UID, gap: gap}
 }
 
-// pauseAtGaps pauses the subscriptions whose pools met gaps until ctx ends;
+// Run pauses the subscriptions whose pools met gaps until ctx ends;
 // whoever owns the pool then meets the gap again.
-func (s *Service) pauseAtGaps(ctx context.Context) error {
+func (g *gapPauser) Run(ctx context.Context) error {
 	again := time.NewTicker(retryAfter)
 	defer again.Stop()
 	for {
@@ -36,23 +54,23 @@ func (s *Service) pauseAtGaps(ctx context.Context) error {
 			return nil
 		case <-again.C:
 		}
-		for name, g := range s.openGaps() {
-			if s.unfinished(name) {
+		for name, at := range g.open() {
+			if g.unfinished(name) {
 				continue // what lies before the gap is delivered first
 			}
-			if err := s.pauseAtGap(ctx, name, g); err != nil && ctx.Err() == nil {
-				s.rarely.Warn().Err(err).Msg("subscription not paused at its gap yet")
+			if err := g.pause(ctx, name, at); err != nil && ctx.Err() == nil {
+				g.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
 				continue
 			}
-			s.closeGap(name, g)
+			g.closed(name, at)
 		}
 	}
 }
 
 // unfinished reports whether a pool of ours has events that it has read and not
 // finished.
-func (s *Service) unfinished(name string) bool {
-	h := s.holding(name)
+func (g *gapPauser) unfinished(name string) bool {
+	h := g.holdings.of(name)
 	if h == nil {
 		return false
 	}
@@ -62,46 +80,46 @@ func (s *Service) unfinished(name string) bool {
 	return p != nil && p.Status().Pending > 0
 }
 
-func (s *Service) openGaps() map[string]gapped {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.gaps)
+func (g *gapPauser) open() map[string]gapped {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.gaps)
 }
 
-// closeGap forgets a gap, unless another one has taken its place.
-func (s *Service) closeGap(name string, g gapped) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gaps[name] == g {
-		delete(s.gaps, name)
+// closed forgets a gap, unless another one has taken its place.
+func (g *gapPauser) closed(name string, at gapped) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gaps[name] == at {
+		delete(g.gaps, name)
 	}
 }
 
-// pauseAtGap pauses a subscription that asked for it when events were lost
+// pause pauses a subscription that asked for it when events were lost
 // before they were read. Where the record is another one by now, the pool runs
 // or will run by that and meets the gap again.
-func (s *Service) pauseAtGap(ctx context.Context, name string, g gapped) error {
+func (g *gapPauser) pause(ctx context.Context, name string, at gapped) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	rec, rev, err := s.records.Get(ctx, name)
+	rec, rev, err := g.records.Get(ctx, name)
 	switch {
 	case errors.Is(err, subscription.ErrNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("pause %q at a gap: %w", name, err)
-	case rec.Paused || rec.UID != g.uid || rec.Generation != g.gap.Generation:
+	case rec.Paused || rec.UID != at.uid || rec.Generation != at.gap.Generation:
 		return nil
 	}
 	rec.Paused = true
 	rec.Generation++
 	rec.UpdatedAt = time.Now().UTC()
-	if _, err := s.records.Update(ctx, rec, rev); err != nil {
+	if _, err := g.records.Update(ctx, rec, rev); err != nil {
 		return fmt.Errorf("pause %q at a gap: %w", name, err)
 	}
-	s.tell(wire.AdvSubscriptionPaused, name,
+	g.advisories.tell(wire.AdvSubscriptionPaused, name,
 		fmt.Sprintf("the store no longer holds %d of the sequences %d to %d, which were still to be read; resume goes on behind them",
-			g.gap.Count, g.gap.From, g.gap.To),
-		map[string]any{"from": g.gap.From, "to": g.gap.To, "count": g.gap.Count, "kind": g.gap.Kind})
+			at.gap.Count, at.gap.From, at.gap.To),
+		map[string]any{"from": at.gap.From, "to": at.gap.To, "count": at.gap.Count, "kind": at.gap.Kind})
 	return nil
 }
 

@@ -7,30 +7,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/natstest"
-	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/reader"
 )
 
-// aside returns an emitter that runs nothing, and a record in its bucket, the
+// pauser returns a gapPauser that does not run, and a record in its bucket, the
 // first update of which fails.
-func aside(t *testing.T) (*Service, *wire.Record) {
+func pauser(t *testing.T) (*gapPauser, *wire.Record) {
 	t.Helper()
-	s, err := New(Config{MaxReaders: 16, EventBytes: 1 << 20, CheckpointRate: 1000}, service.Discard(service.Common{Namespace: wire.DefaultNamespace}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.metrics.close)
 	kv := buckettest.New(0)
-	s.records = subscription.NewStore(kv, wire.DefaultNamespace)
-	spec := subscription.Default()
-	spec.Store, spec.Selector.ByStream, spec.OnGap = testStore, wire.StringList{">"}, wire.GapPause
-	spec.Deliver.Subject = "to.s"
-	rec := subscription.NewRecord("s", "uid", spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())
-	if _, err := s.records.Create(t.Context(), rec); err != nil {
+	g := newGapPauser(subscription.NewStore(kv, wire.DefaultNamespace), newHoldings(), newAdvisories(nil, zerolog.Nop()), zerolog.Nop())
+	rec := gapRecord()
+	if _, err := g.records.Create(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 	var updates atomic.Int32
@@ -40,27 +33,34 @@ func aside(t *testing.T) (*Service, *wire.Record) {
 		}
 		return nil
 	}
-	return s, rec
+	return g, rec
+}
+
+func gapRecord() *wire.Record {
+	spec := subscription.Default()
+	spec.Store, spec.Selector.ByStream, spec.OnGap = testStore, wire.StringList{">"}, wire.GapPause
+	spec.Deliver.Subject = "to.s"
+	return subscription.NewRecord("s", "uid", spec, subscription.Start{Sequence: 1, StoreCreated: time.Now()}, time.Now())
 }
 
 func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 	t.Parallel()
-	s, rec := aside(t)
+	g, rec := pauser(t)
 	for range maxNotices + 1 {
-		s.tell(wire.AdvPoolWaiting, "other", "", nil)
+		g.advisories.tell(wire.AdvPoolWaiting, "other", "", nil)
 	}
-	s.metGap(rec, wire.Gap{From: 6, To: 40, Generation: rec.Generation})
+	g.met(rec, wire.Gap{From: 6, To: 40, Generation: rec.Generation})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- s.pauseAtGaps(ctx) }()
+	go func() { done <- g.Run(ctx) }()
 	natstest.Await(t, "the pause", func() error {
-		if now, _, err := s.records.Get(t.Context(), rec.Name); err != nil || !now.Paused || now.Generation != rec.Generation+1 {
+		if now, _, err := g.records.Get(t.Context(), rec.Name); err != nil || !now.Paused || now.Generation != rec.Generation+1 {
 			return errors.New("not paused")
 		}
 		return nil
 	})
 	natstest.Await(t, "the end of the request", func() error {
-		if n := len(s.openGaps()); n > 0 {
+		if n := len(g.open()); n > 0 {
 			return errors.New("it is kept")
 		}
 		return nil
@@ -73,46 +73,46 @@ func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 
 func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 	t.Parallel()
-	s, rec := aside(t)
+	p, rec := pauser(t)
 	gap := wire.Gap{From: 6, To: 40, Generation: rec.Generation}
 	later := gap
 	later.Generation++
 	for _, g := range []gapped{{"uid of an earlier subscription", gap}, {rec.UID, later}} {
-		if err := s.pauseAtGap(t.Context(), rec.Name, g); err != nil {
+		if err := p.pause(t.Context(), rec.Name, g); err != nil {
 			t.Error(err)
 		}
 	}
-	if now, _, err := s.records.Get(t.Context(), rec.Name); err != nil || now.Paused {
+	if now, _, err := p.records.Get(t.Context(), rec.Name); err != nil || now.Paused {
 		t.Errorf("it is paused (%v)", err)
 	}
-	if err := s.pauseAtGap(t.Context(), "gone", gapped{"uid", gap}); err != nil {
+	if err := p.pause(t.Context(), "gone", gapped{"uid", gap}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestAClaimKeepsThePlaceOfTheSameSubscriptionOnly(t *testing.T) {
 	t.Parallel()
-	s, rec := aside(t)
-	s.readers = reader.NewSet(reader.Config{}) // which knows no store
-	h := &holding{name: rec.Name, me: s.instance, rev: 9, entry: wire.Pool{
+	c := &claimer{me: "me", runner: &runner{readers: reader.NewSet(reader.Config{})}} // which knows no store
+	rec := gapRecord()
+	h := &holding{name: rec.Name, me: c.me, rev: 9, entry: wire.Pool{
 		Name: rec.Name, UID: rec.UID, Epoch: 3, Checkpoint: wire.Checkpoint{Floor: 29}, Begin: 30, LostFrom: 11,
 		Gap: &wire.Gap{From: 30, To: 40, Generation: 1},
 	}}
-	next := s.claimed(h, rec, 1, 1)
+	next := c.claimed(h, rec, 1, 1)
 	if next.Checkpoint.Floor != 29 || next.Begin != 30 || next.LostFrom != 11 || next.Gap == nil || next.Gap.Paused {
 		t.Errorf("the same subscription: %+v", next)
 	}
 	paused := *rec
 	paused.Paused = true
-	if next = s.claimed(h, &paused, 2, 1); !next.Gap.Paused {
+	if next = c.claimed(h, &paused, 2, 1); !next.Gap.Paused {
 		t.Error("a pause is not taken for one at the gap")
 	}
-	if h.entry = next; h.entry.Gap.Paused != s.claimed(h, rec, 3, 1).Gap.Paused {
+	if h.entry = next; h.entry.Gap.Paused != c.claimed(h, rec, 3, 1).Gap.Paused {
 		t.Error("what was paused at the gap is forgotten")
 	}
 	another := *rec
 	another.UID = "another"
-	if next = s.claimed(h, &another, 4, 1); next.Checkpoint.Floor != 0 || next.Begin != 0 || next.LostFrom != 0 || next.Gap != nil {
+	if next = c.claimed(h, &another, 4, 1); next.Checkpoint.Floor != 0 || next.Begin != 0 || next.LostFrom != 0 || next.Gap != nil {
 		t.Errorf("another subscription: %+v", next)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -56,7 +57,7 @@ func TestWhatIsLeftOfAPoolCountsForTheSameClaimOnlyAndNotForLong(t *testing.T) {
 
 // full is a bucket that takes no checkpoints while on.
 type full struct {
-	jetstream.KeyValue
+	bucket.KeyValue
 	on      atomic.Bool
 	refused atomic.Int64
 }
@@ -74,7 +75,7 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 	b := newBed(t)
 	s := b.emitter(time.Second)
 	f := &full{}
-	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { f.KeyValue = kv; return f })
+	b.run(s, func(kv bucket.KeyValue) bucket.KeyValue { f.KeyValue = kv; return f })
 	b.subscribe("s")
 	b.owned([]string{"s"}, s.instance)
 	var came []string // by the subscription's goroutine, until the end
@@ -99,7 +100,7 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 		}
 	}
 	natstest.Await(t, "the events to be finished and not written", func() error {
-		h := s.holding("s")
+		h := s.claims.holdings.of("s")
 		if h == nil || h.pool.Checkpoint().Floor < 5 || f.refused.Load() == 0 {
 			return errors.New("not yet")
 		}
@@ -107,7 +108,7 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 	})
 	b.srv.Stop()
 	natstest.Await(t, "the loss of the pool", func() error {
-		if n := len(s.allHoldings()); n > 0 {
+		if n := len(s.claims.holdings.all()); n > 0 {
 			return fmt.Errorf("%d are held", n)
 		}
 		return nil
@@ -115,7 +116,7 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 	f.on.Store(false)
 	b.srv.Restart()
 	natstest.Await(t, "the pool again", func() error {
-		if s.holding("s") == nil {
+		if s.claims.holdings.of("s") == nil {
 			return errors.New("not held")
 		}
 		_, err := b.js.Publish(t.Context(), "e.made", nil)
@@ -142,9 +143,9 @@ func (unread) Get(ctx context.Context, _ string) (jetstream.KeyValueEntry, error
 func TestAClaimWhoseReadIsNotAnsweredIsGivenUpSoon(t *testing.T) {
 	t.Parallel()
 	clocktest.Run(t, func(t *testing.T) {
-		s := &Service{instance: "e1", pools: subscription.NewPools(unread{})}
+		c := &claimer{me: "e1", pools: subscription.NewPools(unread{})}
 		begun := time.Now()
-		err := s.claim(t.Context(), "s", claim.View{Pool: &wire.Pool{Name: "s", Owner: "e1"}})
+		err := c.claim(t.Context(), "s", claim.View{Pool: &wire.Pool{Name: "s", Owner: "e1"}})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 2*time.Second {
 			t.Errorf("claim = %v after %v", err, time.Since(begun))
 		}

@@ -11,7 +11,7 @@ import (
 // deliveries nothing.
 type metrics struct{ registration metric.Registration }
 
-func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
+func newMetrics(m metric.Meter, reports *reporter) (*metrics, error) {
 	var errs []error
 	gauge := func(name, unit, text string) metric.Int64ObservableGauge {
 		g, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(text))
@@ -23,7 +23,7 @@ func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
 	inFlight := gauge("emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
 	held := gauge("emitter.held", "By", "Bytes of events held in memory.")
 	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		now := s.totals()
+		now := reports.totals()
 		o.ObserveInt64(pools, int64(now.Pools))
 		o.ObserveInt64(pending, int64(now.Pending))
 		o.ObserveInt64(inFlight, int64(now.InFlight))
@@ -31,24 +31,6 @@ func newMetrics(m metric.Meter, s *Service) (*metrics, error) {
 		return nil
 	}, pools, pending, inFlight, held)
 	return &metrics{registration: reg}, errors.Join(append(errs, err)...)
-}
-
-// totals are over all pools of the instance.
-type totals struct {
-	Pools     int   `json:"pools"`
-	Pending   int   `json:"pending"`
-	InFlight  int   `json:"in_flight"`
-	HeldBytes int64 `json:"held_bytes"`
-}
-
-func (s *Service) totals() totals {
-	statuses := s.statuses(nil)
-	sum := totals{Pools: len(statuses), HeldBytes: s.budget.Used()}
-	for _, p := range statuses {
-		sum.Pending += p.Pending
-		sum.InFlight += p.InFlight
-	}
-	return sum
 }
 
 func (m *metrics) close() {

@@ -14,32 +14,30 @@ import (
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
 
 // Entries of a later version may be many, and stay: each look meets them again.
 func TestEntriesThatCannotBeReadAreNotSaidAtEveryLook(t *testing.T) {
 	t.Parallel()
-	s, _ := aside(t)
 	var log bytes.Buffer
-	s.log = zerolog.New(&log)
-	s.rarely = bus.Rarely(s.log)
 	kv := buckettest.New(0)
 	for i := range 50 {
 		if _, err := kv.Create(t.Context(), fmt.Sprint("s", i), []byte(`{"schema":99}`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	copies := mirror.New(kv, mirror.Options{Resync: time.Hour})
+	m := mirror.New(kv, mirror.Options{Resync: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- copies.Run(ctx) }()
-	<-copies.Synced()
-	s.recordCopy, s.poolCopy = copies, copies
+	go func() { done <- m.Run(ctx) }()
+	<-m.Synced()
+	w := &viewer{me: "me", ns: wire.DefaultNamespace, copies: copies{m, m}, holdings: newHoldings(), log: bus.Rarely(zerolog.New(&log))}
 	for range 10 {
 		for i := range 50 {
-			v := claim.View{Me: s.instance}
-			if s.decode(&v, fmt.Sprint("s", i)); v.Record != nil || !v.PoolNewer {
+			v := claim.View{Me: w.me}
+			if w.decode(&v, fmt.Sprint("s", i)); v.Record != nil || !v.PoolNewer {
 				t.Errorf("%+v", v)
 			}
 		}
@@ -66,27 +64,25 @@ func TestAComparisonNeedsNoSlotForPoolsThatAreSettled(t *testing.T) {
 	b.live(names...)
 	natstest.Await(t, "the copies to show what was written", func() error {
 		for _, name := range names {
-			if !s.settled(name, s.candidates()) {
+			if !s.view.settled(name, s.view.candidates()) {
 				return fmt.Errorf("%s is not settled", name)
 			}
 		}
 		return nil
 	})
+	q := s.claims.queue
 	natstest.Await(t, "a comparison without slots", func() error {
-		if err := s.slots.Acquire(t.Context(), maxActions); err != nil {
+		if err := s.reconciler.slots.Acquire(t.Context(), maxActions); err != nil {
 			return err
 		}
-		defer s.slots.Release(maxActions) // a pool that was dirty before may wait for one: then once more
-		s.allDirty()
+		defer s.reconciler.slots.Release(maxActions) // a pool that was dirty before may wait for one: then once more
+		q.addAll()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			s.mu.Lock()
-			done := !s.lookAll && len(s.toLook) == 0
-			s.mu.Unlock()
-			if done {
+			if q.idle() {
 				return nil
 			}
 			select {

@@ -40,9 +40,15 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
+// instance is an emitter, and its parts once it runs.
+type instance struct {
+	*Service
+	*parts
+}
+
 // emitter returns an emitter that has not begun to run, so that its instance
 // can be reckoned with.
-func (b *bed) emitter(drain time.Duration) *Service {
+func (b *bed) emitter(drain time.Duration) *instance {
 	b.t.Helper()
 	s, err := New(
 		Config{DrainTimeout: drain, MaxReaders: 16, EventBytes: 1 << 20, CheckpointRate: 1000},
@@ -52,40 +58,44 @@ func (b *bed) emitter(drain time.Duration) *Service {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return s
+	return &instance{Service: s}
 }
 
 // run runs s, with a pools bucket as seen through harm, until the test ends
 // and returns once it has its session.
-func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) {
+func (b *bed) run(s *instance, harm func(bucket.KeyValue) bucket.KeyValue) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	l := link{answers: newAnswers(s.ns.Answers(s.instance))}
 	var err error
-	if s.ctl, err = bus.Connect(ctx, s.common.NATS, "ctl", s.log); err != nil {
+	if l.ctl, err = bus.Connect(ctx, s.common.NATS, "ctl", s.log); err != nil {
 		b.t.Fatal(err)
 	}
-	if s.data, err = bus.Connect(ctx, s.common.NATS, "data", s.log); err != nil {
+	if l.data, err = bus.Connect(ctx, s.common.NATS, "data", s.log); err != nil {
 		b.t.Fatal(err)
 	}
-	if err := s.assemble(ctx); err != nil {
+	if err := s.prepare(ctx, &l); err != nil {
 		b.t.Fatal(err)
 	}
 	if harm != nil {
-		s.pools = subscription.NewPools(harm(b.bucket(s.ns.BucketPools())))
+		l.buckets.Pools = harm(l.buckets.Pools)
+	}
+	if s.parts, err = s.build(l); err != nil {
+		b.t.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := s.serve(ctx); err != nil {
-			b.t.Errorf("serve: %v", err)
+		if err := s.run(ctx); err != nil {
+			b.t.Errorf("run: %v", err)
 		}
 	}()
 	b.t.Cleanup(func() {
 		cancel()
 		<-done
-		s.ctl.Close()
-		s.data.Close()
-		s.metrics.close()
+		s.close()
+		l.ctl.Close()
+		l.data.Close()
 	})
 	natstest.Await(b.t, "the session of "+s.instance, func() error {
 		if !s.session.Valid() {
@@ -95,7 +105,7 @@ func (b *bed) run(s *Service, harm func(jetstream.KeyValue) jetstream.KeyValue) 
 	})
 }
 
-func (b *bed) bucket(name string) jetstream.KeyValue {
+func (b *bed) bucket(name string) bucket.KeyValue {
 	b.t.Helper()
 	kv, err := bucket.Open(b.t.Context(), b.js, name, feed.Owner{})
 	if err != nil {
@@ -144,7 +154,7 @@ func (b *bed) owned(names []string, instance string) {
 }
 
 // rightful returns n names of pools that belong to the first of two emitters.
-func rightful(n int, first, second *Service) []string {
+func rightful(n int, first, second *instance) []string {
 	var names []string
 	for i := 0; len(names) < n; i++ {
 		name := fmt.Sprintf("sub-%d", i)
@@ -157,7 +167,7 @@ func rightful(n int, first, second *Service) []string {
 
 // unreleasing is a bucket in which the first release of each pool fails.
 type unreleasing struct {
-	jetstream.KeyValue
+	bucket.KeyValue
 	mu    sync.Mutex
 	times map[string]int
 }
@@ -183,7 +193,7 @@ func TestAPoolWhoseReleaseCouldNotBeWrittenIsReleasedLater(t *testing.T) {
 	b := newBed(t)
 	old, newcomer := b.emitter(time.Second), b.emitter(time.Second)
 	harm := &unreleasing{times: map[string]int{}}
-	b.run(old, func(kv jetstream.KeyValue) jetstream.KeyValue {
+	b.run(old, func(kv bucket.KeyValue) bucket.KeyValue {
 		harm.KeyValue = kv
 		return harm
 	})
@@ -209,7 +219,7 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 	s := b.emitter(time.Second)
 	b.run(s, nil)
 	b.subscribe("s")
-	rec, recRev, err := s.records.Get(t.Context(), "s")
+	rec, recRev, err := s.gaps.records.Get(t.Context(), "s")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,23 +228,23 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 		Schema: 1, Name: rec.Name, UID: rec.UID, Owner: s.instance, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: 5},
 		State: wire.PoolLive, ClaimedAt: time.Now(), UpdatedAt: time.Now(),
 	}
-	rev, err := s.pools.Write(t.Context(), &stale, 0)
+	rev, err := s.claims.pools.Write(t.Context(), &stale, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	later := stale
 	later.Checkpoint.Floor = 7
-	if _, err := s.pools.Write(t.Context(), &later, rev); err != nil {
+	if _, err := s.claims.pools.Write(t.Context(), &later, rev); err != nil {
 		t.Fatal(err)
 	}
-	err = s.claim(t.Context(), rec.Name, claim.View{
+	err = s.claims.claim(t.Context(), rec.Name, claim.View{
 		Me: s.instance, Record: rec, RecordRevision: recRev, Rightful: s.instance,
 		Pool: &stale, PoolRevision: rev, OwnerAlive: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, _, err := s.pools.Get(t.Context(), rec.Name)
+	p, _, err := s.claims.pools.Get(t.Context(), rec.Name)
 	if err != nil || p.Checkpoint.Floor != 7 || p.Epoch < 2 {
 		t.Errorf("the pool is at floor %d, epoch %d (%v), want floor 7 under a new epoch", p.Checkpoint.Floor, p.Epoch, err)
 	}
@@ -242,7 +252,7 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 
 // unanswered has n events of s delivered to a subscriber that does not answer
 // before the function that is returned has it answer so many deliveries.
-func (b *bed) unanswered(s *Service, n int) (answer func(n int)) {
+func (b *bed) unanswered(s *instance, n int) (answer func(n int)) {
 	b.t.Helper()
 	waiting := make(chan *nats.Msg, 10*n)
 	if _, err := b.js.Conn().ChanSubscribe("to.>", waiting); err != nil {
@@ -252,7 +262,7 @@ func (b *bed) unanswered(s *Service, n int) (answer func(n int)) {
 		b.t.Fatal(err)
 	}
 	natstest.Await(b.t, "the deliveries", func() error {
-		if got := s.load().InFlight; got != n {
+		if got := s.listener.link.answers.inFlight(); got != n {
 			return fmt.Errorf("%d of %d are out", got, n)
 		}
 		return nil
@@ -267,13 +277,11 @@ func (b *bed) unanswered(s *Service, n int) (answer func(n int)) {
 }
 
 // moreThanSlots waits until s is at more pools than it has slots for actions.
-func moreThanSlots(t *testing.T, s *Service) {
+func moreThanSlots(t *testing.T, s *instance) {
 	t.Helper()
 	natstest.Await(t, "more hand-overs than slots", func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if len(s.busy) <= maxActions {
-			return fmt.Errorf("%d", len(s.busy))
+		if n := s.claims.queue.working(); n <= maxActions {
+			return fmt.Errorf("%d", n)
 		}
 		return nil
 	})
@@ -315,7 +323,7 @@ func TestTheLossOfTheSessionIsActedOnAlthoughHandOversDrain(t *testing.T) {
 	moreThanSlots(t, s)
 	b.srv.Stop()
 	natstest.Await(t, "the end of every pool", func() error {
-		if n := len(s.allHoldings()); n > 0 {
+		if n := len(s.claims.holdings.all()); n > 0 {
 			return fmt.Errorf("%d pools are held (the session is valid: %t)", n, s.session.Valid())
 		}
 		return nil
@@ -363,7 +371,7 @@ func TestASubscriptionThatStartsBeyondItsStoreHasNotBegun(t *testing.T) {
 // hanging is a bucket in which writes over a revision of at least from are never
 // answered.
 type hanging struct {
-	jetstream.KeyValue
+	bucket.KeyValue
 	from uint64
 	hang chan struct{} // cap 1: one does
 }
@@ -385,18 +393,18 @@ func TestAWriteThatHangsHoldsUpNoLookAtItsPool(t *testing.T) {
 	b := newBed(t)
 	s := b.emitter(0)
 	hang := make(chan struct{}, 1)
-	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{kv, 1, hang} }) // not the claim
+	b.run(s, func(kv bucket.KeyValue) bucket.KeyValue { return hanging{kv, 1, hang} }) // not the claim
 	b.subscribe("s")
 	<-hang
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, p := range s.statuses(nil) {
+		for _, p := range s.listener.reports.statuses(nil) {
 			if p.Name != "s" || p.Epoch == 0 {
 				t.Errorf("the status is %+v", p)
 			}
 		}
-		if v := s.view("s"); v.Held == nil {
+		if v := s.view.of("s"); v.Held == nil {
 			t.Error("the pool is not held")
 		}
 	}()
@@ -412,10 +420,10 @@ func TestAWriteThatHangsKeepsAPoolNoLongerThanTheSessionIsTrusted(t *testing.T) 
 	t.Parallel()
 	b := newBed(t)
 	s := b.emitter(0)
-	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue { return hanging{KeyValue: kv} })
+	b.run(s, func(kv bucket.KeyValue) bucket.KeyValue { return hanging{KeyValue: kv} })
 	h := &holding{name: "s", me: s.instance}
 	began, trusted := time.Now(), s.session.ValidFor()
-	if err := s.write(t.Context(), h, wire.Pool{Name: "s", UID: "u", Epoch: 1, Owner: s.instance}); err == nil {
+	if err := s.claims.write(t.Context(), h, wire.Pool{Name: "s", UID: "u", Epoch: 1, Owner: s.instance}); err == nil {
 		t.Error("no error")
 	}
 	if took := time.Since(began); took > trusted+time.Second {
@@ -433,19 +441,19 @@ func TestWhatPeersWriteIsNotDecoded(t *testing.T) {
 	b.subscribe(name)
 	b.owned([]string{name}, peer.instance)
 	natstest.Await(t, "the entry of the peer", func() error {
-		if e, ok := s.poolCopy.Get(name); !ok || !bytes.Contains(e.Value, []byte(peer.instance)) {
+		if e, ok := s.view.copies.pools.Get(name); !ok || !bytes.Contains(e.Value, []byte(peer.instance)) {
 			return fmt.Errorf("%q", e.Value)
 		}
 		return nil
 	})
-	if v := s.view(name); v.PoolRevision == 0 || v.RecordRevision == 0 || v.Pool != nil || v.Record != nil {
+	if v := s.view.of(name); v.PoolRevision == 0 || v.RecordRevision == 0 || v.Pool != nil || v.Record != nil {
 		t.Errorf("the other's pool is seen as %+v", v)
 	}
 	own := rightful(1, s, peer)[0]
 	b.subscribe(own)
 	b.owned([]string{own}, s.instance)
 	natstest.Await(t, "the view of our own pool", func() error {
-		if v := s.view(own); v.Held == nil || v.Pool != nil || v.Record != nil {
+		if v := s.view.of(own); v.Held == nil || v.Pool != nil || v.Record != nil {
 			return fmt.Errorf("%+v", v)
 		}
 		return nil

@@ -10,8 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -20,7 +19,7 @@ import (
 func TestWhatPoolsSayFirstAfterTheirClaimsWaitsForNoRate(t *testing.T) {
 	t.Parallel()
 	const pools, rate = 2000, 10
-	checkpointing(t, pools, rate, func(_ *Service, hs []*holding, w *writes) {
+	checkpointing(t, pools, rate, func(_ *checkpointer, hs []*holding, w *writes) {
 		for _, h := range hs {
 			h.fresh.Store(true)
 			h.pool.SkipTo(1)
@@ -76,7 +75,7 @@ func (b *bed) live(names ...string) {
 
 // told is a bucket that notes what was written for each epoch of each pool.
 type told struct {
-	jetstream.KeyValue
+	bucket.KeyValue
 	mu     sync.Mutex
 	states map[string][]wire.PoolState // by name and epoch
 }
@@ -114,7 +113,7 @@ func TestAClaimOfAPoolAtTheEndOfItsStoreSaysLiveAndNeedsNoSecondWrite(t *testing
 		}
 	}
 	s, writes := b.emitter(time.Second), &told{states: map[string][]wire.PoolState{}}
-	b.run(s, func(kv jetstream.KeyValue) jetstream.KeyValue {
+	b.run(s, func(kv bucket.KeyValue) bucket.KeyValue {
 		writes.KeyValue = kv
 		return writes
 	})

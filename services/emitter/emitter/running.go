@@ -1,0 +1,100 @@
+package emitter
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/reader"
+)
+
+// runner runs the pools of holdings: it starts, drains and halts them.
+type runner struct {
+	shared     pool.Config // what all pools have in common
+	maxPayload func() int64
+	answers    *answers
+	readers    *reader.Set
+	dues       *dues
+	advisories *advisories
+}
+
+// atEnd reports whether a pool with the entry will be live as soon as it runs, as
+// far as can be known before: then the claim says so, and no second write has to.
+// Where it turns out otherwise, the pool says what it is as it does of any change.
+func (r *runner) atEnd(rec *wire.Record, entry *wire.Pool) bool {
+	return entry.LostFrom == 0 && len(entry.Checkpoint.Ranges) == 0 &&
+		r.readers.AtEnd(rec.Spec.Store, rec.StoreCreated, entry.Checkpoint.Floor)
+}
+
+// start makes the pool of a holding run by its entry. h.turn is held.
+func (r *runner) start(h *holding) error {
+	if h.rec.Paused {
+		return nil
+	}
+	h.fresh.Store(true)
+	id, prefix := r.answers.reserve()
+	cfg := r.shared
+	cfg.Record, cfg.Epoch, cfg.State, cfg.Checkpoint = h.rec, h.entry.Epoch, h.entry.State, h.entry.Checkpoint
+	cfg.Gap, cfg.LostFrom, cfg.Holes = h.entry.Gap, h.entry.LostFrom, h.entry.Holes
+	cfg.AnswerPrefix, cfg.MaxRanges = prefix, pool.RangesWithin(r.maxPayload())
+	cfg.Notify = func(n pool.Notice) { r.advisories.tellOf(h.name, n) }
+	cfg.Moved = func() { r.dues.moved(h) }
+	p, err := pool.New(cfg)
+	if err != nil {
+		r.answers.remove(id)
+		return fmt.Errorf("start pool %q: %w", h.name, err)
+	}
+	h.mu.Lock()
+	h.pool, h.id = p, id
+	h.mu.Unlock()
+	r.answers.add(id, p)
+	r.readers.Attach(p, h.rec, begin(h))
+	return nil
+}
+
+// begin is the first sequence to read where the subscription or a seek named
+// one, which the store may not have reached yet; 0 where the store gave it.
+func begin(h *holding) uint64 {
+	if h.entry.Begin == 0 && h.rec.Spec.Start.Kind == wire.PositionSequence {
+		return h.rec.StartSequence
+	}
+	return h.entry.Begin
+}
+
+// drain takes the pool of a holding off its reader and waits, for at most the
+// given time, for the answers that are out, and until the pool knows whether it
+// has just passed a gap. Checkpoints go on meanwhile.
+func (r *runner) drain(ctx context.Context, h *holding, atMost time.Duration) {
+	h.mu.Lock()
+	p, store := h.pool, h.rec.Spec.Store
+	h.mu.Unlock()
+	if p == nil {
+		return
+	}
+	told := r.readers.Retire(store, p)
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	p.Drain(ctx)
+	select {
+	case <-told:
+	case <-ctx.Done():
+	}
+}
+
+// halt ends the pool of a holding; the entry is then as the pool stood last. The
+// pool is closed first, so that no answer comes in behind the snapshot. h.turn is
+// held.
+func (r *runner) halt(h *holding) {
+	if h.pool == nil {
+		return
+	}
+	r.readers.Detach(h.rec.Spec.Store, h.pool)
+	h.pool.Close()
+	r.answers.remove(h.id)
+	last := h.snapshot()
+	h.mu.Lock()
+	h.pool, h.entry = nil, last
+	h.mu.Unlock()
+}
