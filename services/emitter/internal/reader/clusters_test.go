@@ -210,7 +210,7 @@ func TestAReaderThatIsToAskForMoreTakesNothingUntilItDoes(t *testing.T) {
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	r := newReader(bare(e), 0, match.Filters{})
 	session, end := context.WithCancel(t.Context())
-	r.end = end
+	r.cancel = end
 	for i, filter := range []string{"e.0.made", "e.0.made", "e.1.made"} {
 		s := e.subscribe(fmt.Sprint(i), filter, 0, false, nil)
 		if i == 0 {
@@ -258,7 +258,7 @@ func TestAReaderSkipsOnlyWhatItHasAskedFor(t *testing.T) {
 	} {
 		s := bare(e)
 		r := newReader(s, 0, match.Filters{"e.x.made"})
-		r.end = func() {}
+		r.cancel = func() {}
 		s.cfg.JetStream = &interrupted{JetStream: e.js, happen: func() { tt.happen(r) }}
 		if skips := s.advanceIfIdle(t.Context(), r, 10); skips != tt.skips || skips != (r.position.Load() == 10) {
 			t.Errorf("%s: skips %v, and is at %d", tt.name, skips, r.position.Load())
@@ -356,7 +356,7 @@ func TestAConsumerThatDoesNotEndKeepsNobodyWaiting(t *testing.T) {
 	e.publish(100)
 	js := &stubborn{JetStream: e.js, letGo: make(chan struct{})}
 	tune := defaultTuning()
-	tune.look, tune.stillLooks, tune.parting = 10*time.Millisecond, 3, 10*time.Millisecond
+	tune.look, tune.stillLooks, tune.closeTimeout = 10*time.Millisecond, 3, 10*time.Millisecond
 	set := NewSet(Config{JetStream: js, Log: zerolog.Nop(), Paused: func(*wire.Record, wire.Gap) {}, tune: tune})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

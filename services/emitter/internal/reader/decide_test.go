@@ -181,11 +181,11 @@ func TestInbox_IsTakenInWithTheStoresLock(t *testing.T) {
 		{"it stays", func(*Store, *reader, *member) {}, reading, 0},
 		{"it leaves at a hole", func(_ *Store, r *reader, m *member) { r.leave(m.pool, 60, &hole{from: 61, to: 70}) }, atHole, 1},
 		{"it has no room", func(s *Store, r *reader, m *member) {
-			s.inbox.add(news{pool: m.pool, left: r})
+			s.inbox.add(notice{pool: m.pool, left: r})
 		}, noRoom, 0},
 		{"it has room again", func(s *Store, r *reader, m *member) {
-			s.inbox.add(news{pool: m.pool, left: r})
-			s.inbox.add(news{pool: m.pool})
+			s.inbox.add(notice{pool: m.pool, left: r})
+			s.inbox.add(notice{pool: m.pool})
 		}, waiting, 0},
 		{"it left, and its reader was closed", func(s *Store, r *reader, m *member) {
 			r.leave(m.pool, 60, &hole{from: 61, to: 70})
@@ -193,11 +193,11 @@ func TestInbox_IsTakenInWithTheStoresLock(t *testing.T) {
 		}, atHole, 1},
 		{"it retired while it left", func(s *Store, r *reader, m *member) {
 			s.retire(m.pool)
-			s.inbox.add(news{pool: m.pool, left: r, passed: r.holes})
+			s.inbox.add(notice{pool: m.pool, left: r, passed: r.holes})
 		}, retiring, 1},
 		{"it retired while it had no room", func(s *Store, r *reader, m *member) {
 			s.retire(m.pool)
-			s.inbox.add(news{pool: m.pool})
+			s.inbox.add(notice{pool: m.pool})
 		}, retiring, 1},
 	} {
 		s := bare(e)

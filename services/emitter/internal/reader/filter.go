@@ -31,9 +31,9 @@ func with(f match.Filters, p *pool.Pool) match.Filters {
 	return f.With(p.Matcher())
 }
 
-// worthwhile is what part of a store filters may select, at most, to be worth it:
+// maxShare is what part of a store filters may select, at most, to be worth it:
 // one in so many.
-const worthwhile = 10
+const maxShare = 10
 
 // selectMuch reports whether filters bring so much of what is to be read that
 // the server reads faster without. With a wildcard it visits, for each event
@@ -41,16 +41,16 @@ const worthwhile = 10
 // near to the end of that part. So what filters cost grows with the square of
 // the share that they select, and what they save shrinks with it.
 func selectMuch(pending, behind, many uint64) bool {
-	return pending >= many && pending > behind/worthwhile
+	return pending >= many && pending > behind/maxShare
 }
 
 // noteBacklog notes how much more there was for a reader when an event was sent.
 func (r *reader) noteBacklog(n uint64) {
-	many := r.store.cfg.tune.many
+	many := r.store.cfg.tune.backlog
 	switch {
 	case r.pending.Swap(n) >= many || n < many:
 	case r.atHead.Load():
-		r.store.soon() // it may only be a burst
+		r.store.wakeSoon() // it may only be a burst
 	default:
 		r.store.wake()
 	}
@@ -62,7 +62,7 @@ func (s *Store) dropCostlyFilters(now info) {
 	defer s.mu.Unlock()
 	for _, r := range s.readers() {
 		r.mu.Lock()
-		if at := r.position.Load(); at < now.last && selectMuch(r.pending.Load(), now.last-at, s.cfg.tune.many) {
+		if at := r.position.Load(); at < now.last && selectMuch(r.pending.Load(), now.last-at, s.cfg.tune.backlog) {
 			r.widen(nil)
 		}
 		r.mu.Unlock()
@@ -77,9 +77,9 @@ func (r *reader) widen(f match.Filters) {
 		return
 	}
 	r.filters = f
-	if r.end != nil {
+	if r.cancel != nil {
 		r.stale = true
-		r.end()
+		r.cancel()
 	}
 }
 

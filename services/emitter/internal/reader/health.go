@@ -12,9 +12,9 @@ import (
 type health struct {
 	mu    sync.Mutex
 	state feed.State
-	since time.Time
+	since time.Time // of the failures in a row, the first
 
-	told pool.Trouble // the pools, by the store's loop; only that sees it
+	reported pool.Trouble // what the pools were told; of the rounds only
 }
 
 func (h *health) note(st feed.State) {
@@ -42,41 +42,41 @@ func (h *health) trouble(grace time.Duration) string {
 	return h.state.Err.Error()
 }
 
-// changed reports whether what the pools are to be told has changed.
-func (h *health) changed(grace time.Duration) bool {
+// refresh renews what the pools are to be told, and reports whether that has changed.
+func (h *health) refresh(grace time.Duration) (changed bool) {
 	now := pool.Trouble{Unreadable: h.trouble(grace), Reopened: h.get().Reopened}
-	changed := now != h.told
-	h.told = now
+	changed = now != h.reported
+	h.reported = now
 	return changed
 }
 
-// tell tells the pools how often their readers were opened anew, and why the
-// store cannot be read where it cannot: those for whom that has changed, and
-// those that have another reader.
-func (s *Store) tell() {
+// reportTrouble tells pools how often their readers were opened anew, and why the
+// store cannot be read where it cannot. It tells those for whom that has changed,
+// and those that have another reader.
+func (s *Store) reportTrouble() {
 	s.lock()
 	defer s.mu.Unlock()
-	untold := &s.roster.untold
-	if s.sight.changed(s.cfg.tune.grace) {
+	unreported := &s.roster.unreported
+	if s.lookHealth.refresh(s.cfg.tune.grace) {
 		for _, m := range s.roster.all {
-			untold.put(m, true)
+			unreported.put(m, true)
 		}
 	}
 	for _, r := range s.readers() {
-		if r.health.changed(s.cfg.tune.grace) {
+		if r.health.refresh(s.cfg.tune.grace) {
 			r.mu.Lock()
-			s.eachUnder(r, func(m *member) { untold.put(m, true) })
+			s.eachUnder(r, func(m *member) { unreported.put(m, true) })
 			r.mu.Unlock()
 		}
 	}
-	for m := range untold.in {
-		from := &s.sight
+	for m := range unreported.in {
+		from := &s.lookHealth
 		if m.reader != nil {
 			from = m.reader.health
 		}
-		m.pool.Trouble(from.told)
+		m.pool.Trouble(from.reported)
 	}
-	untold.in = nil
+	unreported.in = nil
 }
 
 // interrupted reports whether a reader cannot read at the moment, for another

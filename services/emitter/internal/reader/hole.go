@@ -22,7 +22,7 @@ type hole struct {
 // reader at the head has read all that the look before the last one saw. One that
 // is not is behind all of it.
 func (s *Store) holeOf(r *reader, from, to uint64) hole {
-	s.soon()
+	s.wakeSoon()
 	last := s.looks.end.Load()
 	if r.atHead.Load() {
 		last = s.looks.before.Load()
@@ -93,7 +93,7 @@ func (s *Store) judge(now info) {
 	defer s.mu.Unlock()
 	middle := map[*member]ranges{} // each in ascending order
 	note := func(m *member, lost losses) {
-		m.tellFront(lost.front)
+		m.reportFront(lost.front)
 		middle[m] = append(middle[m], m.pool.NotRead(lost.middle)...)
 	}
 	judged := s.roster.judging.in
@@ -119,7 +119,7 @@ func (s *Store) judge(now info) {
 		s.roster.file(m)
 		if m.state == retiring && len(m.passed) == 0 {
 			s.roster.remove(m)
-			close(m.told)
+			close(m.judged)
 		}
 	}
 }
@@ -133,9 +133,9 @@ func (s *Store) eachUnder(r *reader, f func(*member)) {
 	})
 }
 
-// tellFront tells of what the front of the store has dropped of what the member
+// reportFront tells of what the front of the store has dropped of what the member
 // has passed, and was still to read.
-func (m *member) tellFront(lost ranges) {
+func (m *member) reportFront(lost ranges) {
 	for _, r := range lost {
 		if !m.pool.Finished(r[0], r[1]) {
 			m.pool.Lost(m.gap(wire.GapFront, ranges{r}))

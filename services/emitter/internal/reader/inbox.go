@@ -11,12 +11,12 @@ import (
 // yet. There is at most one departure of a member in it, and that its pool has
 // room again: it must have another reader before it can leave that.
 type inbox struct {
-	mu   sync.Mutex
-	news []news
+	mu      sync.Mutex
+	notices []notice
 }
 
-// news is that a pool has left its reader, or has room again.
-type news struct {
+// notice is that a pool has left its reader, or has room again.
+type notice struct {
 	pool   *pool.Pool
 	left   *reader // nil: it has room again
 	hole   *hole   // where it left; nil: it had no room
@@ -24,24 +24,24 @@ type news struct {
 }
 
 // empty returns what is in it.
-func (b *inbox) empty() []news {
+func (b *inbox) empty() []notice {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := b.news
-	b.news = nil
+	all := b.notices
+	b.notices = nil
 	return all
 }
 
-func (b *inbox) add(n news) {
+func (b *inbox) add(n notice) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.news = append(b.news, n)
+	b.notices = append(b.notices, n)
 }
 
 // left is called by a reader that a pool has left, since it has no room or met a
 // hole. A pool without room comes back when it has some. The reader's mu is held.
 func (s *Store) left(r *reader, p *pool.Pool, h *hole) {
-	s.inbox.add(news{pool: p, left: r, hole: h, passed: slices.Clone(r.holes)})
+	s.inbox.add(notice{pool: p, left: r, hole: h, passed: slices.Clone(r.holes)})
 	if h != nil {
 		s.wake()
 		return
@@ -49,14 +49,14 @@ func (s *Store) left(r *reader, p *pool.Pool, h *hole) {
 	room := p.Room()
 	s.waiters.Go(func() { // ends at the latest when the pool is closed
 		<-room
-		s.inbox.add(news{pool: p})
+		s.inbox.add(notice{pool: p})
 		s.wake()
 	})
 }
 
 // takeIn changes what the store knows of a member by what it was told. The
 // store's lock is held.
-func (s *Store) takeIn(n news) {
+func (s *Store) takeIn(n notice) {
 	m := s.roster.all[n.pool]
 	switch {
 	case m == nil:
@@ -73,7 +73,7 @@ func (s *Store) takeIn(n news) {
 }
 
 // state is what becomes of a member that has left its reader.
-func (n news) state() memberState {
+func (n notice) state() memberState {
 	if n.hole == nil {
 		return noRoom
 	}

@@ -33,10 +33,9 @@ func (l lag) next(behind, growth uint64) lag {
 	}
 }
 
-// behind is how far the reader is from the end of the store. What it does not
-// ask for, or has asked for and got, it is not behind with.
-func (r *reader) behind(last uint64) uint64 {
-	pending, at := r.pending.Load(), r.position.Load()
+// behind is how far a reader that is at a position is from the end of the store.
+// What it does not ask for, or has asked for and got, it is not behind with.
+func behind(pending, at, last uint64) uint64 {
 	if pending == 0 || at >= last {
 		return pending
 	}
@@ -53,17 +52,17 @@ func (s *Store) watchEnd() {
 		last = max(last, r.position.Load()+r.pending.Load())
 	}
 	var growth uint64
-	if s.watched > 0 && last > s.watched {
-		growth = last - s.watched
+	if s.watchedEnd > 0 && last > s.watchedEnd {
+		growth = last - s.watchedEnd
 	}
-	s.watched = last
+	s.watchedEnd = last
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.lag
-	r.lag = was.next(r.behind(last), growth)
+	r.lag = was.next(behind(r.pending.Load(), r.position.Load(), last), growth)
 	if r.lag.fallen == was.fallen {
 		return
 	}

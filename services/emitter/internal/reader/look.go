@@ -13,69 +13,11 @@ import (
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
-// makeRound does what is to be done for the store. The next one is due in a while;
-// 0 is when the store has rested, for which it may also go without a look. Ill is
-// a store that could not be looked at.
-func (s *Store) makeRound(ctx context.Context, rest time.Duration) (next time.Duration, ill bool) {
-	s.looks.stirred.Store(false) // first: what happens from now on is for the next round
-	s.round.followed = false
-	s.mergeArrived()
-	if now := time.Now(); now.Sub(s.round.ticked) >= s.cfg.tune.look {
-		s.round.ticked = now
-		if s.sight.get().Err == nil {
-			s.watchFront()
-			s.watchEnd()
-			s.restartStalled(ctx)
-		}
-	}
-	s.reconcile(ctx, rest)
-	s.tell()
-	ill = s.sight.get().Err != nil
-	switch again := time.Until(s.round.captors.again); {
-	case ill || s.restless() || s.behindLast():
-		return s.cfg.tune.look, ill
-	case !s.round.captors.again.IsZero() && again < rest:
-		return max(again, s.cfg.tune.look), ill
-	default:
-		return 0, ill
-	}
-}
-
-// wake has a round made at once. Many that ask for one share it.
-func (s *Store) wake() { s.turn.ask(0, s.cfg.tune.pause) }
-
-// soon has a round made within a second. Readers ask for it with each hole.
-func (s *Store) soon() {
-	if !s.looks.stirred.Load() && !s.looks.stirred.Swap(true) {
-		s.turn.ask(s.cfg.tune.look, s.cfg.tune.pause)
-	}
-}
-
-// ask has the store looked at, at once, and not again within the given time.
-func (s *Store) ask(since time.Duration) {
-	s.looks.asked.Store(true)
-	s.turn.ask(0, since)
-}
-
-// heard is told how a reader fares. One that has just been interrupted may be the
-// first to know that the store is gone.
-func (s *Store) heard(st feed.State) {
-	switch {
-	case starved(st):
-		s.wake()
-	case st.Err != nil && st.Reopened == 1:
-		s.ask(s.cfg.tune.pause)
-	default:
-		s.soon()
-	}
-}
-
 // mustLook reports whether the store is to be asked what it holds.
 func (s *Store) mustLook(rest time.Duration) bool {
-	asked := s.looks.asked.Swap(false)
-	again := s.round.captors.again
-	return asked || s.sight.get().Err != nil || time.Since(s.round.looked) >= rest ||
-		!again.IsZero() && time.Now().After(again) || s.unknown() || s.restless()
+	again := s.round.origins.again
+	return s.looks.requested.Load() || s.lookHealth.get().Err != nil || time.Since(s.round.looked) >= rest ||
+		!again.IsZero() && time.Now().After(again) || s.unknown() || s.wantsLook()
 }
 
 // unknown reports whether the store has not been looked at, or does not exist.
@@ -85,9 +27,9 @@ func (s *Store) unknown() bool {
 	return s.info.created.IsZero()
 }
 
-// restless reports whether somebody waits for a look at the store, or one may
+// wantsLook reports whether somebody waits for a look at the store, or one may
 // well bring news.
-func (s *Store) restless() bool {
+func (s *Store) wantsLook() bool {
 	s.lock()
 	defer s.mu.Unlock()
 	switch {
@@ -101,16 +43,24 @@ func (s *Store) restless() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.readers(), func(r *reader) bool { return r.health.get().Err != nil || r.restless(s.front.pace > 0) })
+	return slices.ContainsFunc(s.readers(), func(r *reader) bool { return r.wantsLook(s.front.pace > 0) })
 }
 
-// restless reports whether the reader needs a look at the store: it met holes,
-// stands still, has history to read, has fallen behind, or asks for a part of a
-// store whose front moves.
-func (r *reader) restless(frontMoves bool) bool {
+// wantsLook reports whether a reader needs a look at the store, which may show that
+// it has lost something, that it has nothing left to read, or that it is late.
+func (r *reader) wantsLook(frontMoves bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.atHead.Load() || r.pending.Load() >= r.store.cfg.tune.many || r.lag != (lag{}) || len(r.holes) > 0 || r.stall.looks > 0 || r.drained || frontMoves && r.filters != nil
+	switch {
+	case r.health.get().Err != nil, !r.atHead.Load():
+		return true
+	case len(r.holes) > 0, r.stall.looks > 0:
+		return true
+	case r.lag != (lag{}), r.pending.Load() >= r.store.cfg.tune.backlog:
+		return true
+	default:
+		return frontMoves && r.filters != nil
+	}
 }
 
 // behindLast reports whether the reader at the head has not read yet what the
@@ -124,6 +74,7 @@ func (s *Store) behindLast() bool {
 
 // look looks at the store, and reports whether that was possible.
 func (s *Store) look(ctx context.Context) (now info, ok bool) {
+	s.looks.requested.Store(false)
 	s.round.looked = time.Now()
 	now, err := s.inspect(ctx)
 	if err == nil {
@@ -131,19 +82,19 @@ func (s *Store) look(ctx context.Context) (now info, ok bool) {
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		s.sight.note(feed.State{})
+		s.lookHealth.note(feed.State{})
 		s.loseStore("the store does not exist")
 		return now, false
 	case ctx.Err() != nil:
 		return now, false
 	case err != nil:
 		s.log.Warn().Err(err).Msg("store cannot be looked at")
-		s.sight.note(feed.State{Err: fmt.Errorf("look at the store: %w", err)})
+		s.lookHealth.note(feed.State{Err: fmt.Errorf("look at the store: %w", err)})
 		return now, false
 	}
-	s.sight.note(feed.State{})
+	s.lookHealth.note(feed.State{})
 	s.noteInfo(now)
-	s.guard(ctx, now.intake)
+	s.holdCaptured(ctx, now.sourcing)
 	return now, true
 }
 
@@ -159,7 +110,7 @@ func (s *Store) inspect(ctx context.Context) (info, error) {
 	c := stream.CachedInfo()
 	return info{
 		first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted,
-		intake: intake{c.Config.Subjects, c.Config.Mirror, c.Config.Sources},
+		sourcing: sourcing{c.Config.Subjects, c.Config.Mirror, c.Config.Sources},
 	}, nil
 }
 

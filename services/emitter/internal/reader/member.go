@@ -42,7 +42,7 @@ type member struct {
 	hole   *hole         // where it left its last reader, until that is judged; nil: nowhere
 	since  uint64        // its position when it came under its last reader
 	passed holes         // those of readers that it has left, not yet judged
-	told   chan struct{} // closed at the end of retiring
+	judged chan struct{} // closed at the end of retiring
 }
 
 // keep takes over the holes of a reader that the member has left at the given
@@ -77,24 +77,24 @@ func (s *memberSet) put(m *member, in bool) {
 // also in sets, so that a round over the store costs what has changed, however
 // many members there are.
 type roster struct {
-	all     map[*pool.Pool]*member
-	fresh   memberSet
-	wanting memberSet // want a reader
-	judging memberSet // have passed holes that are not yet judged
-	untold  memberSet // of what keeps the reader that they have now from reading
+	all        map[*pool.Pool]*member
+	fresh      memberSet
+	wanting    memberSet // want a reader
+	judging    memberSet // have passed holes that are not yet judged
+	unreported memberSet // of what keeps the reader that they have now from reading
 }
 
 // add makes a pool a member.
 func (r *roster) add(m *member) {
 	r.all[m.pool] = m
-	r.untold.put(m, true)
+	r.unreported.put(m, true)
 	r.file(m)
 }
 
 // remove makes a pool no member any more.
 func (r *roster) remove(m *member) {
 	delete(r.all, m.pool)
-	for _, set := range []*memberSet{&r.fresh, &r.wanting, &r.judging, &r.untold} {
+	for _, set := range []*memberSet{&r.fresh, &r.wanting, &r.judging, &r.unreported} {
 		set.put(m, false)
 	}
 }
@@ -103,7 +103,7 @@ func (r *roster) remove(m *member) {
 func (r *roster) become(m *member, state memberState) {
 	if m.reader != nil {
 		m.reader = nil
-		r.untold.put(m, true)
+		r.unreported.put(m, true)
 	}
 	m.state = state
 	r.file(m)
@@ -112,7 +112,7 @@ func (r *roster) become(m *member, state memberState) {
 // read notes that a member reads under a reader from a position on.
 func (r *roster) read(m *member, under *reader, since uint64) {
 	m.state, m.hole, m.reader, m.since = reading, nil, under, since
-	r.untold.put(m, true)
+	r.unreported.put(m, true)
 	r.file(m)
 }
 

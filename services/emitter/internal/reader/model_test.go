@@ -307,9 +307,9 @@ func TestReadersLoseAndRepeatNothing(t *testing.T) {
 			tune: tuning{
 				look:       10 * time.Millisecond,
 				rest:       rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond}).Draw(rt, "rest"),
-				stillLooks: 10, patience: 30 * time.Millisecond, parting: 3 * callTimeout,
-				span: rapid.Uint64Range(0, 30).Draw(rt, "span"),
-				many: rapid.Uint64Range(1, 20).Draw(rt, "many"),
+				stillLooks: 10, patience: 30 * time.Millisecond, closeTimeout: 3 * callTimeout,
+				span:    rapid.Uint64Range(0, 30).Draw(rt, "span"),
+				backlog: rapid.Uint64Range(1, 20).Draw(rt, "many"),
 			},
 		})
 		w.publish()

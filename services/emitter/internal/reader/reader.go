@@ -38,7 +38,7 @@ type reader struct {
 	lag      lag     // at the head
 	drained  bool    // what it asks for may have come to its end, short of the head
 	health   *health // of its feed; changed by the rounds only
-	end      func()  // ends its feed; nil before that is opened
+	cancel   func()  // ends its feed; nil before that is opened
 	stale    bool    // it is to be opened anew: it asks for more than it did
 	stopped  bool    // it takes nothing more
 }
@@ -65,16 +65,16 @@ func newReader(s *Store, after uint64, filters match.Filters) *reader {
 // is not possible.
 func (r *reader) open(life context.Context) {
 	s := r.store
-	session, end := context.WithCancel(life)
-	how := &health{told: r.health.told}
+	session, cancel := context.WithCancel(life)
+	how := &health{reported: r.health.reported}
 	r.mu.Lock()
-	r.health, r.end, r.stale = how, end, false
+	r.health, r.cancel, r.stale = how, cancel, false
 	cfg := feed.Config{
 		Stream: s.name, After: r.position.Load(), Filters: r.filters,
 		Owner: s.cfg.Owner, Purpose: "reads events for its subscriptions", Log: s.log,
 		OnState: func(st feed.State) {
 			how.note(st)
-			s.heard(st)
+			s.noteFeed(st)
 		},
 	}
 	r.mu.Unlock()
@@ -89,8 +89,8 @@ func (r *reader) open(life context.Context) {
 // is not taken. The consumer ends in its own time: to delete it can take as long
 // as JetStream does.
 func (r *reader) close() {
-	if r.end != nil {
-		r.end()
+	if r.cancel != nil {
+		r.cancel()
 	}
 	r.busy.Lock()
 	defer r.busy.Unlock()
@@ -140,7 +140,7 @@ func (o offer) make() bool {
 func (r *reader) take(session context.Context, e *event.Event) bool {
 	taken, refused := r.offerAll(session, e)
 	if refused.pool != nil {
-		r.insist(session, refused)
+		r.waitForRoom(session, refused)
 		return true
 	}
 	return taken
@@ -164,14 +164,14 @@ func (r *reader) offerAll(session context.Context, e *event.Event) (taken bool, 
 	if len(matched)+len(costly) > 0 {
 		e.Matched()
 	}
-	alone := !r.atHead.Load() && r.index.Len() == 1 // nobody else is kept waiting
+	mayWait := r.mayWait()
 	for _, p := range matched {
-		if o := (offer{p, e, false}); r.offer(o, alone) {
+		if o := (offer{p, e, false}); r.offer(o, mayWait) {
 			return false, o
 		}
 	}
 	for _, p := range costly {
-		if o := (offer{p, e, true}); r.offer(o, alone) {
+		if o := (offer{p, e, true}); r.offer(o, mayWait) {
 			return false, o
 		}
 	}
@@ -193,15 +193,19 @@ func (r *reader) offer(o offer, mayWait bool) (refused bool) {
 	return false
 }
 
+// mayWait reports whether nobody else is kept waiting where one of its pools is
+// waited for.
+func (r *reader) mayWait() bool { return !r.atHead.Load() && r.index.Len() == 1 }
+
 // passed moves the position past an event that has been offered.
 func (r *reader) passed(e *event.Event) {
 	r.taken.Add(1) // now, so that a pool that left before e does not count it
 	r.position.Store(e.Sequence)
 }
 
-// insist waits a while for a pool that has no room, before it leaves its reader,
+// waitForRoom waits a while for a pool that has no room, before it leaves its reader,
 // and moves the position past the event.
-func (r *reader) insist(session context.Context, o offer) {
+func (r *reader) waitForRoom(session context.Context, o offer) {
 	patience := time.NewTimer(r.store.cfg.tune.patience)
 	defer patience.Stop()
 	for done := false; !done; {
@@ -224,7 +228,7 @@ func (r *reader) insist(session context.Context, o offer) {
 func (r *reader) offerAgain(o offer, last bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.index.Has(o.pool) && r.offer(o, !last && r.index.Len() == 1) { // else it was taken off meanwhile
+	if r.index.Has(o.pool) && r.offer(o, !last && r.mayWait()) { // else it was taken off meanwhile
 		return false
 	}
 	r.passed(o.event)

@@ -9,29 +9,29 @@ import (
 )
 
 const (
-	// atOnce bounds the rounds over stores that are under way at once, and
-	// illAtOnce those over stores that could not be looked at the last time: each
+	// maxRounds bounds the rounds over stores that are under way at once, and
+	// maxFailing those over stores that could not be looked at the last time: each
 	// of these may wait for its answer in vain, and the others not for them.
-	atOnce    = 24
-	illAtOnce = 8
+	maxRounds  = 24
+	maxFailing = 8
 )
 
 // rounds says when which store is to be looked after, for all stores of a set.
 type rounds struct {
-	tune tuning
-	news chan struct{} // cap 1: something may be due earlier than it was
+	tune    tuning
+	changed chan struct{} // cap 1: something may be due earlier than it was
 
-	mu     sync.Mutex
-	stores int
-	well   line
-	ill    line
+	mu      sync.Mutex
+	stores  int
+	healthy line
+	failing line
 }
 
 // line is stores that wait for their rounds, and how many rounds may be, and
 // are, under way at once.
 type line struct {
-	queue       turns
-	most, under int
+	queue         turns
+	most, running int
 }
 
 // turn is when a store is due.
@@ -40,17 +40,17 @@ type turn struct {
 	store  *Store
 
 	// What follows is guarded by rounds.mu.
-	at    time.Time
-	begun time.Time // of the last round
-	again time.Time // asked for while a round is under way; else zero
-	index int       // in its line
-	ill   bool      // that is the line of the ill
-	under bool      // a round is under way
-	over  bool      // there is none any more
+	at      time.Time
+	begun   time.Time // of the last round
+	again   time.Time // asked for while a round is under way; else zero
+	index   int       // in its line
+	failing bool      // its line is the one of failing stores
+	running bool      // a round is under way
+	dropped bool      // there is none any more
 }
 
 func newRounds(tune tuning) *rounds {
-	return &rounds{tune: tune, news: make(chan struct{}, 1), well: line{most: atOnce}, ill: line{most: illAtOnce}}
+	return &rounds{tune: tune, changed: make(chan struct{}, 1), healthy: line{most: maxRounds}, failing: line{most: maxFailing}}
 }
 
 // add makes a turn for a store, which is due once somebody asks.
@@ -80,9 +80,9 @@ func (t *turn) ask(in, since time.Duration) {
 		at = first
 	}
 	switch {
-	case t.over:
+	case t.dropped:
 		return
-	case t.under:
+	case t.running:
 		if t.again.IsZero() || at.Before(t.again) {
 			t.again = at
 		}
@@ -96,7 +96,7 @@ func (t *turn) ask(in, since time.Duration) {
 	default:
 		return
 	}
-	r.tell()
+	r.signal()
 }
 
 // next waits until a store is due and a round may begin; nil once ctx has ended.
@@ -113,7 +113,7 @@ func (r *rounds) next(ctx context.Context) *turn {
 		select {
 		case <-ctx.Done():
 		case <-due:
-		case <-r.news:
+		case <-r.changed:
 		}
 	}
 	return nil
@@ -124,8 +124,8 @@ func (r *rounds) take() (t *turn, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	for _, l := range []*line{&r.well, &r.ill} {
-		if l.under == l.most || len(l.queue) == 0 {
+	for _, l := range []*line{&r.healthy, &r.failing} {
+		if l.running == l.most || len(l.queue) == 0 {
 			continue
 		}
 		if d := l.queue[0].at.Sub(now); d > 0 {
@@ -135,53 +135,53 @@ func (r *rounds) take() (t *turn, wait time.Duration) {
 			continue
 		}
 		t = heap.Pop(&l.queue).(*turn)
-		l.under++
-		t.under, t.begun = true, now
+		l.running++
+		t.running, t.begun = true, now
 		return t, 0
 	}
 	return nil, wait
 }
 
 // done ends a round. The next one is due in a while; 0 is when the store has
-// rested. Ill is a store that could not be looked at.
-func (r *rounds) done(t *turn, in time.Duration, ill bool) {
+// rested. Failing is a store that could not be looked at.
+func (r *rounds) done(t *turn, in time.Duration, failing bool) {
 	if in == 0 {
 		in = r.rest()
 		in += rand.N(in/2 + 1) // so that stores that came together do not stay so
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.line(t).under--
-	t.under, t.ill = false, ill
+	r.line(t).running--
+	t.running, t.failing = false, failing
 	t.at = time.Now().Add(in)
 	if !t.again.IsZero() && t.again.Before(t.at) {
 		t.at = t.again
 	}
 	t.again = time.Time{}
 	heap.Push(&r.line(t).queue, t)
-	r.tell()
+	r.signal()
 }
 
 // drop ends a round over a store that is gone.
 func (r *rounds) drop(t *turn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.line(t).under--
-	t.over = true
+	r.line(t).running--
+	t.dropped = true
 	r.stores--
-	r.tell()
+	r.signal()
 }
 
 func (r *rounds) line(t *turn) *line {
-	if t.ill {
-		return &r.ill
+	if t.failing {
+		return &r.failing
 	}
-	return &r.well
+	return &r.healthy
 }
 
-func (r *rounds) tell() {
+func (r *rounds) signal() {
 	select {
-	case r.news <- struct{}{}:
+	case r.changed <- struct{}{}:
 	default:
 	}
 }

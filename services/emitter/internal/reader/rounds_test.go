@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/clocktest"
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -34,30 +35,30 @@ func manyTurns(r *rounds, n int) (ts []*turn) {
 	return ts
 }
 
-func TestRounds_AreBoundedAndTheIllKeepNobodyWaiting(t *testing.T) {
+func TestRounds_AreBoundedAndFailingStoresKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	clocktest.Run(t, func(t *testing.T) {
 		r := newRounds(defaultTuning())
-		all := manyTurns(r, 3*atOnce)
+		all := manyTurns(r, 3*maxRounds)
 		for range 3 {
-			for _, ill := range r.due() {
-				r.done(ill, time.Second, true)
+			for _, t := range r.due() {
+				r.done(t, time.Second, true)
 			}
 		}
 		<-time.After(time.Second)
-		ill := r.due() // none of them ends
-		if len(ill) != illAtOnce {
-			t.Errorf("%d rounds over the ill at once, want %d", len(ill), illAtOnce)
+		failing := r.due() // none of them ends
+		if len(failing) != maxFailing {
+			t.Errorf("%d rounds over failing stores at once, want %d", len(failing), maxFailing)
 		}
-		manyTurns(r, 3*atOnce)
-		if n := len(r.due()); n != atOnce {
-			t.Errorf("%d rounds over others beside them, want %d", n, atOnce)
+		manyTurns(r, 3*maxRounds)
+		if n := len(r.due()); n != maxRounds {
+			t.Errorf("%d rounds over others beside them, want %d", n, maxRounds)
 		}
-		r.done(ill[0], time.Second, false)
+		r.done(failing[0], time.Second, false)
 		if n := len(r.due()); n != 1 {
 			t.Errorf("%d begin when one has ended, want 1", n)
 		}
-		if len(all) != 3*atOnce || r.stores != 6*atOnce {
+		if len(all) != 3*maxRounds || r.stores != 6*maxRounds {
 			t.Errorf("%d stores", r.stores)
 		}
 	})
@@ -154,21 +155,101 @@ func restful(t *testing.T) (*env, *counting) {
 	return newEnvOn(t, js, Config{JetStream: js, tune: tune}), js
 }
 
+// roundFor has a round made over the store, and waits for it.
+func (e *env) roundFor(t *testing.T) {
+	t.Helper()
+	st := e.set.store(testStore)
+	begun := func() (at time.Time, running bool) {
+		e.set.rounds.mu.Lock()
+		defer e.set.rounds.mu.Unlock()
+		return st.turn.begun, st.turn.running
+	}
+	before, _ := begun()
+	st.wake()
+	natstest.Await(t, "a round", func() error {
+		if at, running := begun(); running || !at.After(before) {
+			return errors.New("it is not over")
+		}
+		return nil
+	})
+}
+
 func TestAReaderThatReceivesOrIsQuietAsksNothing(t *testing.T) {
 	t.Parallel()
 	e, js := restful(t)
 	s := e.subscribe("s", ">", 0, false, nil)
 	s.attach()
 	natstest.Await(t, "live", func() error { return s.in(wire.PoolLive, "") })
+	e.roundFor(t) // it may have become live in the middle of one
 	before := js.looks.Load()
 	last := uint64(0)
-	for begun := time.Now(); time.Since(begun) < 500*time.Millisecond; {
+	for range 20 {
 		e.publish(10)
 		last += 10
 		natstest.Await(t, "the events", func() error { return s.got(0, last) })
+		e.roundFor(t)
+		e.roundFor(t) // while nothing comes
 	}
-	if n := js.looks.Load() - before; n > 3 {
-		t.Errorf("%d looks in half a second, at most one of 50 rounds has a reason for one", n)
+	if n := js.looks.Load() - before; n > 0 {
+		t.Errorf("%d looks in 40 rounds, none of which has a reason for one", n)
+	}
+	e.set.store(testStore).requestLook(0)
+	e.roundFor(t)
+	if n := js.looks.Load() - before; n != 1 {
+		t.Errorf("%d looks after one was asked for, want 1", n)
+	}
+}
+
+// Each reason for a look by itself.
+func TestStore_MustBeLookedAtForEachReason(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	p, rec := e.idle(t, "p", 100)
+	in := func(state memberState) func(*Store, *reader) {
+		return func(s *Store, _ *reader) { s.roster.add(&member{pool: p, rec: rec, state: state}) }
+	}
+	passed := func(s *Store, _ *reader) {
+		s.roster.add(&member{pool: p, rec: rec, state: reading, passed: holes{{from: 1, to: 2}}})
+	}
+	cannot := feed.State{Err: errors.New("cannot")}
+	for _, tt := range []struct {
+		name   string
+		but    func(s *Store, r *reader)
+		reason bool
+	}{
+		{"nothing", func(*Store, *reader) {}, false},
+		{"somebody asked", func(s *Store, _ *reader) { s.looks.requested.Store(true) }, true},
+		{"it has rested", func(s *Store, _ *reader) { s.round.looked = time.Now().Add(-time.Hour) }, true},
+		{"it could not be looked at", func(s *Store, _ *reader) { s.lookHealth.note(cannot) }, true},
+		{"it is not known", func(s *Store, _ *reader) { s.info = info{} }, true},
+		{"its sources are to be looked at", func(s *Store, _ *reader) { s.round.origins.again = time.Now().Add(-1) }, true},
+		{"its sources are known", func(s *Store, _ *reader) { s.round.origins.again = time.Now().Add(time.Hour) }, false},
+		{"no reader", func(s *Store, _ *reader) { s.head.Store(nil) }, true},
+		{"the head was moved to the end", func(s *Store, _ *reader) { s.round.followed = true }, true},
+		{"a pool came", in(fresh), true},
+		{"a pool wants a reader", in(waiting), true},
+		{"a pool waits for the store to grow", in(notBegun), true},
+		{"a pool waits for its store", in(storeLost), false},
+		{"a pool waits for room", in(noRoom), false},
+		{"a pool waits for a pause", in(halted), false},
+		{"a pool has passed a hole", passed, true},
+		{"a reader has history to read", func(s *Store, _ *reader) { s.temps[newReader(s, 0, nil)] = struct{}{} }, true},
+		{"the reader cannot read", func(_ *Store, r *reader) { r.health.note(cannot) }, true},
+		{"the reader met a hole", func(_ *Store, r *reader) { r.holes = holes{{from: 1, to: 2}} }, true},
+		{"the reader stands still", func(_ *Store, r *reader) { r.stall.looks = 1 }, true},
+		{"the reader has much before it", func(s *Store, r *reader) { r.pending.Store(s.cfg.tune.backlog) }, true},
+		{"the reader has some before it", func(s *Store, r *reader) { r.pending.Store(s.cfg.tune.backlog - 1) }, false},
+		{"the reader is late", func(_ *Store, r *reader) { r.lag.late = 1 }, true},
+		{"the front moves below a reader with filters", func(s *Store, _ *reader) { s.front.pace = 1 }, true},
+		{"the front moves below one without", func(s *Store, r *reader) { s.front.pace, r.filters = 1, nil }, false},
+	} {
+		s := bare(e)
+		s.info = info{first: 1, last: 100, created: time.Now()}
+		s.round.looked = time.Now()
+		tt.but(s, s.withHead(100))
+		if got := s.mustLook(time.Minute); got != tt.reason {
+			t.Errorf("%s: there is to be a look: %v", tt.name, got)
+		}
 	}
 }
 

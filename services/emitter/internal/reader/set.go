@@ -61,7 +61,7 @@ func (s *Set) Run(ctx context.Context) error {
 		wg.Go(func() { s.round(ctx, t) })
 	}
 	wg.Wait()
-	s.part()
+	s.closeStores()
 	return nil
 }
 
@@ -72,18 +72,18 @@ func (s *Set) round(ctx context.Context, t *turn) {
 		s.rounds.drop(t)
 		return
 	}
-	next, ill := t.store.makeRound(ctx, s.rounds.rest())
-	s.rounds.done(t, next, ill)
+	next, failing := t.store.makeRound(ctx, s.rounds.rest())
+	s.rounds.done(t, next, failing)
 }
 
-// part closes all readers and waits a while for their consumers to end.
-func (s *Set) part() {
+// closeStores closes all readers and waits a while for their consumers to end.
+func (s *Set) closeStores() {
 	for _, st := range s.all() {
 		st.closeAll()
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); s.waiters.Wait() }()
-	late := time.NewTimer(s.cfg.tune.parting)
+	late := time.NewTimer(s.cfg.tune.closeTimeout)
 	defer late.Stop()
 	select {
 	case <-done:
@@ -128,12 +128,12 @@ func (s *Set) listen(ctx context.Context) {
 			return
 		case <-up:
 			for _, st := range s.all() {
-				st.ask(s.cfg.tune.look)
+				st.requestLook(s.cfg.tune.look)
 			}
 		case m := <-said:
 			// Anybody may have sent it, so it is worth no more than one look a second.
 			if st := s.store(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]); st != nil {
-				st.ask(s.cfg.tune.look)
+				st.requestLook(s.cfg.tune.look)
 			}
 		}
 	}

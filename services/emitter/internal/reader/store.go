@@ -27,31 +27,31 @@ type Store struct {
 
 	head atomic.Pointer[reader] // changed with mu held
 
-	mu      sync.Mutex // taken by lock
-	roster  roster
-	temps   map[*reader]struct{}
-	yielded bool // there is only one place for a consumer: the reader at the head waits until the others have read
-	info    info // as the last look has shown it; zero if there is no such store
-	front   front
-	watched uint64 // the end of the store when the head was last held against it
+	mu         sync.Mutex // taken by lock
+	roster     roster
+	temps      map[*reader]struct{}
+	yielded    bool // there is only one place for a consumer: the reader at the head waits until the others have read
+	info       info // as the last look has shown it; zero if there is no such store
+	front      front
+	watchedEnd uint64 // the end of the store when the head was last held against it
 
-	sight health // whether the store can be looked at
-	round round
+	lookHealth health // whether the store can be looked at
+	round      round
 }
 
 // looks are what is known of the looks at a store.
 type looks struct {
-	asked   atomic.Bool   // somebody has asked for one
-	begun   atomic.Uint64 // how many have begun
-	end     atomic.Uint64 // the store's end at the last one
-	before  atomic.Uint64 // the store's end at the one before
-	stirred atomic.Bool   // another round has been asked for since the last one began
+	requested atomic.Bool   // somebody has asked for one
+	begun     atomic.Uint64 // how many have begun
+	end       atomic.Uint64 // the store's end at the last one
+	before    atomic.Uint64 // the store's end at the one before
+	woken     atomic.Bool   // another round has been asked for since the last one began
 }
 
 // round is what only the rounds over a store use.
 type round struct {
-	captors  captors
-	ticked   time.Time // when the readers were last looked after
+	origins  origins
+	watched  time.Time // when the readers were last looked after
 	looked   time.Time // when the store was last looked at
 	followed bool      // the reader at the head was moved to the end of the store, in this round
 }
@@ -64,7 +64,7 @@ type info struct {
 	deleted      int    // how many sequences it lacks between first and last
 	missing      ranges // those, where missingKnown
 	missingKnown bool
-	intake       intake
+	sourcing     sourcing
 }
 
 func newStore(name string, cfg Config, rs *rounds, waiters *sync.WaitGroup) *Store {
@@ -127,7 +127,7 @@ func (s *Store) retire(p *pool.Pool) (told <-chan struct{}) {
 		s.roster.remove(m)
 		close(done)
 	} else {
-		m.told = done
+		m.judged = done
 		s.roster.become(m, retiring)
 	}
 	s.wake()
@@ -159,7 +159,7 @@ func (s *Store) atEnd(created time.Time, at uint64) bool {
 	if r == nil || now.created.IsZero() || !created.IsZero() && !created.Equal(now.created) {
 		return false
 	}
-	if s.sight.get().Err != nil || at != now.last {
+	if s.lookHealth.get().Err != nil || at != now.last {
 		return false
 	}
 	r.mu.Lock()

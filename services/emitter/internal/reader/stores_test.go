@@ -61,9 +61,9 @@ func TestARoundCostsNoWalkOverAllPools(t *testing.T) {
 			now := info{first: 1, last: 100, created: created, look: look, missingKnown: true}
 			_ = s.needsMissing(now)
 			s.noteInfo(now)
-			s.guard(t.Context(), now.intake)
+			s.holdCaptured(t.Context(), now.sourcing)
 			s.place(t.Context(), now)
-			s.tell()
+			s.reportTrouble()
 		}
 		for i := range pools {
 			p, rec := e.idle(t, fmt.Sprint("p", pools, "-", i), 100)
@@ -116,7 +116,7 @@ func TestPoolsAreToldWhatKeepsTheirReaderFromReading(t *testing.T) {
 	}
 	want := func(when string, reason string, ps ...*pool.Pool) {
 		t.Helper()
-		s.tell()
+		s.reportTrouble()
 		for _, p := range ps {
 			if got := p.Status().Unreadable; got != reason {
 				t.Errorf("%s: %s is told %q, want %q", when, p.Name(), got, reason)
@@ -129,9 +129,9 @@ func TestPoolsAreToldWhatKeepsTheirReaderFromReading(t *testing.T) {
 	want("it cannot read", "shut", first)
 	attach(second)
 	want("another one has come", "shut", first, second)
-	s.sight.note(feed.State{Err: errors.New("blind")})
+	s.lookHealth.note(feed.State{Err: errors.New("blind")})
 	s.releaseAll()
 	want("the reader is gone, and the store is out of sight", "blind", first, second)
-	s.sight.note(feed.State{})
+	s.lookHealth.note(feed.State{})
 	want("it can be seen again", "", first, second)
 }

@@ -35,20 +35,20 @@ type tuning struct {
 	// temporary reader: reading 10,000 events twice costs less than a
 	// further consumer does for its life.
 	span uint64
-	// many is how much a reader has to have before it whose filters are held
+	// backlog is how much a reader has to have before it whose filters are held
 	// against what they bring.
-	many uint64
+	backlog uint64
 	// trace is how often the streams that a store takes events from are looked
 	// at, beyond each change of the store itself.
 	trace time.Duration
-	// parting is how long the end of a set waits for its consumers to end.
-	parting time.Duration
+	// closeTimeout is how long the end of a set waits for its consumers to end.
+	closeTimeout time.Duration
 }
 
 func defaultTuning() tuning {
 	return tuning{
 		look: time.Second, rest: 10 * time.Second, share: 40 * time.Millisecond, pause: 20 * time.Millisecond,
-		stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, many: 1000,
-		trace: 30 * time.Second, parting: 3 * callTimeout,
+		stillLooks: 2, grace: 3 * time.Second, patience: 2 * time.Second, span: 10_000, backlog: 1000,
+		trace: 30 * time.Second, closeTimeout: 3 * callTimeout,
 	}
 }

@@ -16,28 +16,28 @@ import (
 // holds up the store's readers, and where it fails the count of hops is left.
 const traceTimeout = time.Second
 
-// captors are the streams that capture events for a store: itself, and those
+// origins are the streams that capture events for a store: itself, and those
 // that its mirror and sources take events from.
-type captors struct {
-	intake  intake // of the store, as of the last look at origins
-	origins []subscription.Origin
-	again   time.Time // when to look at them again; zero if only the store matters
+type origins struct {
+	sourcing sourcing // of the store, as of the last look at origins
+	origins  []subscription.Origin
+	again    time.Time // when to look at them again; zero if only the store matters
 }
 
-// intake is what of a store's configuration says where its events come from.
-type intake struct {
+// sourcing is what of a store's configuration says where its events come from.
+type sourcing struct {
 	Subjects []string
 	Mirror   *jetstream.StreamSource
 	Sources  []*jetstream.StreamSource
 }
 
-// guard holds the deliveries of pools whose delivery subject is captured for
+// holdCaptured holds the deliveries of pools whose delivery subject is captured for
 // their own store, and of no others: records can be written by hand, and streams
 // get other subjects and sources later.
-func (s *Store) guard(ctx context.Context, now intake) {
-	changed := s.trace(ctx, now)
+func (s *Store) holdCaptured(ctx context.Context, now sourcing) {
+	changed := s.followOrigins(ctx, now)
 	verdicts := map[*pool.Pool]string{}
-	judge := func(m *member) { verdicts[m.pool] = s.captive(m.rec.Spec.Deliver.Subject) }
+	judge := func(m *member) { verdicts[m.pool] = s.captured(m.rec.Spec.Deliver.Subject) }
 	s.lock()
 	if changed {
 		for _, m := range s.roster.all {
@@ -56,9 +56,9 @@ func (s *Store) guard(ctx context.Context, now intake) {
 	}
 }
 
-// captive says why nothing may be delivered to subject, "" if it may.
-func (s *Store) captive(subject string) string {
-	stream, filter, captured := subscription.CapturedBy(s.round.captors.origins, subject)
+// captured says why nothing may be delivered to subject, "" if it may.
+func (s *Store) captured(subject string) string {
+	stream, filter, captured := subscription.CapturedBy(s.round.origins.origins, subject)
 	switch {
 	case !captured:
 		return ""
@@ -69,32 +69,32 @@ func (s *Store) captive(subject string) string {
 	}
 }
 
-// trace brings the captors up to date, and reports whether they changed. Where
-// the streams further back cannot be looked at, what was known of them stays.
-func (s *Store) trace(ctx context.Context, now intake) (changed bool) {
-	c := &s.round.captors
-	changed = c.origins == nil || !reflect.DeepEqual(now, c.intake)
-	if !changed && (c.again.IsZero() || time.Now().Before(c.again)) {
+// followOrigins brings the origins up to date, and reports whether they changed.
+// Where streams further back cannot be looked at, what was known of them stays.
+func (s *Store) followOrigins(ctx context.Context, now sourcing) (changed bool) {
+	o := &s.round.origins
+	changed = o.origins == nil || !reflect.DeepEqual(now, o.sourcing)
+	if !changed && (o.again.IsZero() || time.Now().Before(o.again)) {
 		return false
 	}
-	c.intake, c.again = now, time.Time{}
+	o.sourcing, o.again = now, time.Time{}
 	found := []subscription.Origin{{Stream: s.name, Subjects: now.Subjects}}
 	if now.Mirror != nil || len(now.Sources) > 0 {
-		c.again = time.Now().Add(s.cfg.tune.trace)
+		o.again = time.Now().Add(s.cfg.tune.trace)
 		ctx, cancel := context.WithTimeout(ctx, traceTimeout)
 		defer cancel()
 		all, err := subscription.Origins(ctx, s.cfg.JetStream, s.name)
 		switch {
 		case err == nil:
 			found = all
-		case len(c.origins) > 0:
-			found = append(found, c.origins[1:]...)
+		case len(o.origins) > 0:
+			found = append(found, o.origins[1:]...)
 		}
 		if err != nil {
 			s.log.Warn().Err(err).Msg("streams that the store takes events from cannot be looked at")
 		}
 	}
-	changed = changed || !reflect.DeepEqual(found, c.origins)
-	c.origins = found
+	changed = changed || !reflect.DeepEqual(found, o.origins)
+	o.origins = found
 	return changed
 }
