@@ -185,9 +185,13 @@ func (m *Mirror) apply(next Entry) (later bool) {
 // put takes next over into the copy.
 func (m *Mirror) put(next Entry) {
 	m.mu.Lock()
+	was, known := m.entries[next.Key]
 	m.entries[next.Key] = next
 	m.last = max(m.last, next.Revision)
 	m.mu.Unlock()
+	if known && !was.Deleted && !next.Deleted && m.opts.Same(was, next) {
+		return
+	}
 	m.opts.OnChange(next.Key)
 }
 

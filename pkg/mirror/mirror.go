@@ -52,6 +52,10 @@ type Options struct {
 	// OnChange is called after the copy of key changed. It must not block; it
 	// may read the Mirror. Optional.
 	OnChange func(key string)
+	// Same reports whether two live entries of a key differ in nothing that
+	// OnChange is to be told of. The copy has the later one all the same. It must
+	// not use the Mirror. Optional.
+	Same func(was, now Entry) bool
 	// OnForget is OnChange for a key that was gone, and of which the copy knows
 	// nothing any more. Optional.
 	OnForget func(key string)
@@ -100,6 +104,9 @@ func New(kv Bucket, opts Options) *Mirror {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func(string) {}
+	}
+	if opts.Same == nil {
+		opts.Same = func(Entry, Entry) bool { return false }
 	}
 	if opts.OnForget == nil {
 		opts.OnForget = func(string) {}

@@ -134,12 +134,10 @@ func (s *Service) runner(l link, gaps *gapPauser, ads *advisories) (*runner, []f
 }
 
 func (s *Service) viewer(l link, hs *holdings, queue *workQueue, peers *lease.Peers) *viewer {
-	copying := mirror.Options{
-		OnChange: func(name string) { queue.add(name) }, Tombstones: s.common.Tombstones(), Log: s.log,
-	}
+	copying := mirror.Options{Tombstones: s.common.Tombstones(), Log: s.log}
 	return &viewer{
 		me: s.instance, ns: s.ns, peers: peers, holdings: hs, log: s.limited,
-		copies:   copies{mirror.New(l.buckets.Subscriptions, copying), mirror.New(l.buckets.Pools, copying)},
+		copies:   newCopies(l.buckets.Subscriptions, l.buckets.Pools, queue, copying),
 		idle:     claim.NewIdle(s.common.SessionTTL),
 		contests: &claim.Contests{},
 	}

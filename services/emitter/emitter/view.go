@@ -8,36 +8,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/lease"
-	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
-
-// copies are the local copies of the buckets.
-type copies struct{ records, pools *mirror.Mirror }
-
-// kick has both listed anew: watches may have missed something.
-func (c copies) kick() {
-	c.records.Kick()
-	c.pools.Kick()
-}
-
-// names are those of the pools that have a record or an entry, in no order.
-func (c copies) names() []string {
-	var names []string
-	c.records.Each(func(e mirror.Entry) {
-		if wire.ValidName(e.Key) {
-			names = append(names, e.Key)
-		}
-	})
-	c.pools.Each(func(e mirror.Entry) {
-		if r, ok := c.records.Get(e.Key); (!ok || r.Deleted) && wire.ValidName(e.Key) {
-			names = append(names, e.Key)
-		}
-	})
-	return names
-}
 
 // viewer sees each pool as a decision needs it: as its record and entry say, who
 // should own it, and whether this instance does.
