@@ -23,12 +23,6 @@ func exempt() map[string]string {
 
 		"services/emitter/internal/pool.Pool: fields": later,
 		"services/emitter/internal/pool.item: fields": later,
-
-		"services/registry/registry.Service: context":        later,
-		"services/registry/registry.Service: fields":         later,
-		"services/registry/registry.Service.apply: lines":    later,
-		"services/registry/registry.Service.movePool: lines": later,
-		"services/registry/registry.Service.remove: lines":   later,
 	}
 }
 

@@ -71,33 +71,36 @@ func (s *Store) Get(ctx context.Context, name string) (*wire.Record, uint64, err
 	if err != nil {
 		return nil, e.Revision, fmt.Errorf("read subscription %q: %w", name, err)
 	}
-	r, err := DecodeRecord(e, s.ns)
-	if err != nil {
-		return nil, e.Revision, &CorruptError{Key: name, Revision: e.Revision, Value: e.Value, Err: err}
+	r, err := record(e, s.ns)
+	return r, e.Revision, err
+}
+
+// RecordOf returns the record that a change sees, nil where there is none. The
+// error is a *CorruptError.
+func RecordOf(now bucket.Seen, ns wire.Namespace) (*wire.Record, error) {
+	if now.Entry == nil {
+		return nil, nil
 	}
-	return r, e.Revision, nil
+	return record(EntryOf(now.Entry), ns)
+}
+
+func record(e Entry, ns wire.Namespace) (*wire.Record, error) {
+	r, err := DecodeRecord(e, ns)
+	if err != nil {
+		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
+	}
+	return r, nil
 }
 
 // Create writes the record of a name that has none, and returns its revision,
 // or a *ConflictError where there is one.
 func (s *Store) Create(ctx context.Context, r *wire.Record) (uint64, error) {
-	rev, err := s.Update(ctx, r, 0)
-	var conflict *ConflictError
-	if !errors.As(err, &conflict) {
-		return rev, err
-	}
-	last, getErr := get(ctx, s.kv, r.Name)
-	switch {
-	case getErr == nil, last.Revision == 0 && errors.Is(getErr, ErrNotFound):
-		return 0, err
-	case !errors.Is(getErr, ErrNotFound):
-		return 0, fmt.Errorf("read subscription %q: %w", r.Name, getErr)
-	}
-	rev, err = s.Update(ctx, r, last.Revision)
-	if errors.As(err, &conflict) {
-		return 0, &ConflictError{Key: r.Name, Err: err}
-	}
-	return rev, err
+	return bucket.Change(ctx, s.kv, r.Name, func(now bucket.Seen) (*bucket.Write, error) {
+		if now.Entry != nil {
+			return nil, &ConflictError{Key: r.Name}
+		}
+		return bucket.Put(r)
+	})
 }
 
 // Update writes r over revision rev and returns the new revision, or a
@@ -124,45 +127,59 @@ func NewPools(kv keyValue) *Pools { return &Pools{kv: kv} }
 // Get returns the pool entry of name and its revision, with the errors of
 // Store.Get. With ErrNotFound comes the revision of the tombstone, 0 where the
 // name was never used: what Write has to replace.
-func (p *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
-	e, err := get(ctx, p.kv, name)
+func (s *Pools) Get(ctx context.Context, name string) (*wire.Pool, uint64, error) {
+	e, err := get(ctx, s.kv, name)
 	if err != nil {
 		return nil, e.Revision, fmt.Errorf("read pool %q: %w", name, err)
 	}
-	pool, err := DecodePool(e)
-	if err != nil {
-		return nil, e.Revision, &CorruptError{Key: name, Revision: e.Revision, Value: e.Value, Err: err}
+	p, err := pool(e)
+	return p, e.Revision, err
+}
+
+// PoolOf returns the pool entry that a change sees, nil where there is none. The
+// error is a *CorruptError.
+func PoolOf(now bucket.Seen) (*wire.Pool, error) {
+	if now.Entry == nil {
+		return nil, nil
 	}
-	return pool, e.Revision, nil
+	return pool(EntryOf(now.Entry))
+}
+
+func pool(e Entry) (*wire.Pool, error) {
+	p, err := DecodePool(e)
+	if err != nil {
+		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
+	}
+	return p, nil
 }
 
 // Change carries out a change of an entry from what is known of it: see
 // bucket.ChangeFrom.
-func (p *Pools) Change(ctx context.Context, known bucket.Seen, plan bucket.Plan) (uint64, error) {
-	return bucket.ChangeFrom(ctx, p.kv, known, plan)
+func (s *Pools) Change(ctx context.Context, known bucket.Seen, plan bucket.Plan) (uint64, error) {
+	return bucket.ChangeFrom(ctx, s.kv, known, plan)
 }
 
 // Write writes the entry over revision rev (that of a tombstone, or 0, for a
 // name without an entry) and returns the new revision, or a *ConflictError.
-func (p *Pools) Write(ctx context.Context, pool *wire.Pool, rev uint64) (uint64, error) {
-	return update(ctx, p.kv, pool.Name, pool, rev)
+func (s *Pools) Write(ctx context.Context, pool *wire.Pool, rev uint64) (uint64, error) {
+	return update(ctx, s.kv, pool.Name, pool, rev)
 }
 
 // Delete removes the entry at revision rev, which must not be 0, or returns a
 // *ConflictError.
-func (p *Pools) Delete(ctx context.Context, name string, rev uint64) error {
-	return remove(ctx, p.kv, name, rev)
+func (s *Pools) Delete(ctx context.Context, name string, rev uint64) error {
+	return remove(ctx, s.kv, name, rev)
 }
 
 // NextEpoch is the function of that name. For a name that the bucket does not
 // know, not even as deleted, it asks for the bucket's last revision. No earlier
 // entry of the name had a higher epoch: neither one of which the tombstone is
 // gone, nor one in a bucket whose place this one has taken, which begins above it.
-func (p *Pools) NextEpoch(ctx context.Context, old *wire.Pool, rev uint64) (uint64, error) {
+func (s *Pools) NextEpoch(ctx context.Context, old *wire.Pool, rev uint64) (uint64, error) {
 	if old != nil || rev > 0 {
 		return NextEpoch(old, rev), nil
 	}
-	st, err := p.kv.Status(ctx)
+	st, err := s.kv.Status(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("look at the pools bucket: %w", err)
 	}

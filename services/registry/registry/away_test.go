@@ -138,7 +138,7 @@ func TestWhileJetStreamIsAwayEveryRequestIsRefusedAndLaterItWorksAgain(t *testin
 		s.awaitAnswers()
 		s.besiege(20)
 		natstest.Await(t, "nothing to be pending", func() error {
-			if n := reg.jobs.waiting(); n != 0 {
+			if n := waiting(reg.jobs); n != 0 {
 				return fmt.Errorf("%d requests are", n)
 			}
 			return nil
@@ -219,4 +219,11 @@ func TestARestartedServerIsFoundAgain(t *testing.T) {
 	if again := e.subscribe("a", body()); again.Changed || again.Subscription.Revision != first.Revision {
 		t.Errorf("after the restart: %+v", again)
 	}
+}
+
+// waiting returns how many jobs were taken on and have not ended.
+func waiting(d *dispatcher) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pending
 }

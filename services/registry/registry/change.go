@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// change is a compare-and-swap loop over one record.
+// change says what is to become of one record.
 type change struct {
 	name string
 	// ifRevision makes it conditional; nil is unconditional.
@@ -33,82 +34,67 @@ func (c changed) any() bool     { return c.old != c.record }
 // apply carries c out. Its error is an answer. A record that is gone although nobody
 // deleted it is changed as it was last seen: it is written back with the change,
 // so that the subscription keeps its place.
-func (s *Service) apply(ctx context.Context, r *request, st *stores, c change) (changed, *wire.Error) {
-	var (
-		sent   *wire.Record // written, but not confirmed
-		before *wire.Record // what sent was to replace
-		rev    uint64
-	)
-	for range maxTries {
-		old, current, err := s.read(ctx, st, c.name)
-		rev = current
-		switch {
-		case errors.Is(err, subscription.ErrNotFound) && current == 0:
-			old = s.view.vanished(c.name)
-		case errors.Is(err, subscription.ErrNotFound):
-			old, rev = nil, 0
-		case err != nil && sent != nil:
-			return changed{}, unknown()
-		case err != nil:
-			return changed{}, s.failed(r, err)
+func (s *api) apply(ctx context.Context, r *request, st *stores, c change) (changed, *wire.Error) {
+	var out changed
+	rev, err := replace(ctx, st.subs, c.name, func(now bucket.Seen) (*bucket.Write, error) {
+		old, err := subscription.RecordOf(now, s.ns)
+		if err != nil {
+			return nil, err
 		}
-		if sent != nil && rev > 0 && sameWrite(sent, old) { // at 0 it is only remembered
-			return changed{before, old, rev}, nil
-		}
+		rev := liveRevision(now)
 		if c.ifRevision != nil && *c.ifRevision != rev {
-			if sent != nil {
-				return changed{}, unknown()
+			if now.Sent != nil {
+				return nil, unknown()
 			}
-			return changed{}, movedOn(c.name, rev)
+			return nil, movedOn(c.name, rev)
+		}
+		if now.Revision == 0 {
+			old = s.view.vanished(c.name)
 		}
 		next, err := c.plan(ctx, old)
 		switch {
-		case err != nil && sent != nil && errors.Is(err, errAway):
-			return changed{}, unknown()
+		case now.Sent != nil && errors.Is(err, errAway):
+			return nil, unknown()
 		case err != nil:
-			return changed{}, s.failed(r, err)
-		case next == old && (old == nil || rev > 0):
-			return changed{old, old, rev}, nil
+			return nil, err
 		}
-		written, err := s.write(ctx, st, next, rev, old == nil)
-		var conflict *subscription.ConflictError
-		switch {
-		case err == nil:
-			s.view.wrote(next, written)
-			return changed{old, next, written}, nil
-		case errors.As(err, &conflict): // somebody else's came first: look again
-		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
-			sent, before = next, old
-		case sent != nil:
-			return changed{}, unknown()
-		default:
-			return changed{}, s.failed(r, err)
+		out = changed{old: old, record: next}
+		if next == old && (old == nil || rev > 0) {
+			return nil, nil
 		}
-	}
-	if sent != nil {
-		return changed{}, unknown()
-	}
-	return changed{}, contended(c.name, rev)
-}
-
-// write writes rec over rev; a new one in the place of a tombstone too.
-func (s *Service) write(ctx context.Context, st *stores, rec *wire.Record, rev uint64, isNew bool) (written uint64, err error) {
-	err = s.gate.do(ctx, func(ctx context.Context) error {
-		var err error
-		if isNew {
-			written, err = st.records.Create(ctx, rec)
-		} else {
-			written, err = st.records.Update(ctx, rec, rev)
-		}
-		return err
+		return bucket.Put(next)
 	})
-	return written, err
+	if err != nil {
+		return changed{}, s.failed(r, err)
+	}
+	out.revision = rev
+	if out.record != nil {
+		s.view.wrote(out.record, rev)
+	}
+	return out, nil
 }
 
-// sameWrite reports whether stored is the record that was sent: no other write
-// has its uid, generation and time together with its content.
-func sameWrite(sent, stored *wire.Record) bool {
-	return stored != nil && stored.UID == sent.UID && stored.Generation == sent.Generation &&
-		stored.UpdatedAt.Equal(sent.UpdatedAt) && stored.Paused == sent.Paused &&
-		subscription.Equal(&stored.Spec, &sent.Spec)
+// replace is bucket.Change with errors that are answers: for an outcome that is
+// not known, and for others who were faster each time.
+func replace(ctx context.Context, kv gated, name string, plan bucket.Plan) (uint64, error) {
+	var last uint64
+	rev, err := bucket.Change(ctx, kv, name, func(now bucket.Seen) (*bucket.Write, error) {
+		last = liveRevision(now)
+		return plan(now)
+	})
+	switch {
+	case errors.Is(err, bucket.ErrUnanswered):
+		return 0, unknown()
+	case errors.Is(err, bucket.ErrContended):
+		return 0, contended(name, last)
+	}
+	return rev, err
+}
+
+// liveRevision is the revision of a live entry, 0 where there is none.
+func liveRevision(now bucket.Seen) uint64 {
+	if now.Entry == nil {
+		return 0
+	}
+	return now.Revision
 }

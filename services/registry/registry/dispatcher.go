@@ -90,10 +90,3 @@ func (d *dispatcher) close(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
-
-// waiting returns how many jobs were taken on and have not ended.
-func (d *dispatcher) waiting() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pending
-}

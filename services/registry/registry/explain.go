@@ -23,7 +23,7 @@ const (
 	explainWait   = 300 * time.Millisecond // for one of the others to end
 )
 
-func (s *Service) explain(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) explain(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeExplain(r.body, r.name)
 	if bad != nil {
 		return nil, bad
@@ -39,8 +39,8 @@ func (s *Service) explain(ctx context.Context, r *request) (any, *wire.Error) {
 	return answer, nil
 }
 
-func (s *Service) explainTo(ctx context.Context, r *request, st *stores, req wire.ExplainRequest) (*wire.ExplainResponse, error) {
-	rec, _, err := s.read(ctx, st, r.name)
+func (s *api) explainTo(ctx context.Context, r *request, st *stores, req wire.ExplainRequest) (*wire.ExplainResponse, error) {
+	rec, _, err := st.records().Get(ctx, r.name)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func madeUp(rec *wire.Record, given *wire.ExplainEvent, now time.Time) *selector
 }
 
 // stored reads an event of the subscription's store.
-func (s *Service) stored(ctx context.Context, rec *wire.Record, seq uint64) (*selector.Event, error) {
+func (s *api) stored(ctx context.Context, rec *wire.Record, seq uint64) (*selector.Event, error) {
 	var (
 		msg  *jetstream.RawStreamMsg
 		info subscription.StoreInfo
@@ -122,7 +122,7 @@ func notHeld(store string, info subscription.StoreInfo, seq uint64) *wire.Error 
 }
 
 // reasons says why e does not match; nothing where it does.
-func (s *Service) reasons(ctx context.Context, rec *wire.Record, e *selector.Event) ([]wire.ExplainReason, error) {
+func (s *api) reasons(ctx context.Context, rec *wire.Record, e *selector.Event) ([]wire.ExplainReason, error) {
 	m, err := selector.Compile(rec.Spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("explain %q: %w", rec.Name, err)
@@ -144,8 +144,8 @@ func (s *Service) reasons(ctx context.Context, rec *wire.Record, e *selector.Eve
 
 // progress says how far the pool has come with an event that matches; "" where
 // the pool's entry cannot be read, or JetStream does not say in time.
-func (s *Service) progress(ctx context.Context, st *stores, rec *wire.Record, e *selector.Event) (wire.ExplainDelivery, error) {
-	pool, _, err := s.readPool(ctx, st, rec.Name)
+func (s *api) progress(ctx context.Context, st *stores, rec *wire.Record, e *selector.Event) (wire.ExplainDelivery, error) {
+	pool, _, err := st.entries().Get(ctx, rec.Name)
 	var corrupt *subscription.CorruptError
 	switch {
 	case errors.Is(err, subscription.ErrNotFound), err == nil && pool.UID != rec.UID:

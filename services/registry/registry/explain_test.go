@@ -279,7 +279,7 @@ func TestAnExplanationIsBounded(t *testing.T) {
 
 func TestAnExplanationWaitsForOthersOnlyAWhile(t *testing.T) {
 	t.Parallel()
-	s := &Service{explaining: make(chan struct{}, 1)}
+	s := &api{Service: &Service{explaining: make(chan struct{}, 1)}}
 	s.explaining <- struct{}{}
 	rec := &wire.Record{Spec: wire.Spec{Selector: wire.Selector{ByStream: wire.StringList{"a"}}}}
 	e := madeUp(rec, &wire.ExplainEvent{Subject: "b"}, time.Now())

@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -75,8 +74,8 @@ func TestGate_TheProbeMakesNoBucket(t *testing.T) {
 	if _, err := e.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: ns.BucketSubscriptions()}); err != nil {
 		t.Fatal(err)
 	}
-	var s Service
-	s.opened.Store(&stores{buckets: &bus.Buckets{Subscriptions: e.bucket(ns.BucketSubscriptions())}})
+	s := api{Service: &Service{}}
+	s.opened.Store(&stores{subs: gated{kv: e.bucket(ns.BucketSubscriptions())}})
 	if err := s.probe(t.Context()); err != nil {
 		t.Errorf("probe = %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
 
@@ -31,9 +32,6 @@ const (
 // errAway is in the error of a call to JetStream that was not made, or that
 // JetStream did not answer.
 var errAway = errors.New("JetStream is away")
-
-// errNotSent goes with errAway where the call was certainly not carried out.
-var errNotSent = errors.New("nothing was done")
 
 // gate lets calls through to JetStream while it answers. After a few failures
 // in a row it refuses calls, and lets one probe through at growing intervals.
@@ -85,18 +83,18 @@ func (g *gate) changed(_ string, from, to breaker.State) {
 }
 
 // do makes one call to JetStream, within callTime(ctx). The error of a
-// call that JetStream did not answer is errAway, with errNotSent where nothing
+// call that JetStream did not answer is errAway, with bucket.ErrNotSent where nothing
 // was sent; any other error is an answer.
 func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 	if g.waiting() {
-		return fmt.Errorf("%w: %w", errAway, errNotSent)
+		return fmt.Errorf("%w: %w", errAway, bucket.ErrNotSent)
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w: no time is left for the request", errAway, errNotSent)
+		return fmt.Errorf("%w: %w: no time is left for the request", errAway, bucket.ErrNotSent)
 	}
 	done, err := g.br.Begin()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errAway, errNotSent)
+		return fmt.Errorf("%w: %w", errAway, bucket.ErrNotSent)
 	}
 	defer done(errAway) // counts only if call panics
 	limit := callTime(ctx)
@@ -115,9 +113,19 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 		done(context.Canceled)
 	}
 	if notSent(err) {
-		return fmt.Errorf("%w: %w: %w", errAway, errNotSent, err)
+		return fmt.Errorf("%w: %w: %w", errAway, bucket.ErrNotSent, err)
 	}
 	return fmt.Errorf("%w: %w", errAway, err)
+}
+
+// through is do for a call that returns something.
+func through[T any](ctx context.Context, g *gate, call func(context.Context) (T, error)) (v T, err error) {
+	err = g.do(ctx, func(ctx context.Context) error {
+		var err error
+		v, err = call(ctx)
+		return err
+	})
+	return v, err
 }
 
 // heard notes that JetStream has answered.

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/breaker"
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/clocktest"
 )
 
@@ -26,7 +27,7 @@ func TestTheGateProbesAtGrowingIntervalsAndOpensAgain(t *testing.T) {
 		}
 		const step = 10 * time.Millisecond
 		for range int(time.Minute / step) { // a request every 10 ms for a minute
-			if err := g.do(t.Context(), fail); !errors.Is(err, errAway) || !errors.Is(err, errNotSent) {
+			if err := g.do(t.Context(), fail); !errors.Is(err, errAway) || !errors.Is(err, bucket.ErrNotSent) {
 				t.Fatalf("err = %v", err)
 			}
 			<-time.After(step)
@@ -55,7 +56,7 @@ func TestTheGateCutsCallsShort(t *testing.T) {
 		g := newGate(zerolog.Nop())
 		began := time.Now()
 		err := g.do(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-		if took := time.Since(began); took != callTimeout || !errors.Is(err, errAway) || errors.Is(err, errNotSent) {
+		if took := time.Since(began); took != callTimeout || !errors.Is(err, errAway) || errors.Is(err, bucket.ErrNotSent) {
 			t.Errorf("%v after %v, want an unknown outcome after %v", err, took, callTimeout)
 		}
 		// Callers with hardly any time left, or that gave up, prove nothing.
@@ -96,7 +97,7 @@ func TestASlowServerIsNotTakenForOneThatIsAway(t *testing.T) {
 		}
 		for _, left := range []time.Duration{answerWithin, time.Second, lookAgain} {
 			ctx, cancel := context.WithTimeout(t.Context(), left)
-			if err := g.do(ctx, silent); !errors.Is(err, errAway) || errors.Is(err, errNotSent) {
+			if err := g.do(ctx, silent); !errors.Is(err, errAway) || errors.Is(err, bucket.ErrNotSent) {
 				t.Errorf("a silent call with %v left: %v, want an unknown outcome", left, err)
 			}
 			if err := g.do(ctx, func(context.Context) error { return nil }); err != nil {

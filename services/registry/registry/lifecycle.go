@@ -8,15 +8,15 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-func (s *Service) pause(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) pause(ctx context.Context, r *request) (any, *wire.Error) {
 	return s.setPaused(ctx, r, true, wire.AdvSubscriptionPaused)
 }
 
-func (s *Service) resume(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) resume(ctx context.Context, r *request) (any, *wire.Error) {
 	return s.setPaused(ctx, r, false, wire.AdvSubscriptionResumed)
 }
 
-func (s *Service) setPaused(ctx context.Context, r *request, paused bool, what string) (any, *wire.Error) {
+func (s *api) setPaused(ctx context.Context, r *request, paused bool, what string) (any, *wire.Error) {
 	if bad := subscription.DecodeEmpty(r.body, r.name); bad != nil {
 		return nil, bad
 	}
@@ -45,7 +45,7 @@ func (s *Service) setPaused(ctx context.Context, r *request, paused bool, what s
 	return wire.SubscriptionResponse{Head: head(r), Subscription: &sub}, nil
 }
 
-func (s *Service) unsubscribe(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) unsubscribe(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeUnsubscribe(r.body, r.name)
 	if bad != nil {
 		return nil, bad

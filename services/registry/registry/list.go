@@ -20,7 +20,7 @@ const (
 	answerRoom   = 16 * 1024 // of the largest payload, kept for a list's frame
 )
 
-func (s *Service) list(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) list(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeList(r.body)
 	if bad != nil {
 		return nil, bad
@@ -73,17 +73,14 @@ func listed(req wire.ListRequest, rec *wire.Record) bool {
 
 // catchUp waits until the view has everything that was written before the
 // list was asked for, by whichever registry.
-func (s *Service) catchUp(ctx context.Context, st *stores) error {
-	var last uint64
-	err := s.gate.do(ctx, func(ctx context.Context) error {
-		status, err := st.buckets.Subscriptions.Status(ctx)
-		if bs, ok := status.(*jetstream.KeyValueBucketStatus); ok && err == nil {
-			last = bs.StreamInfo().State.LastSeq
-		}
-		return err
-	})
+func (s *api) catchUp(ctx context.Context, st *stores) error {
+	status, err := st.subs.Status(ctx)
 	if err != nil {
 		return err
+	}
+	var last uint64
+	if bs, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+		last = bs.StreamInfo().State.LastSeq
 	}
 	late := time.NewTimer(viewTimeout)
 	defer late.Stop()
@@ -111,7 +108,7 @@ func (s *Service) catchUp(ctx context.Context, st *stores) error {
 
 // readStates brings the states of all pools up to date. Where that takes too long
 // the next list goes on, and JetStream, which answers, is not taken for away.
-func (s *Service) readStates(ctx context.Context, st *stores) error {
+func (s *api) readStates(ctx context.Context, st *stores) error {
 	var slow error
 	err := s.gate.do(ctx, func(ctx context.Context) error {
 		before := st.states.revision()
@@ -129,7 +126,7 @@ func (s *Service) readStates(ctx context.Context, st *stores) error {
 }
 
 // show makes the rows of an answer.
-func (s *Service) show(ctx context.Context, st *stores, req wire.ListRequest, page []row) ([]wire.ListedSubscription, error) {
+func (s *api) show(ctx context.Context, st *stores, req wire.ListRequest, page []row) ([]wire.ListedSubscription, error) {
 	stateOf := s.stateReader(st)
 	switch {
 	case req.State != "":
@@ -158,27 +155,22 @@ func (s *Service) show(ctx context.Context, st *stores, req wire.ListRequest, pa
 type stateReader func(context.Context, *wire.Record) (string, error)
 
 // stateReader reads pool entries one by one.
-func (s *Service) stateReader(st *stores) stateReader {
+func (s *api) stateReader(st *stores) stateReader {
 	return func(ctx context.Context, rec *wire.Record) (string, error) {
-		var p poolState
-		err := s.gate.do(ctx, func(ctx context.Context) error {
-			e, err := st.buckets.Pools.Get(ctx, rec.Name)
-			switch {
-			case errors.Is(err, jetstream.ErrKeyNotFound):
-				return nil
-			case err != nil:
-				return err
-			}
-			p = decodeState(subscription.EntryOf(e))
-			return nil
-		})
-		return state(rec, p), err
+		e, err := st.pools.Get(ctx, rec.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			return state(rec, poolState{}), nil
+		case err != nil:
+			return "", err
+		}
+		return state(rec, decodeState(subscription.EntryOf(e))), nil
 	}
 }
 
 // fitting returns how many of the first subscriptions one message can carry;
 // at least one, where there is any.
-func (s *Service) fitting(subs []wire.ListedSubscription) int {
+func (s *api) fitting(subs []wire.ListedSubscription) int {
 	room := s.nc.MaxPayload() - answerRoom
 	for i := range subs {
 		b, err := wire.Marshal(&subs[i])

@@ -231,7 +231,7 @@ func TestAListThatIsSlowGoesOnWhereItEndedAndBlamesNobody(t *testing.T) {
 		want[name] = wire.PoolLive
 	}
 	b.kv.most = 2
-	s := &Service{gate: newGate(zerolog.Nop())}
+	s := &api{Service: &Service{gate: newGate(zerolog.Nop())}}
 	for range gateFailures + 1 {
 		var answer *wire.Error
 		err := s.readStates(t.Context(), &stores{states: b.states})

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -12,30 +11,16 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// maxTries bounds how often a request that names no revision is tried again
-// when somebody else's write came first.
-const maxTries = 16
-
 // stores returns the stores, or the error that they are not there yet.
-func (s *Service) stores() (*stores, *wire.Error) {
+func (s *api) stores() (*stores, *wire.Error) {
 	if st := s.opened.Load(); st != nil {
 		return st, nil
 	}
 	return nil, wire.Errorf(wire.CodeUnavailable, "JetStream is away; nothing was done")
 }
 
-// read reads the record of r's subscription.
-func (s *Service) read(ctx context.Context, st *stores, name string) (rec *wire.Record, rev uint64, err error) {
-	err = s.gate.do(ctx, func(ctx context.Context) error {
-		var err error
-		rec, rev, err = st.records.Get(ctx, name)
-		return err
-	})
-	return rec, rev, err
-}
-
 // failed turns the error of something that changed nothing into an answer.
-func (s *Service) failed(r *request, err error) *wire.Error {
+func (s *api) failed(r *request, err error) *wire.Error {
 	var (
 		corrupt *subscription.CorruptError
 		answer  *wire.Error
@@ -59,7 +44,7 @@ func (s *Service) failed(r *request, err error) *wire.Error {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return wire.Errorf(wire.CodeTooLarge, "the subscription is larger than NATS takes")
 	}
-	return s.internal(r, "unexpected error", func(id string) {
+	return s.internal("unexpected error", func(id string) {
 		s.log.Error().Err(err).Str("id", id).Str("verb", r.verb).Str("name", r.name).Msg("request failed")
 	})
 }
@@ -112,7 +97,7 @@ func contended(name string, current uint64) *wire.Error {
 
 // advise tells of what was done. Where nothing was, only a request without a
 // reply is told, since that is all it gets.
-func (s *Service) advise(r *request, changed bool, what, detail string, data map[string]any) {
+func (s *api) advise(r *request, changed bool, what, detail string, data map[string]any) {
 	if !changed && !r.silent {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 // statusTimeout bounds the question to a pool's owner.
 const statusTimeout = 100 * time.Millisecond
 
-func (s *Service) get(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) get(ctx context.Context, r *request) (any, *wire.Error) {
 	if bad := subscription.DecodeEmpty(r.body, r.name); bad != nil {
 		return nil, bad
 	}
@@ -21,13 +21,13 @@ func (s *Service) get(ctx context.Context, r *request) (any, *wire.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	rec, rev, err := s.read(ctx, st, r.name)
+	rec, rev, err := st.records().Get(ctx, r.name)
 	if err != nil {
 		return nil, s.failed(r, err)
 	}
 	sub := rec.Subscription(rev)
 	answer := wire.GetResponse{Head: head(r), Subscription: &sub}
-	pool, _, err := s.readPool(ctx, st, r.name)
+	pool, _, err := st.entries().Get(ctx, r.name)
 	var corrupt *subscription.CorruptError
 	switch {
 	case errors.Is(err, subscription.ErrNotFound), errors.As(err, &corrupt):
@@ -43,7 +43,7 @@ func (s *Service) get(ctx context.Context, r *request) (any, *wire.Error) {
 }
 
 // status asks the pool's owner how the pool is doing; nil where it does not say.
-func (s *Service) status(ctx context.Context, pool *wire.Pool) *wire.PoolStatus {
+func (s *api) status(ctx context.Context, pool *wire.Pool) *wire.PoolStatus {
 	if !wire.ValidName(pool.Owner) {
 		return nil // free, or nothing that could be part of a subject
 	}

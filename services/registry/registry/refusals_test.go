@@ -439,7 +439,7 @@ func TestAPanicIsOneRequestsFaultAndIsInTheLog(t *testing.T) {
 		s.log = zerolog.New(&log)
 		for i := range s.verbs {
 			if v := &s.verbs[i]; v.name == wire.VerbPause {
-				v.handle = func(context.Context, *request) (any, *wire.Error) { panic("on purpose") }
+				v.handle = func(*api, context.Context, *request) (any, *wire.Error) { panic("on purpose") }
 			}
 		}
 	})

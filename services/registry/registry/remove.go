@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -47,69 +49,68 @@ func (f found) fate(now found) fate {
 	}
 }
 
+// errVanished is where a record is gone although nobody deleted it.
+var errVanished = fmt.Errorf("%w: it vanished", subscription.ErrNotFound)
+
 // remove deletes the record, one that cannot be read too, and returns what it
-// deleted.
-func (s *Service) remove(ctx context.Context, r *request, st *stores, ifRevision *uint64) (was found, bad *wire.Error) {
-	var now, sent found // sent is what an unconfirmed delete was to remove
-	for range maxTries {
-		rec, rev, err := s.read(ctx, st, r.name)
-		now = found{rec, rev}
-		last := s.view.vanished(r.name)
+// deleted. Without a record there can be no tombstone, and without that no pool
+// ends: a record that vanished is written back first.
+func (s *api) remove(ctx context.Context, r *request, st *stores, ifRevision *uint64) (found, *wire.Error) {
+	was, err := s.tryRemove(ctx, st, r.name, ifRevision)
+	if errors.Is(err, errVanished) {
+		if err = s.writeBack(ctx, st, r.name); err == nil {
+			was, err = s.tryRemove(ctx, st, r.name, ifRevision)
+		}
+	}
+	if err != nil {
+		return found{}, s.failed(r, err)
+	}
+	s.view.removed(r.name, was.rev)
+	return was, nil
+}
+
+// tryRemove deletes the record that there is. The error is errVanished where it
+// is gone without a trace.
+func (s *api) tryRemove(ctx context.Context, st *stores, name string, ifRevision *uint64) (found, error) {
+	var was found // what the last delete was to remove
+	_, err := replace(ctx, st.subs, name, func(now bucket.Seen) (*bucket.Write, error) {
+		rec, err := subscription.RecordOf(now, s.ns)
 		var corrupt *subscription.CorruptError
 		switch {
-		case errors.Is(err, subscription.ErrNotFound) && sent.rev != 0:
-			s.view.removed(r.name, sent.rev)
-			return sent, nil
-		case err == nil, errors.As(err, &corrupt): // the latter may be removed as well
-		case errors.Is(err, subscription.ErrNotFound) && rev == 0 && last != nil:
-			// Without a record there can be no tombstone, and without that no pool ends.
-			_, err := s.write(ctx, st, last, 0, false)
-			var conflict *subscription.ConflictError
-			switch {
-			case err == nil, errors.As(err, &conflict):
-			case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
-				return found{}, unknown() // it may have been written back
-			default:
-				return found{}, s.failed(r, err)
-			}
-			continue
-		case sent.rev != 0:
-			return found{}, unknown()
-		default:
-			return found{}, s.failed(r, err)
+		case now.Revision == 0 && s.view.vanished(name) != nil:
+			return nil, errVanished
+		case now.Entry == nil:
+			return nil, subscription.ErrNotFound
+		case err != nil && !errors.As(err, &corrupt): // what cannot be read may be removed as well
+			return nil, err
 		}
-		if sent.rev != 0 {
-			switch sent.fate(now) {
+		entry := found{rec, now.Revision}
+		if now.Sent != nil {
+			switch was.fate(entry) {
 			case done: // and somebody has created the name anew
-				s.view.removed(r.name, sent.rev)
-				return sent, nil
+				return nil, nil
 			case unclear:
-				return found{}, unknown()
-			case overtaken:
-				sent = found{}
-			case undone:
+				return nil, unknown()
+			case undone, overtaken:
 			}
 		}
-		if ifRevision != nil && *ifRevision != now.rev {
-			return found{}, movedOn(r.name, now.rev)
+		if ifRevision != nil && *ifRevision != entry.rev {
+			return nil, movedOn(name, entry.rev)
 		}
-		err = s.gate.do(ctx, func(ctx context.Context) error { return st.records.Delete(ctx, r.name, now.rev) })
-		var conflict *subscription.ConflictError
-		switch {
-		case err == nil:
-			s.view.removed(r.name, now.rev)
-			return now, nil
-		case errors.As(err, &conflict): // it moved on: look again
-		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
-			sent = now
-		case sent.rev != 0:
-			return found{}, unknown()
-		default:
-			return found{}, s.failed(r, err)
+		was = entry
+		return &bucket.Write{Delete: true}, nil
+	})
+	return was, err
+}
+
+// writeBack writes the last known record of a name that vanished, if it has none.
+func (s *api) writeBack(ctx context.Context, st *stores, name string) error {
+	_, err := replace(ctx, st.subs, name, func(now bucket.Seen) (*bucket.Write, error) {
+		last := s.view.vanished(name)
+		if now.Revision > 0 || last == nil {
+			return nil, nil
 		}
-	}
-	if sent.rev != 0 {
-		return found{}, unknown()
-	}
-	return found{}, contended(r.name, now.rev)
+		return bucket.Put(last)
+	})
+	return err
 }

@@ -29,7 +29,7 @@ type request struct {
 }
 
 // handler carries a request out. Its answer is one of wire's responses.
-type handler func(ctx context.Context, r *request) (any, *wire.Error)
+type handler func(s *api, ctx context.Context, r *request) (any, *wire.Error)
 
 // verb is one endpoint.
 type verb struct {
@@ -42,7 +42,7 @@ type verb struct {
 
 // take is called by the endpoint, one request at a time: it refuses or hands
 // over, and never waits.
-func (s *Service) take(v *verb, m *endpoint.Request) {
+func (s *api) take(jobs context.Context, v verb, m *endpoint.Request) {
 	r := &request{verb: v.name, body: m.Body, silent: m.Silent(), arrived: m.Arrived, from: m}
 	if v.named {
 		r.name = strings.TrimPrefix(m.Subject, s.ns.API(v.name)+".")
@@ -55,12 +55,12 @@ func (s *Service) take(v *verb, m *endpoint.Request) {
 	if v.ordered {
 		key = r.name
 	}
-	if !s.jobs.submit(key, func() { s.carryOut(v, r) }) {
+	if !s.jobs.submit(key, func() { s.carryOut(jobs, v, r) }) {
 		s.answer(r, nil, tooMany("too many requests are waiting", maxPending, 0))
 	}
 }
 
-func (s *Service) admit(r *request) *wire.Error {
+func (s *api) admit(r *request) *wire.Error {
 	if ok, left := s.limits.allow(r.name, r.arrived); !ok {
 		if left > 0 {
 			return tooMany(fmt.Sprintf("too many requests per second for names that begin with %q", prefixOf(r.name)), s.limits.perSecond, 0)
@@ -79,8 +79,8 @@ func tooMany(description string, limit, left int) *wire.Error {
 	return e
 }
 
-func (s *Service) carryOut(v *verb, r *request) {
-	ctx, cancel := context.WithDeadline(s.jobCtx, r.arrived.Add(s.answerWithin))
+func (s *api) carryOut(jobs context.Context, v verb, r *request) {
+	ctx, cancel := context.WithDeadline(jobs, r.arrived.Add(s.answerWithin))
 	defer cancel()
 	answer, bad := s.guarded(ctx, v, r)
 	s.answer(r, answer, bad)
@@ -88,20 +88,20 @@ func (s *Service) carryOut(v *verb, r *request) {
 
 // guarded calls the handler. A panic is a fault of ours that one request sees;
 // the service goes on.
-func (s *Service) guarded(ctx context.Context, v *verb, r *request) (answer any, bad *wire.Error) {
+func (s *api) guarded(ctx context.Context, v verb, r *request) (answer any, bad *wire.Error) {
 	defer func() {
 		if p := recover(); p != nil {
-			answer, bad = nil, s.internal(r, "panic", func(id string) {
+			answer, bad = nil, s.internal("panic", func(id string) {
 				s.log.Error().Str("id", id).Str("verb", r.verb).Str("name", r.name).
 					Interface("panic", p).Bytes("stack", debug.Stack()).Msg("request panicked")
 			})
 		}
 	}()
-	return v.handle(ctx, r)
+	return v.handle(s, ctx, r)
 }
 
 // internal returns the error for a fault of ours; log is given its id.
-func (s *Service) internal(_ *request, what string, log func(id string)) *wire.Error {
+func (s *api) internal(what string, log func(id string)) *wire.Error {
 	e := wire.Errorf(wire.CodeInternal, "a fault of the registry (%s); its log has more under this id", what)
 	e.ID = nuid.Next()
 	log(e.ID)
@@ -109,7 +109,7 @@ func (s *Service) internal(_ *request, what string, log func(id string)) *wire.E
 }
 
 // answer sends the outcome to whoever asked.
-func (s *Service) answer(r *request, answer any, bad *wire.Error) {
+func (s *api) answer(r *request, answer any, bad *wire.Error) {
 	s.m.observe(r.verb, bad, time.Since(r.arrived))
 	if r.silent && bad != nil {
 		s.rejections.add(r.verb, r.name, bad)

@@ -3,14 +3,14 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-func (s *Service) seek(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) seek(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeSeek(r.body, r.name)
 	if bad != nil {
 		return nil, bad
@@ -19,7 +19,7 @@ func (s *Service) seek(ctx context.Context, r *request) (any, *wire.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	for range maxTries {
+	for range maxRestarts {
 		answer, err := s.moveTo(ctx, r, st, req)
 		switch {
 		case errors.Is(err, errRestarted): // decide anew
@@ -32,13 +32,16 @@ func (s *Service) seek(ctx context.Context, r *request) (any, *wire.Error) {
 	return nil, contended(r.name, 0)
 }
 
+// maxRestarts bounds how often a seek is decided anew.
+const maxRestarts = 16
+
 // errRestarted is in the error of a move that another registry's restart of
 // the subscription came before.
 var errRestarted = errors.New("the subscription was restarted")
 
 // moveTo carries a seek out on the record as it is now.
-func (s *Service) moveTo(ctx context.Context, r *request, st *stores, req wire.SeekRequest) (*wire.SeekResponse, error) {
-	rec, _, err := s.read(ctx, st, r.name)
+func (s *api) moveTo(ctx context.Context, r *request, st *stores, req wire.SeekRequest) (*wire.SeekResponse, error) {
+	rec, _, err := st.records().Get(ctx, r.name)
 	if err != nil {
 		return nil, err
 	}
@@ -111,81 +114,41 @@ func (m move) from(old *wire.Pool) uint64 {
 // movePool writes the new entry over whatever is there and returns where the
 // pool stood. The owner writes its checkpoint all the time, so the first try
 // may well come second.
-func (s *Service) movePool(ctx context.Context, st *stores, m move) (from uint64, err error) {
-	var (
-		sent   *wire.Pool // written over sentAt, but not confirmed
-		sentAt uint64
-	)
-	for range maxTries {
-		old, rev, err := s.readPool(ctx, st, m.rec.Name)
-		switch {
-		case errors.Is(err, subscription.ErrNotFound):
-			old = nil
-		case err != nil && sent != nil:
-			return 0, unknown()
-		case err != nil:
-			return 0, err
+func (s *api) movePool(ctx context.Context, st *stores, m move) (from uint64, err error) {
+	_, err = replace(ctx, st.pools, m.rec.Name, func(now bucket.Seen) (*bucket.Write, error) {
+		if now.Sent != nil && now.Revision != now.Sent.Revision {
+			return nil, unknown() // whoever wrote since may have begun at either place
 		}
-		if sent != nil && rev != sentAt {
-			if old != nil && old.Epoch == sent.Epoch && old.UpdatedAt.Equal(sent.UpdatedAt) {
-				return from, nil
-			}
-			return 0, unknown() // whoever wrote since may have begun at either place
+		old, err := subscription.PoolOf(now)
+		if err == nil && old != nil && old.UID != m.rec.UID {
+			err = s.stillIs(ctx, st, m.rec)
 		}
-		if sent == nil && old != nil && old.UID != m.rec.UID {
-			if err := s.stillIs(ctx, st, m.rec); err != nil {
-				return 0, err
-			}
+		if err != nil {
+			return nil, err
 		}
 		from = m.from(old)
 		if m.dry {
-			return from, nil
+			return nil, nil
 		}
-		var next *wire.Pool
-		err = s.gate.do(ctx, func(ctx context.Context) error {
-			epoch, err := st.pools.NextEpoch(ctx, old, rev)
-			if err != nil {
-				return fmt.Errorf("%w: %w", errNotSent, err)
-			}
-			next = m.entry(old, epoch)
-			_, err = st.pools.Write(ctx, next, rev)
-			return err
-		})
-		var conflict *subscription.ConflictError
+		epoch, err := st.entries().NextEpoch(ctx, old, now.Revision)
 		switch {
-		case err == nil:
-			return from, nil
-		case errors.As(err, &conflict): // look again
-		case errors.Is(err, errAway) && !errors.Is(err, errNotSent):
-			sent, sentAt = next, rev
-		case sent != nil:
-			return 0, unknown()
-		default:
-			return 0, err
+		case err != nil && now.Sent != nil:
+			return nil, unknown()
+		case err != nil:
+			return nil, err
 		}
-	}
-	if sent != nil {
-		return 0, unknown()
-	}
-	return 0, contended(m.rec.Name, 0)
+		return bucket.Put(m.entry(old, epoch))
+	})
+	return from, err
 }
 
 // stillIs returns errRestarted unless rec's subscription is the one of its
 // name. A pool of another uid is either what is left of an earlier one, or of
 // one that has taken rec's place since rec was read; the latter must stay.
-func (s *Service) stillIs(ctx context.Context, st *stores, rec *wire.Record) error {
-	now, _, err := s.read(ctx, st, rec.Name)
+func (s *api) stillIs(ctx context.Context, st *stores, rec *wire.Record) error {
+	now, _, err := st.records().Get(ctx, rec.Name)
 	if err == nil && now.UID != rec.UID {
 		err = errRestarted
 	}
 	return err
-}
-
-func (s *Service) readPool(ctx context.Context, st *stores, name string) (pool *wire.Pool, rev uint64, err error) {
-	err = s.gate.do(ctx, func(ctx context.Context) error {
-		var err error
-		pool, rev, err = st.pools.Get(ctx, name)
-		return err
-	})
-	return pool, rev, err
 }

@@ -41,6 +41,7 @@ type Service struct {
 	log      zerolog.Logger
 	m        *metrics
 	meter    metric.Meter
+	checks   checks
 	limits   *limits
 	view     *view
 	gate     *gate
@@ -48,32 +49,38 @@ type Service struct {
 	// explaining has a slot for each explanation that is being made.
 	explaining chan struct{}
 	verbs      []verb
-
-	natsCheck, jetstreamCheck, bucketsCheck, requestsCheck *service.Check
+	// opened are the stores; nil until the buckets are there.
+	opened atomic.Pointer[stores]
 
 	// answerWithin is the constant of that name, but for tests.
 	answerWithin time.Duration
 	// newJetStream is jetstream.New, but for tests.
 	newJetStream func(*nats.Conn) (jetstream.JetStream, error)
+}
 
-	// Set by Run before the first request is taken.
+// checks are what the registry's readiness depends on.
+type checks struct{ nats, jetstream, buckets, requests *service.Check }
+
+// api is a registry that is connected, and answers requests.
+type api struct {
+	*Service
 	nc         *nats.Conn
 	js         jetstream.JetStream
 	advisor    *bus.Advisor
 	replies    *bus.Responder
 	rejections *rejections
-	jobCtx     context.Context // ends when requests must
-	opened     atomic.Pointer[stores]
 }
 
 // stores are there once the buckets are.
 type stores struct {
-	records *subscription.Store
-	pools   *subscription.Pools
-	buckets *bus.Buckets
-	mirror  *mirror.Mirror
-	states  *states
+	ns          wire.Namespace
+	subs, pools gated
+	mirror      *mirror.Mirror
+	states      *states
 }
+
+func (st *stores) records() *subscription.Store { return subscription.NewStore(st.subs, st.ns) }
+func (st *stores) entries() *subscription.Pools { return subscription.NewPools(st.pools) }
 
 // New returns a registry that is not yet running. A failed New needs no cleanup.
 func New(cfg Config, d service.Deps) (*Service, error) {
@@ -89,30 +96,35 @@ func New(cfg Config, d service.Deps) (*Service, error) {
 	}
 	instance := bus.NewInstanceID(wire.ServiceRegistry)
 	log := d.Log.With().Str("instance", instance).Logger()
-	s := &Service{
+	return &Service{
 		cfg: cfg, common: d.Common, ns: d.Common.Namespace, instance: instance, log: log, m: m, meter: d.Meter,
-		limits:       newLimits(cfg.MaxRequestsPerSecond, cfg.perPrefix()),
-		view:         newView(d.Common.Namespace),
-		gate:         newGate(log),
-		jobs:         newDispatcher(),
-		explaining:   make(chan struct{}, maxExplaining),
-		natsCheck:    d.Health.Check("nats"),
+		limits:     newLimits(cfg.MaxRequestsPerSecond, cfg.perPrefix()),
+		view:       newView(d.Common.Namespace),
+		gate:       newGate(log),
+		jobs:       newDispatcher(),
+		verbs:      verbs(),
+		explaining: make(chan struct{}, maxExplaining),
+		checks: checks{
+			nats: d.Health.Check("nats"), jetstream: d.Health.Check("jetstream"),
+			requests: d.Health.Check("requests"), buckets: d.Health.Check("buckets"),
+		},
 		answerWithin: answerWithin,
 		newJetStream: func(nc *nats.Conn) (jetstream.JetStream, error) { return jetstream.New(nc) },
+	}, nil
+}
+
+// verbs are what a registry can be asked for.
+func verbs() []verb {
+	return []verb{
+		{name: wire.VerbSubscribe, named: true, ordered: true, handle: (*api).subscribe, does: "create or change a subscription"},
+		{name: wire.VerbUnsubscribe, named: true, ordered: true, handle: (*api).unsubscribe, does: "remove a subscription"},
+		{name: wire.VerbPause, named: true, ordered: true, handle: (*api).pause, does: "pause a subscription"},
+		{name: wire.VerbResume, named: true, ordered: true, handle: (*api).resume, does: "resume a subscription"},
+		{name: wire.VerbSeek, named: true, ordered: true, handle: (*api).seek, does: "move a subscription's checkpoint"},
+		{name: wire.VerbExplain, named: true, handle: (*api).explain, does: "say why an event matches a subscription, or not"},
+		{name: wire.VerbGet, named: true, handle: (*api).get, does: "show a subscription and its pool"},
+		{name: wire.VerbList, handle: (*api).list, does: "list subscriptions"},
 	}
-	s.jetstreamCheck, s.requestsCheck = d.Health.Check("jetstream"), d.Health.Check("requests")
-	s.bucketsCheck = d.Health.Check("buckets")
-	s.verbs = []verb{
-		{name: wire.VerbSubscribe, named: true, ordered: true, handle: s.subscribe, does: "create or change a subscription"},
-		{name: wire.VerbUnsubscribe, named: true, ordered: true, handle: s.unsubscribe, does: "remove a subscription"},
-		{name: wire.VerbPause, named: true, ordered: true, handle: s.pause, does: "pause a subscription"},
-		{name: wire.VerbResume, named: true, ordered: true, handle: s.resume, does: "resume a subscription"},
-		{name: wire.VerbSeek, named: true, ordered: true, handle: s.seek, does: "move a subscription's checkpoint"},
-		{name: wire.VerbExplain, named: true, handle: s.explain, does: "say why an event matches a subscription, or not"},
-		{name: wire.VerbGet, named: true, handle: s.get, does: "show a subscription and its pool"},
-		{name: wire.VerbList, handle: s.list, does: "list subscriptions"},
-	}
-	return s, nil
 }
 
 // Name implements service.Runner.
@@ -122,7 +134,7 @@ func (s *Service) Name() string { return wire.ServiceRegistry }
 // drainTimeout at most. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	nc, err := bus.Dialer{
-		Config: s.common.NATS, Name: s.ns.MicroName(wire.ServiceRegistry), Log: s.log, Waiting: s.natsCheck.Fail,
+		Config: s.common.NATS, Name: s.ns.MicroName(wire.ServiceRegistry), Log: s.log, Waiting: s.checks.nats.Fail,
 	}.Connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -135,31 +147,33 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	jobCtx, endJobs := context.WithCancel(context.WithoutCancel(ctx))
-	defer endJobs()
-	s.nc, s.js, s.jobCtx = nc, js, jobCtx
-	s.advisor = bus.NewAdvisor(nc, s.ns, s.instance, s.log)
-	s.rejections = newRejections(s.advisor.Publish)
-	s.replies, err = bus.NewResponder(nc, bus.ResponderConfig{
-		Service: wire.ServiceRegistry, Advisor: s.advisor, Meter: s.meter, Log: s.log,
+	advisor := bus.NewAdvisor(nc, s.ns, s.instance, s.log)
+	replies, err := bus.NewResponder(nc, bus.ResponderConfig{
+		Service: wire.ServiceRegistry, Advisor: advisor, Meter: s.meter, Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	defer s.replies.Close()
+	defer replies.Close()
+	return (&api{s, nc, js, advisor, replies, newRejections(advisor.Publish)}).run(ctx)
+}
 
+// run is what Run does once there is a connection.
+func (s *api) run(ctx context.Context) error {
+	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx)) // ends when requests must
+	defer endJobs()
 	opened := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { bus.Follow(gctx, nc, s.natsCheck, s.connected); return nil })
+	g.Go(func() error { bus.Follow(gctx, s.nc, s.checks.nats, s.connected); return nil })
 	g.Go(func() error { return s.keepRecords(gctx, opened) })
 	g.Go(func() error { return s.gate.run(gctx, s.probe, s.tellJetStream) })
-	g.Go(func() error { return s.serve(gctx, opened) })
+	g.Go(func() error { return s.serve(gctx, jobs, opened) })
 	g.Go(func() error { return s.rejections.run(gctx) })
 	return g.Wait()
 }
 
 // connected has JetStream looked at again as soon as the connection is back.
-func (s *Service) connected() {
+func (s *api) connected() {
 	s.gate.hurry()
 	if st := s.opened.Load(); st != nil {
 		st.mirror.Kick()
@@ -168,9 +182,9 @@ func (s *Service) connected() {
 
 // keepRecords waits for the buckets, opens the stores, and keeps the view and
 // the session.
-func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error {
+func (s *api) keepRecords(ctx context.Context, opened chan<- struct{}) error {
 	layout := s.common.Layout()
-	layout.Waiting, layout.Owner = s.jetstreamCheck.Fail, s.common.Owner(wire.ServiceRegistry, s.instance)
+	layout.Waiting, layout.Owner = s.checks.jetstream.Fail, s.common.Owner(wire.ServiceRegistry, s.instance)
 	buckets, err := bus.Ensure(ctx, s.js, layout, s.log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -185,9 +199,7 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	})
 	states := newStates(buckets.Pools, s.log)
 	s.opened.Store(&stores{
-		records: subscription.NewStore(buckets.Subscriptions, s.ns),
-		pools:   subscription.NewPools(buckets.Pools),
-		buckets: buckets, mirror: m, states: states,
+		ns: s.ns, subs: gated{buckets.Subscriptions, s.gate}, pools: gated{buckets.Pools, s.gate}, mirror: m, states: states,
 	})
 	session, err := lease.NewSession(s.nc, buckets.Sessions, lease.SessionConfig{
 		Namespace: s.ns, Service: wire.ServiceRegistry, Instance: s.instance, TTL: s.common.SessionTTL,
@@ -200,12 +212,12 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 	g.Go(func() error { return m.Run(ctx) })
 	g.Go(func() error { states.run(ctx); return nil })
 	g.Go(func() error { return session.Run(ctx) })
-	g.Go(func() error { return s.common.KeepBuckets(ctx, s.js, s.bucketsCheck, s.log) })
+	g.Go(func() error { return s.common.KeepBuckets(ctx, s.js, s.checks.buckets, s.log) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 		case <-m.Synced():
-			s.jetstreamCheck.OK()
+			s.checks.jetstream.OK()
 			close(opened)
 		}
 		return nil
@@ -215,30 +227,30 @@ func (s *Service) keepRecords(ctx context.Context, opened chan<- struct{}) error
 
 // probe asks JetStream for the bucket. Where that is gone nothing can be written
 // until it is made again.
-func (s *Service) probe(ctx context.Context) error {
+func (s *api) probe(ctx context.Context) error {
 	st := s.opened.Load()
 	if st == nil {
 		return nil
 	}
-	_, err := st.buckets.Subscriptions.Status(ctx)
+	_, err := st.subs.kv.Status(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = fmt.Errorf("%w: %w", jetstream.ErrNoStreamResponse, err)
 	}
 	return err
 }
 
-func (s *Service) tellJetStream(open bool) {
+func (s *api) tellJetStream(open bool) {
 	switch {
 	case !open:
-		s.jetstreamCheck.Fail("JetStream does not answer")
+		s.checks.jetstream.Fail("JetStream does not answer")
 	case s.opened.Load() != nil:
-		s.jetstreamCheck.OK()
+		s.checks.jetstream.OK()
 	}
 }
 
-// serve takes requests until ctx ends. It begins once the records are there,
-// or after startAnyway.
-func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
+// serve takes requests until ctx ends, and carries them out until jobs ends. It
+// begins once the records are there, or after startAnyway.
+func (s *api) serve(ctx, jobs context.Context, opened <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -246,7 +258,7 @@ func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
 	case <-time.After(startAnyway):
 		s.log.Warn().Msg("jetstream is not there yet, requests are refused until it is")
 	}
-	svc, err := s.addEndpoints()
+	svc, err := s.addEndpoints(jobs)
 	if err != nil {
 		return err
 	}
@@ -255,29 +267,28 @@ func (s *Service) serve(ctx context.Context, opened <-chan struct{}) error {
 	if err := s.flush(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn().Err(err).Msg("endpoints not confirmed by the server")
 	}
-	s.requestsCheck.OK()
+	s.checks.requests.OK()
 	s.log.Info().Msg("registry takes requests")
 	<-ctx.Done()
 	return s.drain(svc)
 }
 
-func (s *Service) flush(ctx context.Context) error {
+func (s *api) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return s.nc.FlushWithContext(ctx)
 }
 
-func (s *Service) addEndpoints() (*endpoint.Service, error) {
-	endpoints := make([]endpoint.Endpoint, 0, len(s.verbs))
-	for i := range s.verbs {
-		v := &s.verbs[i]
+func (s *api) addEndpoints(jobs context.Context) (*endpoint.Service, error) {
+	var endpoints []endpoint.Endpoint
+	for _, v := range s.verbs {
 		subject := s.ns.API(v.name)
 		if v.named {
 			subject += ".>" // a name of several tokens gets an answer too
 		}
 		endpoints = append(endpoints, endpoint.Endpoint{
 			Name: endpointName(v.name), Subject: subject, Verb: v.name, Description: v.does,
-			Handle: func(m *endpoint.Request) { s.take(v, m) },
+			Handle: func(m *endpoint.Request) { s.take(jobs, v, m) },
 		})
 	}
 	return endpoint.Serve(s.nc, endpoint.Config{
@@ -289,7 +300,7 @@ func (s *Service) addEndpoints() (*endpoint.Service, error) {
 func endpointName(verb string) string { return strings.ReplaceAll(verb, ".", "-") }
 
 // drain takes no more requests, finishes those taken, and closes the connection.
-func (s *Service) drain(svc *endpoint.Service) error {
+func (s *api) drain(svc *endpoint.Service) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if err := svc.Stop(); err != nil {

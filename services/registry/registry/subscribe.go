@@ -12,7 +12,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-func (s *Service) subscribe(ctx context.Context, r *request) (any, *wire.Error) {
+func (s *api) subscribe(ctx context.Context, r *request) (any, *wire.Error) {
 	req, bad := subscription.DecodeSubscribe(r.body, r.name, s.ns)
 	st, away := s.stores()
 	switch {
@@ -48,7 +48,7 @@ func (s *Service) subscribe(ctx context.Context, r *request) (any, *wire.Error) 
 // allFaults adds to the faults of fields, which bad has, those that only
 // JetStream can tell, so that one answer names all. What cannot be learnt now is
 // left out.
-func (s *Service) allFaults(ctx context.Context, st *stores, name string, req *wire.SubscribeRequest, bad *wire.Error) *wire.Error {
+func (s *api) allFaults(ctx context.Context, st *stores, name string, req *wire.SubscribeRequest, bad *wire.Error) *wire.Error {
 	faulty := func(field string) bool {
 		return slices.ContainsFunc(bad.Details, func(f wire.Fault) bool { return f.Field == field })
 	}
@@ -56,7 +56,7 @@ func (s *Service) allFaults(ctx context.Context, st *stores, name string, req *w
 		return bad
 	}
 	if !faulty("name") {
-		old, _, err := s.read(ctx, st, name)
+		old, _, err := st.records().Get(ctx, name)
 		if err == nil && sameTarget(&old.Spec, &req.Spec) {
 			return bad // a change that does not look at the store
 		}
@@ -81,7 +81,7 @@ func sameTarget(a, b *wire.Spec) bool {
 
 // planner makes the record that a subscribe asks for.
 type planner struct {
-	s       *Service
+	s       *api
 	name    string
 	req     *wire.SubscribeRequest
 	uid     string
@@ -175,7 +175,7 @@ func (p *planner) suits(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) resolve(ctx context.Context, store string, at wire.Position) (first uint64, info subscription.StoreInfo, err error) {
+func (s *api) resolve(ctx context.Context, store string, at wire.Position) (first uint64, info subscription.StoreInfo, err error) {
 	err = s.gate.do(ctx, func(ctx context.Context) error {
 		var err error
 		first, info, err = subscription.ResolveStart(ctx, s.js, store, at)

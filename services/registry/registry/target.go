@@ -31,7 +31,7 @@ type target struct {
 }
 
 // lookAt asks JetStream about the target of req.
-func (s *Service) lookAt(ctx context.Context, req *wire.SubscribeRequest) (t target, err error) {
+func (s *api) lookAt(ctx context.Context, req *wire.SubscribeRequest) (t target, err error) {
 	err = s.gate.do(ctx, func(ctx context.Context) error {
 		var err error
 		if t.store, err = subscription.Inspect(ctx, s.js, req.Store); err == nil {
@@ -61,7 +61,7 @@ func (s *Service) lookAt(ctx context.Context, req *wire.SubscribeRequest) (t tar
 
 // capturing returns the streams that capture a subject, as far as the registry
 // may know them.
-func (s *Service) capturing(ctx context.Context, subject string) (names []string) {
+func (s *api) capturing(ctx context.Context, subject string) (names []string) {
 	ctx, cancel := context.WithTimeout(ctx, namesTimeout)
 	defer cancel()
 	list := s.js.StreamNames(ctx, jetstream.WithStreamListSubject(subject))

@@ -82,7 +82,7 @@ func newShaky(t *testing.T) (*env, *shaky, *shaky) {
 	})
 	records, pools := &shaky{KeyValue: e.bucket(ns.BucketSubscriptions())}, &shaky{KeyValue: e.bucket(ns.BucketPools())}
 	st := *reg.opened.Load()
-	st.records, st.pools = subscription.NewStore(records, ns), subscription.NewPools(pools)
+	st.subs, st.pools = gated{records, reg.gate}, gated{pools, reg.gate}
 	reg.opened.Store(&st)
 	return e, records, pools
 }
