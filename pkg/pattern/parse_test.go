@@ -1,12 +1,15 @@
 package pattern
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // faults returns the faults of a parse as text, and nil if there is no error.
@@ -221,4 +224,27 @@ func ExampleParsePayload() {
 	_, err := ParsePayload([]byte(`{"issue": {"user": {"login": [{"prefix": 5}]}}}`))
 	fmt.Println(err)
 	// Output: pattern: issue.user.login[0].prefix: want a string, got a number
+}
+
+func TestAppendString_IsWhatTheStandardLibraryMakes(t *testing.T) {
+	t.Parallel()
+	check := func(s string) bool {
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(s); err != nil {
+			t.Fatal(err)
+		}
+		return string(appendString(nil, s))+"\n" == want.String()
+	}
+	for _, s := range []string{"", "plain ~", `"`, `\`, "\x00", "\x1f", "\x7f", "é", "\u2028", "\xff", "<&>"} {
+		if !check(s) {
+			t.Errorf("appendString(%q) = %s", s, appendString(nil, s))
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		if s := rapid.String().Draw(t, "s"); !check(s) {
+			t.Errorf("appendString(%q) = %s", s, appendString(nil, s))
+		}
+	})
 }

@@ -163,9 +163,22 @@ func comma(buf []byte, i int) []byte {
 }
 
 func appendString(buf []byte, s string) []byte {
+	if isPlain(s) {
+		return append(append(append(buf, '"'), s...), '"')
+	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string always encodes, and a Buffer always takes it
 	return append(buf, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
+}
+
+// isPlain reports whether JSON has s as it is, as nearly all keys and values.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,9 +1,9 @@
 package subscription
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -210,12 +210,10 @@ func entryTree(value []byte) (*node, error) {
 	if tree.kind != kindObject {
 		return nil, fmt.Errorf("want an object, got %s", tree.kind)
 	}
-	var schema struct {
-		Schema json.Number `json:"schema"`
-	}
-	_ = json.Unmarshal(value, &schema) // a wrong type is reported with the rest
-	if v, err := schema.Schema.Int64(); err == nil && v > wire.SchemaVersion {
-		return nil, fmt.Errorf("schema %d: %w", v, ErrNewerSchema)
+	for _, m := range tree.members { // a wrong type is reported with the rest
+		if v, err := strconv.ParseInt(m.node.text, 10, 64); m.name == "schema" && err == nil && v > wire.SchemaVersion {
+			return nil, fmt.Errorf("schema %d: %w", v, ErrNewerSchema)
+		}
 	}
 	return tree, nil
 }

@@ -10,7 +10,7 @@ import (
 // which they came. A pool that is being looked at is not given out again before
 // that is done; if it was added meanwhile it is given out again then.
 type workQueue struct {
-	wake chan struct{} // cap 1: there is something to do
+	wake chan struct{} // cap 1: it has a value while something can be given out
 
 	mu     sync.Mutex
 	list   []string
@@ -65,13 +65,6 @@ func (q *workQueue) takeAll() bool {
 	return every
 }
 
-// ready is how many pools could be given out.
-func (q *workQueue) ready() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.list)
-}
-
 // get gives out the pool that has waited longest. It must be given to done.
 func (q *workQueue) get() (name string, ok bool) {
 	q.mu.Lock()
@@ -82,6 +75,9 @@ func (q *workQueue) get() (name string, ok bool) {
 	name, q.list = q.list[0], q.list[1:]
 	delete(q.dirty, name)
 	q.busy[name] = struct{}{}
+	if len(q.list) > 0 {
+		q.signal() // in case no more are taken now
+	}
 	return name, true
 }
 
@@ -113,6 +109,7 @@ func (q *workQueue) addFailed() {
 	clear(q.failed)
 }
 
+// signal wakes whoever takes from the queue.
 func (q *workQueue) signal() {
 	select {
 	case q.wake <- struct{}{}:

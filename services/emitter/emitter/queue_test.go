@@ -38,6 +38,28 @@ func TestWorkQueue_GivesOutEachOnceInTheOrderOfArrival(t *testing.T) {
 	}
 }
 
+func TestWorkQueue_WakesAsLongAsThereIsSomethingToGiveOut(t *testing.T) {
+	t.Parallel()
+	q := newWorkQueue()
+	q.add("a", "b")
+	for left := 2; left > 0; left-- {
+		select {
+		case <-q.wake:
+		default:
+			t.Errorf("nobody is woken though %d can be given out", left)
+		}
+		q.get()
+	}
+	q.add("a") // while it is busy
+	select {
+	case <-q.wake:
+		t.Error("somebody is woken for what is not given out yet")
+	default:
+	}
+	q.done("a")
+	<-q.wake
+}
+
 func TestWorkQueue_TriesAgainWhatFailed(t *testing.T) {
 	t.Parallel()
 	q := newWorkQueue()
@@ -45,8 +67,8 @@ func TestWorkQueue_TriesAgainWhatFailed(t *testing.T) {
 	q.all()
 	q.retry("a")
 	q.done("a")
-	if n := q.ready(); n != 0 {
-		t.Errorf("%d are given out before they are to be tried again", n)
+	if got := q.all(); len(got) != 0 {
+		t.Errorf("%q are given out before they are to be tried again", got)
 	}
 	q.addFailed()
 	q.addFailed()
@@ -98,8 +120,8 @@ func TestWorkQueue_LosesNoPoolAndGivesNoneOutTwice(t *testing.T) {
 		for range 3 {
 			get()
 		}
-		if len(due) > 0 || q.ready() > 0 {
-			t.Fatalf("%v were not given out, %d are left", due, q.ready())
+		if left := q.all(); len(due) > 0 || len(left) > 0 {
+			t.Fatalf("%v were not given out, %v are left", due, left)
 		}
 	})
 }

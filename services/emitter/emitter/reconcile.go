@@ -22,6 +22,9 @@ const (
 	// maxActions bounds the actions under way at once, but for those that
 	// drain: waiting costs nothing, and there are no more of them than pools.
 	maxActions = 32
+	// maxBatch bounds the pools that are taken from the queue in a row: after
+	// those the session, the time, and who lives are looked at again.
+	maxBatch = 1000
 )
 
 // reconciler looks at pools that may have changed, and has done what claim.Decide
@@ -86,10 +89,11 @@ func comparedAgain(took time.Duration) time.Duration {
 	return min(max(compareEvery, compareShare*took), maxCompare) // it may have been the machine that stood still
 }
 
-// work begins an action for each pool that is in the queue now, and is not settled.
+// work begins an action for each pool that is in the queue now and is not settled,
+// and leaves what is beyond maxBatch to the next time.
 func (r *reconciler) work(ctx context.Context, actions *sync.WaitGroup) {
 	live := r.view.candidates()
-	for range r.queue.ready() {
+	for range maxBatch {
 		name, ok := r.queue.get()
 		if !ok {
 			return
