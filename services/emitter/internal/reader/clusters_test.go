@@ -27,9 +27,15 @@ import (
 func quiet(cfg *pool.Config) { cfg.Record.Spec.Selector.ByEventType = wire.StringList{"none"} }
 
 // idle returns a pool that no event matches, with nobody behind it.
-func (e *env) idle(t *testing.T, name string, floor uint64) (*pool.Pool, *wire.Record) {
+func (e *env) idle(t tester, name string, floor uint64) (*pool.Pool, *wire.Record) {
 	t.Helper()
-	spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}}
+	return e.idleThat(t, name, floor, "")
+}
+
+// idleThat is idle with something to do at gaps.
+func (e *env) idleThat(t tester, name string, floor uint64, onGap string) (*pool.Pool, *wire.Record) {
+	t.Helper()
+	spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}, OnGap: onGap}
 	rec := &wire.Record{Name: name, UID: "u", Generation: 1, Spec: spec}
 	p, err := pool.New(pool.Config{
 		Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}, Timers: e.timers, Budget: e.budget,

@@ -32,6 +32,7 @@ func TestDecide_WhatBecomesOfAMemberThatWantsAReader(t *testing.T) {
 		{"that is near", situation{begin: 102, position: 101, reach: 101}, waitForBeginning},
 		{"it is to begin right at the end", situation{begin: 101, position: 100, reach: 100}, proceed},
 		{"it has read more than it was to begin at", situation{begin: 121, position: 120, reach: 125}, lookAgain},
+		{"it is before what it was to begin at", situation{begin: 121, position: 110, reach: 110}, lookAgain},
 		{"it has read beyond the end", situation{position: 101, reach: 101}, lookAgain},
 		{"it has finished beyond the end", situation{position: 50, reach: 101}, lookAgain},
 		{"the next look says the same", situation{state: aheadOfStore, position: 101, reach: 101}, loseEnd},
@@ -72,6 +73,32 @@ func TestDecide_AGapIsPassedOnceItWasToldAndPausedFor(t *testing.T) {
 	}
 }
 
+func TestDecide_OnlyAHoleThatComesNextIsPassed(t *testing.T) {
+	t.Parallel()
+	store := info{first: 10, last: 100, look: 5}
+	for _, tt := range []struct {
+		name    string
+		is      situation
+		gone    ranges
+		missing ranges
+		behind  uint64
+	}{
+		{"no hole", situation{position: 50}, nil, nil, 9},
+		{"the front is gone", situation{position: 3}, ranges{{4, 9}}, nil, 9},
+		{"the front has come to it", situation{position: 9}, nil, nil, 9},
+		{"a hole", situation{position: 50, hole: &hole{from: 51, to: 60, all: true}}, nil, ranges{{51, 60}}, 60},
+		{"a hole over the front", situation{position: 3, hole: &hole{from: 4, to: 12, all: true}}, ranges{{4, 9}}, ranges{{10, 12}}, 12},
+		{"a hole that the front has passed", situation{position: 3, hole: &hole{from: 4, to: 6, all: true}}, ranges{{4, 9}}, nil, 9},
+		{"a hole that it has read of", situation{position: 50, hole: &hole{from: 50, to: 60, all: true}}, nil, nil, 9},
+		{"a hole later on", situation{position: 50, hole: &hole{from: 52, to: 60, all: true}}, nil, nil, 9},
+	} {
+		tt.is.store = store
+		if diff := cmp.Diff([]ranges{tt.gone, tt.missing}, []ranges{tt.is.gone(), tt.is.missing()}); diff != "" || tt.is.behind() != tt.behind {
+			t.Errorf("%s: goes on behind %d, want %d; lost (-want +got):\n%s", tt.name, tt.is.behind(), tt.behind, diff)
+		}
+	}
+}
+
 // drawSituation draws a store and a member of it. Present are the events that the
 // store holds.
 func drawSituation(t *rapid.T) (is situation, present map[uint64]bool) {
@@ -91,16 +118,26 @@ func drawSituation(t *rapid.T) (is situation, present map[uint64]bool) {
 		begin: rapid.Uint64Range(0, last+5).Draw(t, "begin"),
 		state: rapid.SampledFrom([]memberState{waiting, aheadOfStore, atHole}).Draw(t, "state"),
 	}
-	if to := position; rapid.Bool().Draw(t, "at a hole") {
-		for to < last && !present[to+1] {
-			to++
-		}
-		if to > position { // else the reader would have met nothing
-			look := rapid.Uint64Range(2, 3).Draw(t, "look")
-			is.hole = &hole{from: position + 1, to: to, last: last, look: look, all: rapid.Bool().Draw(t, "all")}
-		}
+	if rapid.Bool().Draw(t, "at a hole") {
+		is.hole = drawHole(t, is, present)
 	}
 	return is, present
+}
+
+// drawHole draws a hole that a member met where it is, or has passed in part under
+// an earlier reader; nil if there is none.
+func drawHole(t *rapid.T, is situation, present map[uint64]bool) *hole {
+	from := max(1, is.position+1-min(is.position, rapid.Uint64Range(0, 2).Draw(t, "before")))
+	to := from - 1
+	for to < is.store.last && !present[to+1] {
+		to++
+	}
+	if to < from {
+		return nil
+	}
+	to = rapid.Uint64Range(from, to).Draw(t, "to") // the front may have moved since
+	look := rapid.Uint64Range(2, 3).Draw(t, "look")
+	return &hole{from: from, to: to, last: is.store.last, look: look, all: rapid.Bool().Draw(t, "all")}
 }
 
 // A member goes on only where the store can have what comes next. It passes no
@@ -164,6 +201,32 @@ func TestStall_CountsTheLooksThatFindAReaderWhereItWas(t *testing.T) {
 			if s, moved = s.next(l.position, l.offering, l.last); s.looks != l.looks || moved != l.moved {
 				t.Errorf("%s: look %d finds it moved %v, and standing for %d looks; want %v, %d", name, i+1, moved, s.looks, l.moved, l.looks)
 			}
+		}
+	}
+}
+
+// A look that began before the hole was met says nothing of it.
+func TestPlace_AMemberAtAHoleWaitsForALaterLook(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	s := bare(e)
+	p, rec := e.idleThat(t, "p", 50, wire.GapPause)
+	s.attach(p, rec, 0)
+	m, r := s.roster.all[p], newReader(s, 50, nil)
+	s.head.Store(r)
+	s.looks.begun.Store(7)
+	if !s.put(m, r) {
+		t.Fatal("not under the reader")
+	}
+	r.take(t.Context(), at(61))
+	p.Began(60, nil, true)
+	for _, tt := range []struct {
+		look  uint64
+		state memberState
+	}{{7, atHole}, {8, halted}} {
+		s.place(t.Context(), info{first: 51, last: 61, look: tt.look, missing: ranges{{51, 60}}, missingKnown: true})
+		if m.state != tt.state {
+			t.Errorf("by look %d its state is %d, want %d", tt.look, m.state, tt.state)
 		}
 	}
 }

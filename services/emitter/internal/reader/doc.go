@@ -32,7 +32,8 @@
 // fills its readers. Set.Attach, Set.Detach and Set.Retire bring members and take
 // them away. Callbacks of feeds and pools never change a member. They leave word
 // in the store's inbox, or a mark on the reader (arrived, pending), and ask for a
-// round. Who takes the store's lock takes in the inbox first.
+// round. Who takes the store's lock takes in the inbox first. A temporary reader
+// that has come to the head is merged by the next round, 20 ms later at most.
 //
 // # States of a member
 //

@@ -36,10 +36,10 @@ func with(f match.Filters, p *pool.Pool) match.Filters {
 const maxShare = 10
 
 // selectMuch reports whether filters bring so much of what is to be read that
-// the server reads faster without. With a wildcard it visits, for each event
-// that it delivers, all subjects of a part of the store that match, unless it is
-// near to the end of that part. So what filters cost grows with the square of
-// the share that they select, and what they save shrinks with it.
+// the server reads faster without. With a wildcard it visits all subjects of a part
+// of the store that match, for each event that it delivers far from the end of that
+// part. So what filters cost grows with the square of the share that they select.
+// What they save shrinks with it.
 func selectMuch(pending, behind, many uint64) bool {
 	return pending >= many && pending > behind/maxShare
 }
@@ -69,9 +69,9 @@ func (s *Store) dropCostlyFilters(now info) {
 	}
 }
 
-// widen makes the reader ask for f, which has all that it asked for before.
-// What still comes of the old question is not taken, so the position stands
-// still until the store's loop opens the reader anew from there.
+// widen makes the reader ask for f, which has all that it asked for before. It takes
+// nothing more of what it asked for, and its position stands still. The next round
+// opens it anew from there. Its mu is held.
 func (r *reader) widen(f match.Filters) {
 	if r.filters == nil || f != nil && slices.Equal(f, r.filters) {
 		return

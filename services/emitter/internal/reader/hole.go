@@ -31,9 +31,8 @@ func (s *Store) holeOf(r *reader, from, to uint64) hole {
 }
 
 // middle is what the store lacks of the hole above its front. Where the reader
-// asked for a part only, the store's own list says it, but nothing of what a
-// reader would have had at once: what it asks for comes before it can be
-// displaced, and the rest is none of its business.
+// asked for a part only, the store's own list says it, up to where the reader was
+// known to keep up. Beyond that, what it asked for came before it could be displaced.
 func (h hole) middle(now info) ranges {
 	from, to := max(h.from, now.first), h.to
 	if h.all {
@@ -71,8 +70,8 @@ func (l losses) after(seq uint64) losses {
 	return losses{l.front.within(seq+1, math.MaxUint64), l.middle.within(seq+1, math.MaxUint64)}
 }
 
-// judge returns what the store has lost of the holes, by a look at it, and the
-// holes that are not older than that look: it says nothing of them.
+// judge returns what the store has lost of the holes, by a look at it. It also
+// returns the holes that are not older than that look, which says nothing of them.
 func (hs holes) judge(now info) (lost losses, younger holes) {
 	for _, h := range hs {
 		if h.look >= now.look {

@@ -46,8 +46,8 @@ func (s *Store) wantsLook() bool {
 	return slices.ContainsFunc(s.readers(), func(r *reader) bool { return r.wantsLook(s.front.pace > 0) })
 }
 
-// wantsLook reports whether a reader needs a look at the store, which may show that
-// it has lost something, that it has nothing left to read, or that it is late.
+// wantsLook reports whether a reader needs a look at the store. That may show that
+// something was lost, that it has nothing left to read, or that it is late.
 func (r *reader) wantsLook(frontMoves bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -73,9 +73,8 @@ func (s *memberSet) put(m *member, in bool) {
 	}
 }
 
-// roster is the members of a store. Those that something is to be done for are
-// also in sets, so that a round over the store costs what has changed, however
-// many members there are.
+// roster is the members of a store. Those that something is to be done for are also
+// in sets. So a round costs what has changed, however many members there are.
 type roster struct {
 	all        map[*pool.Pool]*member
 	fresh      memberSet

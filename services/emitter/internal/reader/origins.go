@@ -33,7 +33,7 @@ type sourcing struct {
 
 // holdCaptured holds the deliveries of pools whose delivery subject is captured for
 // their own store, and of no others: records can be written by hand, and streams
-// get other subjects and sources later.
+// get other subjects and sources later. Fresh members may have a reader then.
 func (s *Store) holdCaptured(ctx context.Context, now sourcing) {
 	changed := s.followOrigins(ctx, now)
 	verdicts := map[*pool.Pool]string{}

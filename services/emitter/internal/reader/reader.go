@@ -85,9 +85,9 @@ func (r *reader) open(life context.Context) {
 	})
 }
 
-// close stops reading and waits until the handler has returned; what still comes
-// is not taken. The consumer ends in its own time: to delete it can take as long
-// as JetStream does.
+// close stops reading and waits until the handler has returned. What still comes is
+// not taken. The consumer ends in its own time, which can be as long as JetStream
+// takes to delete it.
 func (r *reader) close() {
 	if r.cancel != nil {
 		r.cancel()
@@ -203,8 +203,8 @@ func (r *reader) passed(e *event.Event) {
 	r.position.Store(e.Sequence)
 }
 
-// waitForRoom waits a while for a pool that has no room, before it leaves its reader,
-// and moves the position past the event.
+// waitForRoom waits a while for a pool that has no room. In the end the pool has taken
+// the event or left the reader, and the position has moved past it.
 func (r *reader) waitForRoom(session context.Context, o offer) {
 	patience := time.NewTimer(r.store.cfg.tune.patience)
 	defer patience.Stop()
@@ -222,9 +222,8 @@ func (r *reader) waitForRoom(session context.Context, o offer) {
 	}
 }
 
-// offerAgain makes an offer again. It returns false if there is still no room, and
-// it is not the last time. Else the pool has taken the event or left the reader,
-// and the position has moved past it.
+// offerAgain makes an offer again. It returns false if the pool may be waited for once
+// more. If this is the last time, it leaves the reader.
 func (r *reader) offerAgain(o offer, last bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -242,9 +241,9 @@ func (r *reader) leave(p *pool.Pool, position uint64, h *hole) {
 	r.store.left(r, p, h)
 }
 
-// meetHole notes that the stream left out a range. Pools that are to pause at a
-// gap leave before they get what follows, so that the store can tell first
-// whether it is one. One that joined ahead of the reader may have read that.
+// meetHole notes that the stream left out a range. Pools that are to pause at a gap
+// leave before they get what follows: a look at the store tells whether it is one.
+// A pool that joined ahead of the reader may have read the range.
 func (r *reader) meetHole(from, to uint64) {
 	h := r.store.holeOf(r, from, to)
 	for p := range r.pausing {

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// maxRounds bounds the rounds over stores that are under way at once, and
-	// maxFailing those over stores that could not be looked at the last time: each
-	// of these may wait for its answer in vain, and the others not for them.
-	maxRounds  = 24
+	// maxRounds bounds the rounds over stores that are under way at once.
+	maxRounds = 24
+	// maxFailing bounds those over stores that could not be looked at the last time.
+	// They may wait for answers in vain, and the others do not wait for them.
 	maxFailing = 8
 )
 

@@ -174,9 +174,9 @@ func (s *Set) Detach(store string, p *pool.Pool) {
 	}
 }
 
-// Retire ends reading for p as Detach does, but p is still told of the gaps that
-// it passed since its store was last looked at: told is closed when it has been.
-// That can take for ever, while JetStream is away; Detach gives it up.
+// Retire ends reading for p as Detach does. But p is still told of the gaps that it
+// passed since its store was last looked at. Told is closed when it has been. That
+// can take for ever, while JetStream is away. Detach gives it up.
 func (s *Set) Retire(store string, p *pool.Pool) (told <-chan struct{}) {
 	st := s.store(store)
 	if st == nil {
@@ -196,9 +196,9 @@ func (s *Set) Last(store string) uint64 {
 	return st.last()
 }
 
-// AtEnd reports whether a pool that has read everything of a store up to a
-// sequence would be live right away, as far as is known. Created is the store that
-// it began in; zero for any.
+// AtEnd reports whether a pool would be live right away, as far as is known, that has
+// read everything of a store up to a sequence. Created is when the store was that
+// it began in. Zero is any.
 func (s *Set) AtEnd(store string, created time.Time, at uint64) bool {
 	st := s.store(store)
 	return st != nil && st.atEnd(created, at)

@@ -151,7 +151,7 @@ func (s *Store) headPosition() uint64 {
 }
 
 // atEnd reports whether a pool that has read up to a sequence can join the reader
-// at the head, and has no more to read than that. So the store was at the last look.
+// at the head, and has read everything. So it was at the last look.
 func (s *Store) atEnd(created time.Time, at uint64) bool {
 	s.lock()
 	defer s.mu.Unlock()

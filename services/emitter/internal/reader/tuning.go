@@ -11,14 +11,16 @@ const callTimeout = 1500 * time.Millisecond
 
 // tuning is what tests make smaller.
 type tuning struct {
-	// look is how often a store is looked after that something happens in, and
-	// asked for its first and last sequence where that is needed.
+	// look is how often there is a round over a store that something happens in,
+	// and a look at it where that is needed.
 	look time.Duration
-	// rest is how long a store is left alone at least that nothing happens in,
-	// and share how long for each store that there is, if that is longer.
-	rest, share time.Duration
-	// pause is the least time between two rounds over a store, so that thousands
-	// of pools that come or go one after the other share them.
+	// rest is how long a store is left alone that nothing happens in.
+	rest time.Duration
+	// share is how long it is left alone for each store that there is, if that is
+	// longer.
+	share time.Duration
+	// pause is the least time between two rounds over a store. Thousands of pools
+	// that come or go one after the other share them.
 	pause time.Duration
 	// stillLooks is how many looks a reader may stand still although there
 	// is more to read before it is opened anew; each time that it does not help

@@ -9,15 +9,15 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
 )
 
-// starved reports whether a consumer could not be made since the store has as
-// many as it may, and not only for the moment in which another one ends.
+// starved reports whether a consumer could not be made, since the store has as many
+// as it may. It does not count the moment in which another one ends.
 func starved(st feed.State) bool {
 	return errors.Is(st.Err, jetstream.ErrMaximumConsumersLimit) && st.Reopened >= 3
 }
 
-// yield closes the reader at the head, if it has the only place for a consumer
-// that the store leaves us, and others wait for one to read history. They share
-// one reader then, and the one that arrives takes the place at the head.
+// yield closes the reader at the head if it has the only place for a consumer that
+// the store leaves us, and others wait for one. They read history through one reader
+// then. When that arrives, it takes the place at the head.
 func (s *Store) yield() {
 	s.lock()
 	head := s.head.Load()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -68,6 +69,40 @@ func TestAStoreWithOnePlaceForAConsumerIsReadThroughIt(t *testing.T) {
 	}
 	if n := len(e.consumers(t)); n != 1 {
 		t.Errorf("%d consumers", n)
+	}
+}
+
+func TestYield_OnlyWhereAllWhoReadHistoryFindNoPlace(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	for _, tt := range []struct {
+		name   string
+		head   bool   // finds no place
+		temps  []bool // find none
+		yields bool
+	}{
+		{"nobody reads history", false, nil, false},
+		{"they have places", false, []bool{false, false}, false},
+		{"one has a place", false, []bool{true, false}, false},
+		{"none has", false, []bool{true, true}, true},
+		{"nor has the head", true, []bool{true}, false},
+	} {
+		s := bare(e)
+		note := func(r *reader, starves bool) {
+			if starves {
+				r.health.note(feed.State{Err: jetstream.ErrMaximumConsumersLimit, Reopened: 3})
+			}
+		}
+		note(s.withHead(100), tt.head)
+		for _, starves := range tt.temps {
+			r := newReader(s, 0, nil)
+			note(r, starves)
+			s.temps[r] = struct{}{}
+		}
+		s.yield()
+		if gone := s.head.Load() == nil; s.yielded != tt.yields || gone != tt.yields {
+			t.Errorf("%s: it yields %v, and is gone %v; want %v", tt.name, s.yielded, gone, tt.yields)
+		}
 	}
 }
 
