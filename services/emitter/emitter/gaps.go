@@ -2,7 +2,6 @@ package emitter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -10,13 +9,15 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // gapPauser pauses subscriptions whose pools met gaps and asked for that.
 type gapPauser struct {
-	records    *subscription.Store
+	records    bucket.Cell
+	ns         wire.Namespace
 	holdings   *holdings
 	advisories *advisories
 	log        zerolog.Logger // for what many pools may share
@@ -25,8 +26,8 @@ type gapPauser struct {
 	gaps map[string]gapped // by subscription
 }
 
-func newGapPauser(records *subscription.Store, hs *holdings, a *advisories, log zerolog.Logger) *gapPauser {
-	return &gapPauser{records: records, holdings: hs, advisories: a, log: log, gaps: map[string]gapped{}}
+func newGapPauser(records bucket.Cell, ns wire.Namespace, hs *holdings, a *advisories, log zerolog.Logger) *gapPauser {
+	return &gapPauser{records: records, ns: ns, holdings: hs, advisories: a, log: log, gaps: map[string]gapped{}}
 }
 
 // gapped is a pool that waits at a gap for its subscription to be paused.
@@ -98,28 +99,33 @@ func (g *gapPauser) closed(name string, at gapped) {
 // pause pauses a subscription that asked for it when events were lost
 // before they were read. Where the record is another one by now, the pool runs
 // or will run by that and meets the gap again.
-func (g *gapPauser) pause(ctx context.Context, name string, at gapped) error {
+func (g *gapPauser) pause(ctx context.Context, name string, met gapped) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	rec, rev, err := g.records.Get(ctx, name)
-	switch {
-	case errors.Is(err, subscription.ErrNotFound):
-		return nil
-	case err != nil:
+	at, paused := time.Now().UTC(), false
+	_, err := bucket.Change(ctx, g.records, name, func(now bucket.Seen) (*bucket.Write, error) {
+		rec, err := subscription.RecordOf(now, g.ns)
+		if err != nil {
+			return nil, err
+		}
+		paused = rec != nil && !rec.Paused && rec.UID == met.uid && rec.Generation == met.gap.Generation
+		if !paused {
+			return nil, nil
+		}
+		rec.Paused, rec.UpdatedAt = true, at
+		rec.Generation++
+		return bucket.Put(rec)
+	})
+	if err != nil {
 		return fmt.Errorf("pause %q at a gap: %w", name, err)
-	case rec.Paused || rec.UID != at.uid || rec.Generation != at.gap.Generation:
-		return nil
 	}
-	rec.Paused = true
-	rec.Generation++
-	rec.UpdatedAt = time.Now().UTC()
-	if _, err := g.records.Update(ctx, rec, rev); err != nil {
-		return fmt.Errorf("pause %q at a gap: %w", name, err)
+	if !paused {
+		return nil
 	}
 	g.advisories.tell(wire.AdvSubscriptionPaused, name,
 		fmt.Sprintf("the store no longer holds %d of the sequences %d to %d, which were still to be read; resume goes on behind them",
-			at.gap.Count, at.gap.From, at.gap.To),
-		map[string]any{"from": at.gap.From, "to": at.gap.To, "count": at.gap.Count, "kind": at.gap.Kind})
+			met.gap.Count, met.gap.From, met.gap.To),
+		map[string]any{"from": met.gap.From, "to": met.gap.To, "count": met.gap.Count, "kind": met.gap.Kind})
 	return nil
 }
 

@@ -18,12 +18,13 @@ import (
 
 // pauser returns a gapPauser that does not run, and a record in its bucket, the
 // first update of which fails.
-func pauser(t *testing.T) (*gapPauser, *wire.Record) {
+func pauser(t *testing.T) (*gapPauser, *subscription.Store, *wire.Record) {
 	t.Helper()
 	kv := buckettest.New(0)
-	g := newGapPauser(subscription.NewStore(kv, wire.DefaultNamespace), newHoldings(), newAdvisories(nil, zerolog.Nop()), zerolog.Nop())
+	records := subscription.NewStore(kv, wire.DefaultNamespace)
+	g := newGapPauser(kv, wire.DefaultNamespace, newHoldings(), newAdvisories(nil, zerolog.Nop()), zerolog.Nop())
 	rec := gapRecord()
-	if _, err := g.records.Create(t.Context(), rec); err != nil {
+	if _, err := records.Create(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 	var updates atomic.Int32
@@ -33,7 +34,7 @@ func pauser(t *testing.T) (*gapPauser, *wire.Record) {
 		}
 		return nil
 	}
-	return g, rec
+	return g, records, rec
 }
 
 func gapRecord() *wire.Record {
@@ -45,7 +46,7 @@ func gapRecord() *wire.Record {
 
 func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 	t.Parallel()
-	g, rec := pauser(t)
+	g, records, rec := pauser(t)
 	for range maxNotices + 1 {
 		g.advisories.tell(wire.AdvPoolWaiting, "other", "", nil)
 	}
@@ -54,7 +55,7 @@ func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- g.Run(ctx) }()
 	natstest.Await(t, "the pause", func() error {
-		if now, _, err := g.records.Get(t.Context(), rec.Name); err != nil || !now.Paused || now.Generation != rec.Generation+1 {
+		if now, _, err := records.Get(t.Context(), rec.Name); err != nil || !now.Paused || now.Generation != rec.Generation+1 {
 			return errors.New("not paused")
 		}
 		return nil
@@ -73,7 +74,7 @@ func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 
 func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 	t.Parallel()
-	p, rec := pauser(t)
+	p, records, rec := pauser(t)
 	gap := wire.Gap{From: 6, To: 40, Generation: rec.Generation}
 	later := gap
 	later.Generation++
@@ -82,7 +83,7 @@ func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if now, _, err := p.records.Get(t.Context(), rec.Name); err != nil || now.Paused {
+	if now, _, err := records.Get(t.Context(), rec.Name); err != nil || now.Paused {
 		t.Errorf("it is paused (%v)", err)
 	}
 	if err := p.pause(t.Context(), "gone", gapped{"uid", gap}); err != nil {

@@ -111,7 +111,7 @@ func (h *holding) overwrites(now bucket.Seen) error {
 		}
 		return errLost
 	}
-	stored, err := subscription.DecodePool(subscription.EntryOf(now.Entry))
+	stored, err := subscription.PoolOf(now)
 	switch {
 	case err != nil && (h.rev == 0 || errors.Is(err, subscription.ErrNewerSchema)):
 		return errLost

@@ -65,7 +65,7 @@ func (s *Service) build(l link) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	gaps := newGapPauser(subscription.NewStore(l.buckets.Subscriptions, s.ns), hs, ads, s.limited)
+	gaps := newGapPauser(l.buckets.Subscriptions, s.ns, hs, ads, s.limited)
 	run, helpers := s.runner(l, gaps, ads)
 	view := s.viewer(l, hs, queue, peers)
 	claims := &claimer{

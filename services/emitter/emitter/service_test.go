@@ -219,7 +219,8 @@ func TestOurOwnPoolIsClaimedAnewFromWhereItIsAndNotFromWhereOurCopyHasIt(t *test
 	s := b.emitter(time.Second)
 	b.run(s, nil)
 	b.subscribe("s")
-	rec, recRev, err := s.gaps.records.Get(t.Context(), "s")
+	records := subscription.NewStore(b.bucket(s.ns.BucketSubscriptions()), s.ns)
+	rec, recRev, err := records.Get(t.Context(), "s")
 	if err != nil {
 		t.Fatal(err)
 	}
