@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bucket/buckettest"
 	"github.com/sluicehq/sluice/pkg/bus"
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/mirror"
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -102,5 +105,63 @@ func TestComparisonsTakeAHundredthOfTheTimeAtMost(t *testing.T) {
 		if got := comparedAgain(took); got != want {
 			t.Errorf("a comparison that took %s is made again after %s, want %s", took, got, want)
 		}
+	}
+}
+
+// roomless is a bucket that has no room, and counts who finds that out.
+type roomless struct {
+	bucket.KeyValue
+	tries atomic.Int32
+}
+
+func (r *roomless) Update(context.Context, string, []byte, uint64) (uint64, error) {
+	r.tries.Add(1)
+	return 0, &jsapi.FullError{What: "the bucket", Err: errors.New("full")}
+}
+
+func TestReconciler_TriesAClaimThatFailedAgainLongBeforeTheNextComparison(t *testing.T) {
+	t.Parallel()
+	b, full := newBed(t), &roomless{}
+	s := b.emitter(0)
+	b.run(s, func(kv bucket.KeyValue) bucket.KeyValue {
+		full.KeyValue = kv
+		return full
+	})
+	b.subscribe("s")
+	natstest.Await(t, "more tries than there are comparisons in that time", func() error {
+		if n := full.tries.Load(); n < 4 {
+			return fmt.Errorf("%d tries", n)
+		}
+		return nil
+	})
+}
+
+func TestFollow_HasEverythingComparedWhenTheConnectionIsBack(t *testing.T) {
+	t.Parallel()
+	b, queue := newBed(t), newWorkQueue()
+	s := b.emitter(0)
+	nc, err := bus.Connect(t.Context(), s.common.NATS, "ctl", s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- s.follow(nc, newCopies(buckettest.New(0), buckettest.New(0), queue, mirror.Options{}), queue)(ctx)
+	}()
+	for _, what := range []string{"the first comparison", "another one"} {
+		natstest.Await(t, what, func() error {
+			if !queue.takeAll() {
+				return errors.New("nothing is to be compared")
+			}
+			return nil
+		})
+		b.srv.Stop()
+		b.srv.Restart()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
