@@ -7,7 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // maxNotices bounds the advisories that wait to be published; beyond it they
@@ -24,7 +24,7 @@ type advisories struct {
 // notice is an advisory on its way out.
 type notice struct {
 	name string
-	pool.Notice
+	core.Notice
 }
 
 func newAdvisories(advisor *bus.Advisor, log zerolog.Logger) *advisories {
@@ -33,10 +33,10 @@ func newAdvisories(advisor *bus.Advisor, log zerolog.Logger) *advisories {
 
 // tell has an advisory published, soon and without waiting for it.
 func (a *advisories) tell(what, name, detail string, data map[string]any) {
-	a.tellOf(name, pool.Notice{What: what, Detail: detail, Data: data})
+	a.tellOf(name, core.Notice{What: what, Detail: detail, Data: data})
 }
 
-func (a *advisories) tellOf(name string, n pool.Notice) {
+func (a *advisories) tellOf(name string, n core.Notice) {
 	select {
 	case a.notices <- notice{name, n}:
 	default:

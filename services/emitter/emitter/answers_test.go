@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -23,8 +24,8 @@ func quietPool(tb testing.TB) *pool.Pool {
 			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
 			Breaker: wire.Breaker{Failures: 1},
 		}},
-		Epoch: 1, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
-		Notify: func(pool.Notice) {}, Moved: func() {},
+		Epoch: 1, Timers: timers.New(), Budget: core.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Notify: func(core.Notice) {}, Moved: func() {},
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -110,8 +111,8 @@ func owned(t *testing.T, s *checkpointer, name string, ranges ...[2]uint64) *hol
 			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
 			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
 		}},
-		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: pool.NewBudget(1 << 20), Carriers: &pool.Carriers{},
-		Notify: func(pool.Notice) {}, Moved: func() { s.dues.moved(h) },
+		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: core.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Notify: func(core.Notice) {}, Moved: func() { s.dues.moved(h) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/fetch"
 	"github.com/sluicehq/sluice/services/emitter/internal/park"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/reader"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
@@ -127,7 +128,7 @@ func (s *Service) runner(l link, gaps *gapPauser, ads *advisories) (*runner, []f
 		maxPayload: l.ctl.MaxPayload, answers: l.answers, readers: readers, dues: newDues(), advisories: ads,
 		shared: pool.Config{
 			Publisher: l.data, Carriers: &pool.Carriers{}, Parker: parker, Timers: clock,
-			Budget: pool.NewBudget(s.cfg.EventBytes), Fetcher: fetcher, Asker: asker,
+			Budget: core.NewBudget(s.cfg.EventBytes), Fetcher: fetcher, Asker: asker,
 		},
 	}
 	return run, []func(context.Context) error{clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run}

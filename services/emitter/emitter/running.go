@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/reader"
 )
 
@@ -38,8 +40,8 @@ func (r *runner) start(h *holding) error {
 	cfg := r.shared
 	cfg.Record, cfg.Epoch, cfg.State, cfg.Checkpoint = h.rec, h.entry.Epoch, h.entry.State, h.entry.Checkpoint
 	cfg.Gap, cfg.LostFrom, cfg.Holes = h.entry.Gap, h.entry.LostFrom, h.entry.Holes
-	cfg.AnswerPrefix, cfg.MaxRanges = prefix, pool.RangesWithin(r.maxPayload())
-	cfg.Notify = func(n pool.Notice) { r.advisories.tellOf(h.name, n) }
+	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(r.maxPayload())
+	cfg.Notify = func(n core.Notice) { r.advisories.tellOf(h.name, n) }
 	cfg.Moved = func() { r.dues.moved(h) }
 	p, err := pool.New(cfg)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/reader"
 )
 
@@ -17,7 +17,7 @@ type reporter struct {
 	me       string
 	holdings *holdings
 	readers  *reader.Set
-	budget   *pool.Budget
+	budget   *core.Budget
 	log      zerolog.Logger
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/work"
 )
 
@@ -64,9 +65,9 @@ func (a *Asker) answer(ctx context.Context, qs []pool.Question) {
 		l := found[q.Subject]
 		t := judge(l, q.Target)
 		switch {
-		case q.Send == nil || t.Who == pool.Nobody:
+		case q.Send == nil || t.Who == core.Nobody:
 			q.Told(t)
-		case t.Who == pool.Unknown:
+		case t.Who == core.Unknown:
 			q.Send()
 			q.Told(t)
 		default:
@@ -90,7 +91,7 @@ func (a *Asker) sendAround(ctx context.Context, qs []pool.Question) {
 		a.log.Debug().Err(err).Msg("who listens not asked")
 	}
 	for i, q := range qs {
-		var t pool.Told // what was not looked at is not known
+		var t core.Told // what was not looked at is not known
 		if i < len(found) {
 			t = both(judge(found[i][0], q.Target), judge(found[i][1], q.Target))
 		}
@@ -99,23 +100,23 @@ func (a *Asker) sendAround(ctx context.Context, qs []pool.Question) {
 }
 
 // both is what two looks say together: somebody only if they agree on it.
-func both(before, behind pool.Told) pool.Told {
-	if before.Who == pool.Somebody || behind.Who == pool.Nobody {
+func both(before, behind core.Told) core.Told {
+	if before.Who == core.Somebody || behind.Who == core.Nobody {
 		return behind
 	}
 	return before
 }
 
 // judge says whether anybody listens, and in words what is odd about it.
-func judge(l presence.Listeners, target string) pool.Told {
+func judge(l presence.Listeners, target string) core.Told {
 	switch {
 	case l.None(target) && len(l.Streams) > 0:
-		return pool.Told{Who: pool.Nobody, Why: fmt.Sprintf("what is sent there is stored by %s, which is not named in deliver.stream",
+		return core.Told{Who: core.Nobody, Why: fmt.Sprintf("what is sent there is stored by %s, which is not named in deliver.stream",
 			strings.Join(l.Streams, ", "))}
 	case l.None(target):
-		return pool.Told{Who: pool.Nobody}
+		return core.Told{Who: core.Nobody}
 	case l.Subscriptions > 0, target != "" && slices.Contains(l.Streams, target):
-		return pool.Told{Who: pool.Somebody}
+		return core.Told{Who: core.Somebody}
 	}
-	return pool.Told{Who: pool.Unknown, Why: "not confirmed: " + cmp.Or(l.Reason, "it could not be asked")}
+	return core.Told{Who: core.Unknown, Why: "not confirmed: " + cmp.Or(l.Reason, "it could not be asked")}
 }

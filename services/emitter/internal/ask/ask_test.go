@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,20 +29,20 @@ func TestAsk_JudgesByWhatTheServersTell(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
 		l            presence.Listeners
-		want, target pool.Who // without a target, and where stream A is
+		want, target core.Who // without a target, and where stream A is
 	}{
-		{"nobody", known(0), pool.Nobody, pool.Nobody},
-		{"a subscription", known(1), pool.Somebody, pool.Somebody},
-		{"a stream alone", known(0, "A"), pool.Nobody, pool.Somebody},
-		{"another stream alone", known(0, "B"), pool.Nobody, pool.Nobody},
-		{"both", known(1, "A"), pool.Somebody, pool.Somebody},
-		{"not told", silent, pool.Unknown, pool.Unknown},
-		{"a stream, and not told what else", half, pool.Unknown, pool.Somebody},
-		{"nothing", presence.Listeners{}, pool.Unknown, pool.Unknown},
+		{"nobody", known(0), core.Nobody, core.Nobody},
+		{"a subscription", known(1), core.Somebody, core.Somebody},
+		{"a stream alone", known(0, "A"), core.Nobody, core.Somebody},
+		{"another stream alone", known(0, "B"), core.Nobody, core.Nobody},
+		{"both", known(1, "A"), core.Somebody, core.Somebody},
+		{"not told", silent, core.Unknown, core.Unknown},
+		{"a stream, and not told what else", half, core.Unknown, core.Somebody},
+		{"nothing", presence.Listeners{}, core.Unknown, core.Unknown},
 	} {
-		for target, want := range map[string]pool.Who{"": tt.want, "A": tt.target} {
+		for target, want := range map[string]core.Who{"": tt.want, "A": tt.target} {
 			got := judge(tt.l, target)
-			if got.Who != want || (got.Why == "") != (want == pool.Somebody || len(tt.l.Streams) == 0 && want == pool.Nobody) {
+			if got.Who != want || (got.Why == "") != (want == core.Somebody || len(tt.l.Streams) == 0 && want == core.Nobody) {
 				t.Errorf("%s, target %q: %+v, want %d", tt.name, target, got, want)
 			}
 		}
@@ -50,16 +51,16 @@ func TestAsk_JudgesByWhatTheServersTell(t *testing.T) {
 
 func TestAsk_TwoLooksSaySomebodyOnlyIfTheyAgree(t *testing.T) {
 	t.Parallel()
-	for _, before := range []pool.Who{pool.Unknown, pool.Nobody, pool.Somebody} {
-		for _, behind := range []pool.Who{pool.Unknown, pool.Nobody, pool.Somebody} {
-			want := pool.Unknown
+	for _, before := range []core.Who{core.Unknown, core.Nobody, core.Somebody} {
+		for _, behind := range []core.Who{core.Unknown, core.Nobody, core.Somebody} {
+			want := core.Unknown
 			switch {
-			case before == pool.Nobody || behind == pool.Nobody:
-				want = pool.Nobody
-			case before == pool.Somebody && behind == pool.Somebody:
-				want = pool.Somebody
+			case before == core.Nobody || behind == core.Nobody:
+				want = core.Nobody
+			case before == core.Somebody && behind == core.Somebody:
+				want = core.Somebody
 			}
-			if got := both(pool.Told{Who: before}, pool.Told{Who: behind}); got.Who != want {
+			if got := both(core.Told{Who: before}, core.Told{Who: behind}); got.Who != want {
 				t.Errorf("%d, then %d: %d, want %d", before, behind, got.Who, want)
 			}
 		}
@@ -67,7 +68,7 @@ func TestAsk_TwoLooksSaySomebodyOnlyIfTheyAgree(t *testing.T) {
 }
 
 // running is an asker on a server of its own, and what one question brings.
-func running(t *testing.T) (srv *natstest.Server, nc *nats.Conn, ask func(subject string, target string) (told pool.Told, sent bool)) {
+func running(t *testing.T) (srv *natstest.Server, nc *nats.Conn, ask func(subject string, target string) (told core.Told, sent bool)) {
 	t.Helper()
 	srv = natstest.Start(t)
 	nc = srv.Conn()
@@ -81,9 +82,9 @@ func running(t *testing.T) (srv *natstest.Server, nc *nats.Conn, ask func(subjec
 			t.Error(err)
 		}
 	})
-	return srv, nc, func(subject string, target string) (told pool.Told, sent bool) {
-		answer := make(chan pool.Told, 1)
-		q := pool.Question{Subject: subject, Target: target, Told: func(t pool.Told) { answer <- t }, Send: func() {
+	return srv, nc, func(subject string, target string) (told core.Told, sent bool) {
+		answer := make(chan core.Told, 1)
+		q := pool.Question{Subject: subject, Target: target, Told: func(t core.Told) { answer <- t }, Send: func() {
 			sent = true
 			if err := nc.Publish(subject, []byte("x")); err != nil {
 				t.Error(err)
@@ -114,14 +115,14 @@ func TestAsk_SendsOnlyWhereSomebodyListens(t *testing.T) {
 	for _, tt := range []struct {
 		subject string
 		target  string
-		want    pool.Who
+		want    core.Who
 	}{
-		{"nowhere", "", pool.Nobody},
-		{"here", "", pool.Somebody},
-		{"audit.x", "", pool.Nobody},
-		{"audit.x", "AUDIT", pool.Somebody},
+		{"nowhere", "", core.Nobody},
+		{"here", "", core.Somebody},
+		{"audit.x", "", core.Nobody},
+		{"audit.x", "AUDIT", core.Somebody},
 	} {
-		if told, sent := ask(tt.subject, tt.target); told.Who != tt.want || sent != (tt.want == pool.Somebody) {
+		if told, sent := ask(tt.subject, tt.target); told.Who != tt.want || sent != (tt.want == core.Somebody) {
 			t.Errorf("%s, target %q: %+v, sent %v", tt.subject, tt.target, told, sent)
 		}
 	}
@@ -151,12 +152,12 @@ func TestAsk_WhatCannotBeAskedIsNotKnownAndIsSent(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{nil, errors.New("no connection")} {
 		a := New(silent{err}, zerolog.Nop())
-		sent, told := 0, []pool.Told{}
-		q := pool.Question{Subject: "x", Send: func() { sent++ }, Told: func(t pool.Told) { told = append(told, t) }}
+		sent, told := 0, []core.Told{}
+		q := pool.Question{Subject: "x", Send: func() { sent++ }, Told: func(t core.Told) { told = append(told, t) }}
 		look := pool.Question{Subject: "x", Told: q.Told}
 		a.answer(t.Context(), []pool.Question{q, look})
 		a.sendAround(t.Context(), []pool.Question{q})
-		if sent != 1 || len(told) != 3 || told[0].Who != pool.Unknown || told[1].Who != pool.Unknown || told[2].Who != pool.Unknown {
+		if sent != 1 || len(told) != 3 || told[0].Who != core.Unknown || told[1].Who != core.Unknown || told[2].Who != core.Unknown {
 			t.Errorf("%v: sent %d, told %+v", err, sent, told)
 		}
 	}

@@ -167,3 +167,20 @@ func appendRange(rs [][2]uint64, from, to uint64) [][2]uint64 {
 	}
 	return append(rs, [2]uint64{from, to})
 }
+
+// DefaultMaxRanges is how many finished ranges a checkpoint has at most where
+// the server's limit of a message leaves room for them.
+const DefaultMaxRanges = 16384
+
+const (
+	minRanges   = 64
+	bytesARange = 42 // of JSON, with two sequences of 19 digits
+)
+
+// RangesWithin is how many finished ranges a checkpoint should have at most where
+// a message may have maxPayload bytes. That is half of what fits: half as many
+// ranges may come on top (those of an earlier owner), and so does the rest of
+// the entry.
+func RangesWithin(maxPayload int64) int {
+	return int(min(max(maxPayload/2/bytesARange, minRanges), DefaultMaxRanges))
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 const (
@@ -181,7 +182,7 @@ func (f *Fetcher) gone(ctx context.Context, w pool.Wanted) error {
 	case last < w.Sequence:
 		return fmt.Errorf("%q ends at %d, before message %d", w.Store, last, w.Sequence)
 	}
-	return pool.ErrGone
+	return core.ErrGone
 }
 
 // message makes what the server returned an event.Message.

@@ -17,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -108,13 +109,13 @@ func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if r := get("ORDERS", 1); !errors.Is(r.err, pool.ErrGone) {
+	if r := get("ORDERS", 1); !errors.Is(r.err, core.ErrGone) {
 		t.Errorf("a deleted event: %v", r.err)
 	}
-	if r := get("ORDERS", 6); r.err == nil || errors.Is(r.err, pool.ErrGone) {
+	if r := get("ORDERS", 6); r.err == nil || errors.Is(r.err, core.ErrGone) {
 		t.Errorf("an event beyond the end of its store: %v", r.err)
 	}
-	if r := get("NOSUCH", 1); r.err == nil || errors.Is(r.err, pool.ErrGone) {
+	if r := get("NOSUCH", 1); r.err == nil || errors.Is(r.err, core.ErrGone) {
 		t.Errorf("an event of a store that does not exist: %v", r.err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/work"
 )
 
@@ -93,9 +94,9 @@ func plain(err error) error {
 	case !errors.As(jsapi.Full("it", err), &full):
 		return fmt.Errorf("events cannot be parked: %w", err)
 	case full.Own:
-		return fmt.Errorf("%w: %s: purge it, or raise SLUICE_MAX_PARKED_BYTES", pool.ErrFull, full.What)
+		return fmt.Errorf("%w: %s: purge it, or raise SLUICE_MAX_PARKED_BYTES", core.ErrFull, full.What)
 	default:
-		return fmt.Errorf("%w: %s", pool.ErrFull, full.What)
+		return fmt.Errorf("%w: %s", core.ErrFull, full.What)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -261,7 +262,7 @@ func TestAnEventThatCannotBeParkedHoldsNoWorkerAndItsPoolIsTold(t *testing.T) {
 			t.Errorf("the other's event is not parked: %v", err)
 		}
 		for range 2 * workers { // before the parker ends: then it tells nobody
-			if err := <-told; err == nil || err.Error() != tt.want || errors.Is(err, pool.ErrFull) != tt.full {
+			if err := <-told; err == nil || err.Error() != tt.want || errors.Is(err, core.ErrFull) != tt.full {
 				t.Errorf("told %v, want %q", err, tt.want)
 			}
 		}

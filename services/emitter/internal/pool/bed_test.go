@@ -18,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -157,7 +158,7 @@ func (f *fetcher) answer() {
 		f.mu.Lock()
 		e, err := f.stored[w.Sequence], f.fail
 		if e == nil && err == nil {
-			err = pool.ErrGone
+			err = core.ErrGone
 		}
 		f.mu.Unlock()
 		w.Got(e, err)
@@ -180,7 +181,7 @@ func (f *fetcher) asked() int {
 // asker plays the servers that say who listens.
 type asker struct {
 	mu     sync.Mutex
-	who    pool.Who
+	who    core.Who
 	refuse bool
 	hold   bool // answer only when told
 	held   []pool.Question
@@ -204,15 +205,15 @@ func (a *asker) Ask(q pool.Question) bool {
 	return true
 }
 
-func (a *asker) answer(q pool.Question, who pool.Who) {
-	if who != pool.Nobody && q.Send != nil {
+func (a *asker) answer(q pool.Question, who core.Who) {
+	if who != core.Nobody && q.Send != nil {
 		q.Send()
 	}
-	q.Told(pool.Told{Who: who, Why: "as the servers say"})
+	q.Told(core.Told{Who: who, Why: "as the servers say"})
 }
 
 // now makes the servers say so from now on, also of what was asked before.
-func (a *asker) now(who pool.Who) {
+func (a *asker) now(who core.Who) {
 	a.mu.Lock()
 	held := a.held
 	a.held, a.hold, a.refuse, a.who = nil, false, false, who
@@ -243,7 +244,8 @@ type bed struct {
 	park   *parker
 	fetch  *fetcher
 	ask    *asker
-	budget *pool.Budget
+	budget *core.Budget
+	alone  bool // no other pool uses the budget
 	moved  atomic.Int64
 
 	mu       sync.Mutex
@@ -270,22 +272,22 @@ type config struct {
 	spec   wire.Spec
 	record wire.Record
 	cp     wire.Checkpoint
-	budget *pool.Budget
+	budget *core.Budget
 	ranges int
 }
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	tb.Helper()
 	b := &bed{tester: tb, pub: &publisher{}, park: &parker{}, fetch: &fetcher{stored: map[uint64]*event.Event{}}, ask: &asker{}, budget: c.budget}
-	if b.budget == nil {
-		b.budget = pool.NewBudget(1 << 30)
+	if b.alone = b.budget == nil; b.alone {
+		b.budget = core.NewBudget(1 << 30)
 	}
 	rec := c.record
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
 		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
-		Notify: func(n pool.Notice) {
+		Notify: func(n core.Notice) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.notices = append(b.notices, n.What)
@@ -436,8 +438,12 @@ func (b *bed) wantAllFinished() {
 	if cp := b.Checkpoint(); cp.Floor != b.Position() || len(cp.Ranges) > 0 {
 		b.Fatalf("checkpoint = %+v at position %d: not all is finished", cp, b.Position())
 	}
-	if held := b.Held(); held != "" {
-		b.Fatalf("all is finished, but the pool holds %s", held)
+	st := b.Status()
+	if st.Pending+st.InFlight+st.Retrying+st.Parking > 0 {
+		b.Fatalf("all is finished, but: %+v", st)
+	}
+	if held := b.budget.Used(); b.alone && held > 0 {
+		b.Fatalf("all is finished, but the pool holds %d bytes", held)
 	}
 }
 

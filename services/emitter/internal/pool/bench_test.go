@@ -10,6 +10,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -30,8 +31,8 @@ func BenchmarkPoolAck(b *testing.B) {
 	pub := &lastReply{}
 	p, err := pool.New(pool.Config{
 		Record: &wire.Record{Name: "triage", Spec: spec()}, AnswerPrefix: prefix, Publisher: pub, Carriers: &pool.Carriers{},
-		Timers: tm, Budget: pool.NewBudget(1 << 30),
-		Notify: func(pool.Notice) {}, Moved: func() {},
+		Timers: tm, Budget: core.NewBudget(1 << 30),
+		Notify: func(core.Notice) {}, Moved: func() {},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // carrier is a message that carries one delivery after the other. To fill a
@@ -36,21 +37,21 @@ func (c *Carriers) give(m *carrier) {
 }
 
 // load makes the message what the subscriber gets.
-func (c *carrier) load(p *Pool, d delivery) *nats.Msg {
-	n := 0
+func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
+	to, n := &p.cfg.Record.Spec.Deliver, 0
 	n = c.put(n, wire.HeaderSubscription, p.Name())
 	n = c.put(n, wire.HeaderEpoch, p.epoch)
-	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.token.attempt))
-	if p.spec.Deliver.Stream != "" {
-		n = c.put(n, wire.HeaderMsgID, d.ev.Store+":"+strconv.FormatUint(d.ev.Sequence, 10)+":"+p.Name())
+	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.Token.Attempt()))
+	if to.Stream != "" {
+		n = c.put(n, wire.HeaderMsgID, d.Event.Store+":"+strconv.FormatUint(d.Event.Sequence, 10)+":"+p.Name())
 	}
-	for _, f := range d.ev.Fields() {
+	for _, f := range d.Event.Fields() {
 		n = c.putAll(n, f)
 	}
 	c.cut(n)
-	c.msg.Subject, c.msg.Reply, c.msg.Data = p.spec.Deliver.Subject, "", d.ev.Data
-	if p.spec.Deliver.Mode == wire.ModeAck {
-		c.msg.Reply = d.token.reply(p.cfg.AnswerPrefix)
+	c.msg.Subject, c.msg.Reply, c.msg.Data = to.Subject, "", d.Event.Data
+	if to.Mode == wire.ModeAck {
+		c.msg.Reply = d.Token.Reply(p.cfg.AnswerPrefix)
 	}
 	return &c.msg
 }

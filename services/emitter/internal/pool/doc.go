@@ -15,6 +15,10 @@
 // retry.max_attempts; an event that was answered is never sent again by the
 // same pool.
 //
-// A pool has no goroutine. Its state is guarded by one mutex, which is never
-// held while a message is published or a callback runs.
+// All of that is decided by package core, which is pure. This package is the
+// shell around it. It has the lock, the clock and the connections. Every call
+// becomes one step: Pool.locked is the one critical section that changes
+// anything, and Pool.step the one way out of it. It carries out the effects once
+// the lock is free. The lock is never held while a message is published or a
+// callback runs. A pool has no goroutine.
 package pool

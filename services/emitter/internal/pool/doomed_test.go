@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // unjudged offers the next event to be parked, as a reader would.
@@ -53,7 +53,7 @@ func TestPool_AnEventOfferedToBeParkedIsParkedInOrderAndNeverSent(t *testing.T) 
 func TestPool_AnEventOfferedToBeParkedWaitsForNoSubscriber(t *testing.T) {
 	for name, away := range map[string]func(b *bed, d sent){
 		"nobody listens": func(b *bed, d sent) {
-			b.ask.now(pool.Nobody)
+			b.ask.now(core.Nobody)
 			b.nobody(d)
 		},
 		"breaker is open": func(b *bed, d sent) { b.answer(d, "-NAK") },

@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -153,7 +154,7 @@ func TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack(t *testing.T) {
 	s := spec()
 	s.Breaker = wire.Breaker{Failures: 2, OpenFor: wire.Duration(time.Minute)}
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.ask.now(pool.Nobody)
+		b.ask.now(core.Nobody)
 		b.offer(1, keys(6)...)
 		ds := b.next()
 		b.answer(ds[0], "-NAK")
@@ -164,7 +165,7 @@ func TestNothingSpinsWhileSeveralThingsHoldDeliveriesBack(t *testing.T) {
 		b.wantState(wire.PoolBreakerOpen)
 		after(59 * time.Second)
 		b.wantSent()
-		b.ask.now(pool.Unknown)
+		b.ask.now(core.Unknown)
 		after(2 * time.Second)
 		if n := len(b.next()); n != 1 {
 			t.Errorf("%d probes", n)
@@ -285,7 +286,7 @@ func TestARefusedEventIsNotTakenForOneThatFits(t *testing.T) {
 }
 
 func TestAPoolWithoutBudgetIsWokenWhenOthersGiveItBack(t *testing.T) {
-	budget := pool.NewBudget(3500)
+	budget := core.NewBudget(3500)
 	withPool(t, config{spec: spec(), budget: budget}, func(t *testing.T, b *bed) {
 		withOther := newBed(t, timers.New(), config{spec: spec(), budget: budget})
 		if !withOther.Offer(makeEvent(1, "a.x", nil, 1000)) || !b.Offer(makeEvent(1, "a.x", nil, 100)) {
@@ -317,7 +318,7 @@ func TestFinishedRangesAreBounded(t *testing.T) {
 	s.OrderBy = wire.OrderBy{Kind: wire.OrderNone}
 	for _, ranges := range []int{0, 100} {
 		withPool(t, config{spec: s, ranges: ranges}, func(t *testing.T, b *bed) {
-			want := cmp.Or(ranges, pool.DefaultMaxRanges)
+			want := cmp.Or(ranges, checkpoint.DefaultMaxRanges)
 			n := 0
 			for seq := uint64(1); b.Offer(makeEvent(seq, "a.x", nil, 0)); seq += 2 { // every other one matches
 				n++
@@ -353,7 +354,7 @@ func TestACheckpointStaysWritableWhateverFinishesFirst(t *testing.T) {
 func TestACheckpointFitsIntoAMessage(t *testing.T) {
 	t.Parallel()
 	for _, payload := range []int64{16 << 10, 64 << 10, 1 << 20, 64 << 20} {
-		n := pool.RangesWithin(payload)
+		n := checkpoint.RangesWithin(payload)
 		cp := wire.Checkpoint{Floor: math.MaxInt64, Ranges: make([][2]uint64, n+n/2)}
 		for i := range cp.Ranges {
 			cp.Ranges[i] = [2]uint64{math.MaxInt64, math.MaxInt64}
@@ -367,7 +368,7 @@ func TestACheckpointFitsIntoAMessage(t *testing.T) {
 		}
 	}
 	for payload, want := range map[int64]int{0: 64, 1 << 20: 12483, 64 << 20: 16384} {
-		if got := pool.RangesWithin(payload); got != want {
+		if got := checkpoint.RangesWithin(payload); got != want {
 			t.Errorf("max_payload %d: %d ranges, want %d", payload, got, want)
 		}
 	}

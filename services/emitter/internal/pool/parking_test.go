@@ -3,15 +3,14 @@ package pool_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
-var errNoRoom = fmt.Errorf("%w: it holds as much as it may", pool.ErrFull)
+var errNoRoom = fmt.Errorf("%w: it holds as much as it may", core.ErrFull)
 
 // jammed brings a pool of n keys to where each key holds an event that cannot be
 // parked, for err.
@@ -114,7 +113,7 @@ func TestParking_EventsThatWaitForItAreLetGoAndFetchedOneAtATime(t *testing.T) {
 			b.park.store()
 		}
 		if st := b.Status(); st.Parked != window {
-			t.Errorf("%d parked, want %d: %s", st.Parked, window, strings.TrimSpace(b.Held()))
+			t.Errorf("%d parked, want %d: %+v", st.Parked, window, st)
 		}
 		b.wantAllFinished()
 	})

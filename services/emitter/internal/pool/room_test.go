@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -102,7 +102,7 @@ func TestPoolsThatDeliverNothingLeaveBytesToOthers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			budget := pool.NewBudget(4 << 20)
+			budget := core.NewBudget(4 << 20)
 			withPool(t, config{spec: spec(), budget: budget}, func(t *testing.T, b *bed) {
 				for range 8 {
 					hog := newBed(t, timers.New(), config{spec: blocking(), budget: budget})
@@ -133,7 +133,7 @@ func TestPoolsThatDeliverNothingLeaveBytesToOthers(t *testing.T) {
 func TestABlockedEventIsTriedThoughOthersHoldTheBytes(t *testing.T) {
 	s := blocking()
 	s.Retry.MinBackoff, s.Retry.MaxBackoff = wire.Duration(time.Second), wire.Duration(time.Second)
-	budget := pool.NewBudget(2500)
+	budget := core.NewBudget(2500)
 	withPool(t, config{spec: s, budget: budget}, func(t *testing.T, b *bed) {
 		b.offer(1, "bad.x")
 		b.answer(b.one("1/1"), "-NAK")

@@ -9,14 +9,14 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // away offers events, of which each is answered with "no responders", and the
 // servers say that nobody listens.
 func (b *bed) away(n int) {
 	b.Helper()
-	b.ask.now(pool.Nobody)
+	b.ask.now(core.Nobody)
 	b.offer(1, keys(n)...)
 	for _, d := range b.next() {
 		b.nobody(d)
@@ -28,7 +28,7 @@ func (b *bed) away(n int) {
 // pool may take.
 func (b *bed) found() sent {
 	b.Helper()
-	b.ask.now(pool.Somebody)
+	b.ask.now(core.Somebody)
 	for range 41 {
 		if ds := b.next(); len(ds) == 1 && ds[0].attempt == 1 {
 			return ds[0]
@@ -65,7 +65,7 @@ func TestSearch_WhereNobodyListensNothingIsSentAndNothingCounted(t *testing.T) {
 
 func TestSearch_TheFirstQuestionIsAskedAtOnceAndBelieved(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-		b.ask.now(pool.Somebody)
+		b.ask.now(core.Somebody)
 		b.offer(1, "a.x", "b.x")
 		ds := b.wantSent("1/1", "2/1")
 		b.nobody(ds[0])
@@ -81,7 +81,7 @@ func TestSearch_NoRespondersWrittenBySomebodyWhoListensIsAnEmptyAnswer(t *testin
 	for _, late := range []bool{false, true} { // whether the subscriber takes longer than the pool waits for a "no"
 		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
 			withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-				b.ask.now(pool.Somebody)
+				b.ask.now(core.Somebody)
 				b.offer(1, keys(40)...)
 				sent := map[uint64]int{}
 				for round := 0; b.Status().Finished < 40; round++ {
@@ -120,7 +120,7 @@ func TestSearch_NoRespondersIsNoAnswerWhereOnlyAnExplicitOneCounts(t *testing.T)
 		s := spec()
 		s.Deliver.Ack, s.Deliver.Stream = to.Ack, to.Stream
 		withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-			b.ask.now(pool.Somebody)
+			b.ask.now(core.Somebody)
 			b.offer(1, "a.x")
 			b.nobody(b.one("1/1"))
 			b.nobody(b.one("1/1")) // sent once more, for sure to somebody
@@ -167,7 +167,7 @@ func TestSearch_NothingIsFinishedWhereTheServersDoNotTell(t *testing.T) {
 func TestSearch_AQuietSubscriberCountsAsPresent(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
 		b.away(2)
-		b.ask.now(pool.Unknown)
+		b.ask.now(core.Unknown)
 		after(100 * time.Millisecond)
 		b.one("1/1")
 		after(askSettles - 1)
@@ -181,7 +181,7 @@ func TestSearch_AQuietSubscriberCountsAsPresent(t *testing.T) {
 func TestSearch_AnAskingDeliveryThatDidNotLeaveProvesNothing(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
 		b.away(2)
-		b.ask.now(pool.Somebody)
+		b.ask.now(core.Somebody)
 		b.pub.failWith(func(uint64) error { return nats.ErrConnectionClosed })
 		after(10 * time.Second)
 		b.wantState(wire.PoolWaiting)
@@ -228,7 +228,7 @@ func TestSearch_OneQuestionIsOutAtATimeAndItsAnswerMayComeLate(t *testing.T) {
 				}
 				b.wantSent()
 				meanwhile(b, ds[0])
-				b.ask.now(pool.Somebody)
+				b.ask.now(core.Somebody)
 				switch name {
 				case "draining", "closing":
 					b.wantSent()
@@ -256,7 +256,7 @@ func TestSearch_AStreamAloneIsNobody(t *testing.T) {
 	s := spec()
 	s.Retry.MaxAttempts, s.Breaker.Failures = 1, 1
 	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
-		b.ask.now(pool.Nobody)
+		b.ask.now(core.Nobody)
 		b.offer(1, keys(5)...)
 		ds := b.next()
 		for _, d := range ds {
@@ -277,7 +277,7 @@ func TestSearch_AStreamAloneIsNobody(t *testing.T) {
 
 func TestSearch_AStreamBesideASubscriberAsksHardlyEver(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-		b.ask.now(pool.Somebody)
+		b.ask.now(core.Somebody)
 		for i := range uint64(100) {
 			b.offer(i+1, "a.x")
 			d := b.one(fmt.Sprintf("%d/1", i+1))
@@ -294,13 +294,13 @@ func TestSearch_AStreamBesideASubscriberAsksHardlyEver(t *testing.T) {
 
 func TestSearch_ASubscriberThatLeavesAStreamBehindIsMissed(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
-		b.ask.now(pool.Somebody)
+		b.ask.now(core.Somebody)
 		b.offer(1, "a.x")
 		d := b.one("1/1")
 		b.answer(d, receipt)
 		b.answer(d, "+ACK")
 		after(3 * time.Second)
-		b.ask.now(pool.Nobody)
+		b.ask.now(core.Nobody)
 		b.offer(2, "a.x", "b.x")
 		for _, d := range b.wantSent("2/1", "3/1") {
 			b.answer(d, receipt)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // blocking is a spec whose events block their lane after one failure.
@@ -35,7 +35,7 @@ func (b *bed) blocked() {
 
 func TestWhatWaitsBehindABlockedEventLeavesItsBytesToOthers(t *testing.T) {
 	const size, each = 1 << 20, 100
-	withPool(t, config{spec: blocking(), budget: pool.NewBudget(256 << 20)}, func(t *testing.T, b *bed) {
+	withPool(t, config{spec: blocking(), budget: core.NewBudget(256 << 20)}, func(t *testing.T, b *bed) {
 		seq := uint64(0)
 		add := func(subject string) {
 			seq++
@@ -263,7 +263,7 @@ func TestWhatIsFetchedCountsTowardsTheLimitAndIsLetGoByClose(t *testing.T) {
 
 // TestEventsWithoutRoomAreFetchedOneAfterTheOther: others hold the budget.
 func TestEventsWithoutRoomAreFetchedOneAfterTheOther(t *testing.T) {
-	budget := pool.NewBudget(10_000)
+	budget := core.NewBudget(10_000)
 	withPool(t, config{spec: blocking(), budget: budget}, func(t *testing.T, b *bed) {
 		for seq := uint64(1); seq <= 3; seq++ {
 			if !b.Offer(makeEvent(seq, fmt.Sprintf("k%d.x", seq), nil, 6000)) {

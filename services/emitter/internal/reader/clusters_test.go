@@ -19,6 +19,7 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/internal/event"
 	"github.com/sluicehq/sluice/services/emitter/internal/match"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // What readers ask for, and whom they serve.
@@ -39,7 +40,7 @@ func (e *env) idleThat(t tester, name string, floor uint64, onGap string) (*pool
 	rec := &wire.Record{Name: name, UID: "u", Generation: 1, Spec: spec}
 	p, err := pool.New(pool.Config{
 		Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}, Timers: e.timers, Budget: e.budget,
-		Notify: func(pool.Notice) {},
+		Notify: func(core.Notice) {},
 		Moved:  func() {},
 	})
 	if err != nil {
@@ -185,7 +186,7 @@ func at(seq uint64) *event.Event {
 func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
-	full := e.subscribe("full", ">", 0, true, func(cfg *pool.Config) { cfg.Budget = pool.NewBudget(1) })
+	full := e.subscribe("full", ">", 0, true, func(cfg *pool.Config) { cfg.Budget = core.NewBudget(1) })
 	late := e.subscribe("late", ">", 1, false, nil)
 	r := newReader(bare(e), 0, nil)
 	ctx, cancel := context.WithCancel(t.Context())

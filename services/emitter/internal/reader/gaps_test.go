@@ -13,6 +13,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // Gaps that appear at awkward moments.
@@ -144,7 +145,7 @@ func TestAGapIsNamedHoweverThePoolLeavesItsReader(t *testing.T) {
 		{"having read a part before it joined", 55, 1 << 20, merge, 56, 60},
 		{"having joined behind it", 60, 1 << 20, merge, 0, 0},
 	} {
-		sub := e.subscribe(fmt.Sprint(i), ">", tt.floor, true, func(cfg *pool.Config) { cfg.Budget = pool.NewBudget(tt.room) })
+		sub := e.subscribe(fmt.Sprint(i), ">", tt.floor, true, func(cfg *pool.Config) { cfg.Budget = core.NewBudget(tt.room) })
 		s := bare(e)
 		s.cfg.tune.patience = 0
 		r := newReader(s, 50, nil)

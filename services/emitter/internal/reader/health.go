@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/feed"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // health is whether something can read, and since when it cannot.
@@ -14,7 +14,7 @@ type health struct {
 	state feed.State
 	since time.Time // of the failures in a row, the first
 
-	reported pool.Trouble // what the pools were told; of the rounds only
+	reported core.Trouble // what the pools were told; of the rounds only
 }
 
 func (h *health) note(st feed.State) {
@@ -44,7 +44,7 @@ func (h *health) trouble(grace time.Duration) string {
 
 // refresh renews what the pools are to be told, and reports whether that has changed.
 func (h *health) refresh(grace time.Duration) (changed bool) {
-	now := pool.Trouble{Unreadable: h.trouble(grace), Reopened: h.get().Reopened}
+	now := core.Trouble{Unreadable: h.trouble(grace), Reopened: h.get().Reopened}
 	changed = now != h.reported
 	h.reported = now
 	return changed

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // unruly is JetStream where the next few consumers fail: they cannot be made,
@@ -202,7 +203,7 @@ func (w *world) join() {
 		cfg.Record.Spec.Store = w.stream.CachedInfo().Config.Name
 		cfg.Record.Spec.OnGap = onGap
 		if narrow {
-			cfg.Budget = pool.NewBudget(200) // a few events, and it is full
+			cfg.Budget = core.NewBudget(200) // a few events, and it is full
 		}
 		cfg.Moved = f.note
 	})

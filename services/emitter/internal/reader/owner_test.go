@@ -13,6 +13,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // What a store knows of its members and readers, whoever says what and when.
@@ -214,7 +215,7 @@ func TestReader_HandlesMessagesWhileItsStoreIsLocked(t *testing.T) {
 	s.cfg.tune.patience = 0
 	s.withHead(1)
 	r := newReader(s, 0, nil)
-	pausing, full := e.subscribe("pausing", ">", 0, false, pauses), e.subscribe("full", ">", 0, true, func(cfg *pool.Config) { cfg.Budget = pool.NewBudget(1) })
+	pausing, full := e.subscribe("pausing", ">", 0, false, pauses), e.subscribe("full", ">", 0, true, func(cfg *pool.Config) { cfg.Budget = core.NewBudget(1) })
 	for _, sub := range []*subscriber{pausing, full} {
 		if ok, err := join(r, sub.pool, 0); !ok || err != nil {
 			t.Fatal(ok, err)

@@ -24,6 +24,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/pool"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 	"github.com/sluicehq/sluice/services/emitter/internal/timers"
 )
 
@@ -42,7 +43,7 @@ type env struct {
 	t      tester
 	js     jetstream.JetStream
 	set    *Set
-	budget *pool.Budget
+	budget *core.Budget
 	timers *timers.Timers
 	paused chan wire.Gap
 }
@@ -64,7 +65,7 @@ func newEnvOf(t *testing.T, cfg jetstream.StreamConfig, readers int) *env {
 
 // newEnvOn runs readers for a store that is there.
 func newEnvOn(t tester, js jetstream.JetStream, cfg Config) *env {
-	e := &env{t: t, js: js, budget: pool.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 64)}
+	e := &env{t: t, js: js, budget: core.NewBudget(1 << 30), timers: timers.New(), paused: make(chan wire.Gap, 64)}
 	cfg.Log, cfg.Paused = zerolog.Nop(), func(_ *wire.Record, g wire.Gap) { e.paused <- g }
 	e.set = NewSet(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -124,7 +125,7 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
 		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
 		Publisher: s, Carriers: &pool.Carriers{}, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
-		Notify: func(pool.Notice) {}, Moved: func() {},
+		Notify: func(core.Notice) {}, Moved: func() {},
 	}
 	if edit != nil {
 		edit(&cfg)

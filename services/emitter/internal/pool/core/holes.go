@@ -1,4 +1,4 @@
-package pool
+package core
 
 import "github.com/sluicehq/sluice/pkg/wire"
 
@@ -10,13 +10,11 @@ const maxHoles = 256
 // read there: ascending ranges, or that they are not known. Only the first call
 // since the pool's start or a seek counts.
 func (p *Pool) Began(last uint64, holes [][2]uint64, known bool) {
-	p.mu.Lock()
-	defer p.unlock()
-	if p.holes != nil {
+	if p.place.holes != nil {
 		return
 	}
 	h := &wire.Holes{To: last, Many: !known}
-	at := p.position()
+	at := p.place.read
 	for _, r := range holes {
 		if r[1] <= at || r[0] > last {
 			continue
@@ -27,26 +25,20 @@ func (p *Pool) Began(last uint64, holes [][2]uint64, known bool) {
 		}
 		h.Ranges = append(h.Ranges, [2]uint64{max(r[0], at+1), min(r[1], last)})
 	}
-	p.holes = h
-	p.moved = true
+	p.place.holes = h
+	p.fx.Moved = true
 }
 
 // HasBegun reports whether Began was called, here or by an earlier owner.
-func (p *Pool) HasBegun() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.holes != nil
-}
+func (p *Pool) HasBegun() bool { return p.place.holes != nil }
 
 // Holes is what Began noted, without what the pool has passed.
 func (p *Pool) Holes() *wire.Holes {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	h := p.holes
+	h := p.place.holes
 	if h == nil {
 		return nil
 	}
-	floor := p.position()
+	floor := p.place.read
 	if first, open := p.tracker.Oldest(); open {
 		floor = first - 1 // where a next owner begins
 	}
@@ -56,7 +48,7 @@ func (p *Pool) Holes() *wire.Holes {
 	}
 	if passed > 0 { // h is in an entry, so another one takes its place
 		h = &wire.Holes{To: h.To, Ranges: h.Ranges[passed:], Many: h.Many}
-		p.holes = h
+		p.place.holes = h
 	}
 	return h
 }
@@ -65,9 +57,7 @@ func (p *Pool) Holes() *wire.Holes {
 // pool has lost: it has not finished them, and the store held them when the pool
 // began.
 func (p *Pool) NotRead(holes [][2]uint64) (lost [][2]uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, r := range p.news(holes) {
+	for _, r := range p.place.news(holes) {
 		if !p.tracker.Finished(r[0], r[1]) {
 			lost = append(lost, r)
 		}
@@ -75,9 +65,9 @@ func (p *Pool) NotRead(holes [][2]uint64) (lost [][2]uint64) {
 	return lost
 }
 
-// news leaves out of ranges what was missing when the pool began. p.mu is held.
-func (p *Pool) news(holes [][2]uint64) [][2]uint64 {
-	switch h := p.holes; {
+// news leaves out of ranges what was missing when the pool began.
+func (l *place) news(holes [][2]uint64) [][2]uint64 {
+	switch h := l.holes; {
 	case h == nil:
 		return nil
 	case h.Many:

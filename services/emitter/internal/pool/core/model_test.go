@@ -1,29 +1,25 @@
-package pool_test
+package core_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
-	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
-	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
 )
 
 // world is what a pool's surroundings know of it, by the contract alone.
 type world struct {
-	*bed
-	t       *rapid.T
-	spec    wire.Spec
+	*sim
 	last    uint64            // read by the pool
 	key     map[uint64]string // of each event offered
 	settled map[uint64]bool   // finished, parked or gone
@@ -50,8 +46,8 @@ func (w *world) fault(format string, args ...any) {
 	}
 }
 
-// saw judges a delivery when it is sent.
-func (w *world) saw(d sent) {
+// judge judges a delivery when it is sent.
+func (w *world) judge(d sent) {
 	_, known := w.key[d.seq]
 	switch {
 	case !known:
@@ -71,7 +67,7 @@ func (w *world) saw(d sent) {
 	if m := w.spec.Retry.MaxAttempts; m > 0 && w.spent[d.seq] >= m && w.spec.OnExhausted == wire.ExhaustedPark {
 		w.fault("event %d is sent after %d attempts of %d", d.seq, w.spent[d.seq], m)
 	}
-	probe := w.Status().Breaker == "half-open"
+	probe := w.status().Breaker == "half-open"
 	if !probe {
 		w.spent[d.seq]++
 	}
@@ -92,25 +88,22 @@ func (w *world) inOrder(seq uint64) {
 	}
 }
 
-func (w *world) offer(t *rapid.T) {
+func (w *world) offerSome(t *rapid.T) {
 	for range rapid.IntRange(1, 4).Draw(t, "n") {
 		w.last += rapid.Uint64Range(1, 3).Draw(t, "step") // some do not match
 		k := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key")
 		w.key[w.last] = k
-		offer := w.Offer
+		parkFor := ""
 		if w.doomed[w.last] = rapid.IntRange(0, 5).Draw(t, "doomed") == 0; w.doomed[w.last] {
-			offer = w.OfferToPark
+			parkFor = wire.ParkedTooCostly
 		}
-		if !offer(makeEvent(w.last, k+".x", nil, 10)) {
-			t.Fatalf("no room for event %d", w.last)
-		}
-		w.position.Store(w.last)
+		w.offer(w.last, k+".x", parkFor)
 	}
 	if rapid.Bool().Draw(t, "more") {
 		w.last++
-		w.position.Store(w.last) // one more that does not match
+		w.ReadTo(w.last) // one more that does not match
 	}
-	w.Flush()
+	w.step(func() {})
 }
 
 // reply answers any delivery ever made, with anything.
@@ -125,7 +118,7 @@ func (w *world) reply(t *rapid.T) {
 
 func (w *world) say(d sent, text string) {
 	o := w.out[d.seq]
-	current := o != nil && o.token == d.token && time.Now().Before(o.due)
+	current := o != nil && o.token == d.token && w.now.Before(o.due)
 	was := w.settled[d.seq]
 	switch {
 	case text == "nobody":
@@ -139,24 +132,24 @@ func (w *world) say(d sent, text string) {
 		w.nobody(d)
 	case text == "+WPI":
 		if current {
-			o.due = time.Now().Add(w.spec.AckWait.Std())
+			o.due = w.now.Add(w.spec.AckWait.Std())
 		}
-		w.answer(d, text)
+		w.answer(d, text, nil)
 	case strings.HasPrefix(text, "-NAK"):
 		if current {
 			delete(w.out, d.seq)
 		}
-		w.answer(d, text)
+		w.answer(d, text, nil)
 	case strings.HasPrefix(text, "+TERM"):
 		delete(w.out, d.seq)
-		w.answer(d, text)
+		w.answer(d, text, nil)
 	default:
 		parking := w.parking(d.seq)
 		if !parking {
 			delete(w.out, d.seq)
 			w.settled[d.seq] = true // now, since the answer makes the next one go
 		}
-		if got := w.answer(d, text); got == parking {
+		if got := w.answer(d, text, nil); got == parking {
 			w.t.Fatalf("an ack of event %d settled it: %v, but it is being parked: %v (settled before: %v)", d.seq, got, parking, was)
 		}
 	}
@@ -168,7 +161,7 @@ func (w *world) parking(seq uint64) bool {
 }
 
 func (w *world) handed(seq uint64) bool {
-	for _, p := range w.park.got {
+	for _, p := range w.parker.got {
 		if p.Event.Sequence == seq {
 			return true
 		}
@@ -176,17 +169,8 @@ func (w *world) handed(seq uint64) bool {
 	return false
 }
 
-func (w *world) pass(t *rapid.T) {
-	w.wait(time.Duration(rapid.SampledFrom([]int{1, 50, 250, 500, 1000, 2500, 10000}).Draw(t, "ms")) * time.Millisecond)
-}
-
-// wait lets time pass. The locks tell the race detector that what the test did
-// until now comes before what the timers' goroutine does then.
-func (w *world) wait(d time.Duration) {
-	w.pub.failWith(w.pub.fail)
-	w.park.refuses(w.park.refuse)
-	w.fetch.asked()
-	after(d)
+func (w *world) letPass(t *rapid.T) {
+	w.pass(time.Duration(rapid.SampledFrom([]int{1, 50, 250, 500, 1000, 2500, 10000}).Draw(t, "ms")) * time.Millisecond)
 }
 
 func (w *world) connection(t *rapid.T) {
@@ -209,68 +193,60 @@ func (w *world) connection(t *rapid.T) {
 			return nil
 		}
 	}
-	w.pub.failWith(f)
+	w.refuses = f
 }
 
 // lost loses the connection with all that waits for an answer.
 func (w *world) lost(*rapid.T) {
 	for seq, o := range w.out {
-		if time.Now().Before(o.due) && !w.handed(seq) {
+		if w.now.Before(o.due) && !w.handed(seq) {
 			delete(w.out, seq)
 			if !o.probe {
 				w.spent[seq]--
 			}
 		}
 	}
-	w.ConnectionLost()
+	w.step(func() { w.ConnectionLost(w.now) })
 }
 
-// fetcher makes the store answer in another way from now on.
-func (w *world) fetcher(t *rapid.T) {
+// store makes the store answer in another way from now on.
+func (w *world) store(t *rapid.T) {
 	how := rapid.SampledFrom([]string{"at once", "later", "later", "not at all", "with an error"}).Draw(t, "store answers")
-	w.fetch.set(func(f *fetcher) {
-		f.hold, f.refuse, f.fail = how == "later", how == "not at all", nil
-		if how == "with an error" {
-			f.fail = errors.New("no leader")
-		}
-	})
+	w.fetcher.holds, w.fetcher.full, w.fetcher.fail = how == "later", how == "not at all", nil
+	if how == "with an error" {
+		w.fetcher.fail = errors.New("no leader")
+	}
 }
 
-// asker makes the servers tell otherwise who listens. That somebody does they
+// servers makes the servers tell otherwise who listens. That somebody does they
 // never say of what is answered with "no responders".
-func (w *world) asker(t *rapid.T) {
-	w.ask.mu.Lock()
-	defer w.ask.mu.Unlock()
-	w.ask.who = rapid.SampledFrom([]pool.Who{pool.Unknown, pool.Nobody}).Draw(t, "who listens")
-	w.ask.refuse = rapid.IntRange(0, 3).Draw(t, "full") == 0
+func (w *world) servers(t *rapid.T) {
+	w.asker.who = rapid.SampledFrom([]core.Who{core.Unknown, core.Nobody}).Draw(t, "who listens")
+	w.asker.full = rapid.IntRange(0, 3).Draw(t, "full") == 0
 }
 
 // lose deletes an event from the store. The pool may have it still.
 func (w *world) lose(t *rapid.T) {
-	if w.last == 0 {
-		return
+	if w.last > 0 {
+		delete(w.fetcher.stored, rapid.Uint64Range(1, w.last).Draw(t, "seq"))
 	}
-	seq := rapid.Uint64Range(1, w.last).Draw(t, "seq")
-	w.fetch.set(func(f *fetcher) { delete(f.stored, seq) })
 }
 
 // told takes notice of an event that the pool gives up because it is gone.
-func (w *world) told(what string, data map[string]any) {
-	if what != wire.AdvEventLost {
+func (w *world) noticed(n core.Notice) {
+	if n.What != wire.AdvEventLost {
 		return
 	}
-	seq := data["sequence"].(uint64)
-	w.fetch.set(func(f *fetcher) {
-		if f.stored[seq] != nil || w.settled[seq] {
-			w.fault("event %d is given up, but it is in the store, or settled", seq)
-		}
-	})
+	seq := n.Data["sequence"].(uint64)
+	if w.fetcher.stored[seq] != nil || w.settled[seq] {
+		w.fault("event %d is given up, but it is in the store, or settled", seq)
+	}
 	delete(w.out, seq)
 	w.settled[seq], w.gone[seq] = true, true
 }
 
-func (w *world) parked(*rapid.T) {
-	for _, p := range w.park.got {
+func (w *world) storeParked(*rapid.T) {
+	for _, p := range w.parker.got {
 		seq := p.Event.Sequence
 		if w.doomed[seq] {
 			w.inOrder(seq)
@@ -278,29 +254,25 @@ func (w *world) parked(*rapid.T) {
 		delete(w.out, seq)
 		w.settled[seq] = true
 	}
-	w.park.store()
+	w.parked(nil)
 }
 
 // noRoom has nothing of what was handed over stored.
 func (w *world) noRoom(*rapid.T) {
-	p := w.park
-	p.mu.Lock()
-	stored := len(p.got) - len(p.done)
-	for _, e := range p.got[stored:] {
+	p := &w.parker
+	for _, e := range p.waiting {
 		delete(w.out, e.Event.Sequence)
 		w.given[e.Event.Sequence] = true
 	}
-	p.got = p.got[:stored]
-	p.mu.Unlock()
-	p.answer(errNoRoom)
+	p.got = p.got[:len(p.got)-len(p.waiting)]
+	w.parked(core.ErrFull)
 }
 
 func (w *world) check(t *rapid.T) {
-	synctest.Wait()
 	if w.broken != "" {
 		t.Fatal(w.broken)
 	}
-	for _, p := range w.park.got {
+	for _, p := range w.parker.got {
 		if n := w.spent[p.Event.Sequence]; n < w.spec.Retry.MaxAttempts && strings.Contains(p.Reason, ", attempt ") {
 			t.Fatalf("event %d is parked as %q, but spent %d attempts", p.Event.Sequence, p.Reason, n)
 		}
@@ -313,9 +285,9 @@ func (w *world) check(t *rapid.T) {
 			t.Fatalf("checkpoint %v has event %d finished: %v, want %v", cp, seq, !want, want)
 		}
 	}
-	st, flying := w.Status(), 0
+	st, flying := w.status(), 0
 	for seq, o := range w.out {
-		if time.Now().Before(o.due) && !w.handed(seq) {
+		if w.now.Before(o.due) && !w.handed(seq) {
 			flying++
 		}
 	}
@@ -338,13 +310,11 @@ func (w *world) check(t *rapid.T) {
 
 // heal makes everything work again, after which everything must get done.
 func (w *world) heal() {
-	w.pub.failWith(nil)
-	w.park.refuses(false)
-	w.fetch.set(func(f *fetcher) { f.hold, f.refuse, f.fail = false, false, nil })
-	w.ask.now(pool.Unknown)
+	w.refuses, w.parker.full, w.asker = nil, false, asker{}
+	w.fetcher = fetcher{stored: w.fetcher.stored, got: w.fetcher.got}
 	for range 1000 {
-		w.fetch.answer()
-		w.parked(w.t)
+		w.fetched()
+		w.storeParked(w.t)
 		for i := 0; i < len(w.all); i++ { // it grows meanwhile
 			d := w.all[i]
 			if o := w.out[d.seq]; o != nil && o.token == d.token && !w.settled[d.seq] && !w.handed(d.seq) {
@@ -352,13 +322,13 @@ func (w *world) heal() {
 			}
 		}
 		w.check(w.t)
-		if w.Status().Pending == 0 {
+		if w.status().Pending == 0 {
 			w.wantDone()
 			return
 		}
-		w.wait(300 * time.Millisecond)
+		w.pass(300 * time.Millisecond)
 	}
-	w.t.Fatalf("a healthy subscriber for five minutes, and yet: %+v", w.Status())
+	w.t.Fatalf("a healthy subscriber for five minutes, and yet: %+v", w.status())
 }
 
 func (w *world) wantDone() {
@@ -412,34 +382,53 @@ func TestBlockedLanesKeepEveryPromiseToo(t *testing.T) {
 
 func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 	t.Helper()
-	clocktest.Run(t, func(t *testing.T) {
-		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // without Deadline, which a bubble forbids
-			tm := timers.New()
-			ctx, cancel := context.WithCancel(context.Background())
-			done := make(chan error, 1)
-			go func() { done <- tm.Run(ctx) }()
-			defer func() {
-				cancel()
-				<-done //nolint:errcheck // only that it came matters
-			}()
-			w := &world{
-				t: t, spec: draw(t), key: map[uint64]string{}, settled: map[uint64]bool{}, doomed: map[uint64]bool{},
-				attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, given: map[uint64]bool{}, out: map[uint64]*delivered{},
-			}
-			w.bed = newBed(t, tm, config{spec: w.spec})
-			defer w.Close()
-			w.pub.saw, w.notify = w.saw, w.told
-			t.Repeat(map[string]func(*rapid.T){
-				"offer": w.offer, "reply": w.reply, "reply again": w.reply, "pass": w.pass,
-				"connection": w.connection, "store parked": w.parked, "no room to park": w.noRoom,
-				"connection lost": w.lost, "connection back": func(*rapid.T) { w.ConnectionBack() },
-				"parker":  func(t *rapid.T) { w.park.refuses(rapid.Bool().Draw(t, "refuses")) },
-				"fetcher": w.fetcher, "fetched": func(*rapid.T) { w.fetch.answer() }, "lose": w.lose, "asker": w.asker,
-				"tick":    func(*rapid.T) { w.Tick(time.Now()) },
-				"no room": func(*rapid.T) { w.Relieve() },
-				"":        w.check,
-			})
-			w.heal()
+	known := transitions(t)
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{
+			sim: newSim(t, draw(t)), key: map[uint64]string{}, settled: map[uint64]bool{}, doomed: map[uint64]bool{},
+			attempt: map[uint64]int{}, spent: map[uint64]int{}, gone: map[uint64]bool{}, given: map[uint64]bool{}, out: map[uint64]*delivered{},
+		}
+		w.sim.saw, w.notify = w.judge, w.noticed
+		t.Repeat(map[string]func(*rapid.T){
+			"offer": w.offerSome, "reply": w.reply, "reply again": w.reply, "pass": w.letPass,
+			"connection": w.connection, "store parked": w.storeParked, "no room to park": w.noRoom,
+			"connection lost": w.lost, "connection back": func(*rapid.T) { w.step(w.ConnectionBack) },
+			"parker": func(t *rapid.T) { w.parker.full = rapid.Bool().Draw(t, "full") },
+			"store":  w.store, "fetched": func(*rapid.T) { w.fetched() }, "lose": w.lose, "servers": w.servers,
+			"tick":    func(*rapid.T) { w.step(func() { w.Tick(w.now) }) },
+			"no room": func(*rapid.T) { w.MakeRoom(w.now); w.carryOut() },
+			"":        w.check,
 		})
+		w.heal()
+		for _, move := range w.Moves() {
+			if !known[move] {
+				t.Fatalf("%s is not in the table of doc.go", move)
+			}
+		}
 	})
+}
+
+// transitions are those of the table in doc.go.
+func transitions(t *testing.T) map[string]bool {
+	t.Helper()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	_, table, _ := strings.Cut(string(doc), "what may follow\n")
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.TrimPrefix(strings.TrimSpace(line), "//\t"), "  ")
+		cells = slices.DeleteFunc(cells, func(s string) bool { return s == "" })
+		if len(cells) != 3 {
+			break
+		}
+		for to := range strings.SplitSeq(cells[2], ",") {
+			known[cells[0]+" -> "+strings.TrimSpace(to)] = true
+		}
+	}
+	if len(known) < 30 {
+		t.Fatalf("doc.go has a table of %d transitions only", len(known))
+	}
+	return known
 }
