@@ -48,7 +48,7 @@ func TestStore_AtEndOnlyWhereAPoolWouldBeLiveAtOnce(t *testing.T) {
 	}
 }
 
-// Claims ask while the store's loop opens the reader anew.
+// Claims ask while a round opens the reader anew.
 func TestStore_MayBeAskedForItsEndWhileItsReadersAreOpenedAnew(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})

@@ -71,8 +71,8 @@ func (s situation) missing() ranges {
 	return s.hole.middle(s.store)
 }
 
-// behind is the last sequence that is not there to be read, before it goes on.
-func (s situation) behind() uint64 {
+// resumeAfter is the last sequence that is not there to be read, before it goes on.
+func (s situation) resumeAfter() uint64 {
 	if s.atHole() {
 		return max(s.store.first-1, s.hole.to)
 	}

@@ -93,8 +93,8 @@ func TestDecide_OnlyAHoleThatComesNextIsPassed(t *testing.T) {
 		{"a hole later on", situation{position: 50, hole: &hole{from: 52, to: 60, all: true}}, nil, nil, 9},
 	} {
 		tt.is.store = store
-		if diff := cmp.Diff([]ranges{tt.gone, tt.missing}, []ranges{tt.is.gone(), tt.is.missing()}); diff != "" || tt.is.behind() != tt.behind {
-			t.Errorf("%s: goes on behind %d, want %d; lost (-want +got):\n%s", tt.name, tt.is.behind(), tt.behind, diff)
+		if diff := cmp.Diff([]ranges{tt.gone, tt.missing}, []ranges{tt.is.gone(), tt.is.missing()}); diff != "" || tt.is.resumeAfter() != tt.behind {
+			t.Errorf("%s: goes on behind %d, want %d; lost (-want +got):\n%s", tt.name, tt.is.resumeAfter(), tt.behind, diff)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestDecide_NothingIsPassedThatIsThereOrIsNotTold(t *testing.T) {
 				}
 			}
 		}
-		for seq := is.position + 1; seq <= is.behind(); seq++ {
+		for seq := is.position + 1; seq <= is.resumeAfter(); seq++ {
 			if present[seq] || told[seq] == "" {
 				t.Fatalf("it passes %d, present %v, told %q: %+v", seq, present[seq], told[seq], is)
 			}

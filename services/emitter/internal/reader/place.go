@@ -126,7 +126,7 @@ func (s *Store) passLosses(m *member, is situation) bool {
 			return false
 		}
 	}
-	m.pool.SkipTo(is.behind())
+	m.pool.SkipTo(is.resumeAfter())
 	m.hole = nil
 	s.roster.become(m, waiting)
 	return true
