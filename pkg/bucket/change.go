@@ -95,14 +95,14 @@ func (c *change) from(ctx context.Context, now Seen) (uint64, error) {
 	var last error
 	for range maxTries {
 		if c.sent.made(now) {
-			return now.live(), nil
+			return now.Live(), nil
 		}
 		next, err := c.plan(now)
 		switch {
 		case err != nil:
 			return 0, err
 		case next == nil || next.Delete && now.Entry == nil:
-			return now.live(), nil
+			return now.Live(), nil
 		}
 		next.Key, next.Revision = c.key, now.Revision
 		rev, err := c.write(ctx, next)
@@ -157,8 +157,8 @@ func (c *change) write(ctx context.Context, w *Write) (rev uint64, err error) {
 	return rev, nil
 }
 
-// live is the revision of the live entry, 0 where there is none.
-func (s Seen) live() uint64 {
+// Live is the revision of the live entry, 0 where there is none.
+func (s Seen) Live() uint64 {
 	if s.Entry == nil {
 		return 0
 	}

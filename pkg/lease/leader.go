@@ -198,7 +198,7 @@ func (l *Leader) follow(ctx context.Context) (*slot, term, bool) {
 			switch {
 			case err == nil:
 				return s, t, true
-			case isConflict(err):
+			case bucket.Conflict(err):
 				err = nil // another was faster; look again when it changes
 			}
 		default:

@@ -12,16 +12,15 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // Bucket is the part of jetstream.KeyValue that a holder needs.
 type Bucket interface {
-	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	bucket.Cell
 	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
-	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
-	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
 }
 
 // SessionConfig of a Session.
@@ -290,37 +289,17 @@ func (s *Session) reread(ctx context.Context) error {
 	return nil
 }
 
-// releaseTries is how often a key is deleted whose revision moves: a renewal
-// that the end cut short may be carried out at any moment, but only once.
-const releaseTries = 3
-
-// release deletes the key if it can be reached.
+// release deletes the key if it can be reached. A renewal that the end cut short
+// may be carried out at any moment: then the key is deleted at its new revision.
 func (s *Session) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.cfg.TTL))
 	defer cancel()
-	var err error
-	for range releaseTries {
-		if err = s.delete(ctx); !isConflict(err) {
-			break
-		}
-		s.unsure = true
-	}
+	_, err := bucket.Change(ctx, s.kv, s.key(), func(bucket.Seen) (*bucket.Write, error) {
+		return &bucket.Write{Delete: true}, nil // the key has our unique name in it
+	})
 	if err != nil {
 		s.log.Warn().Err(err).Str("key", s.key()).Msg("session not deleted, it will expire")
 	}
-}
-
-// delete deletes the key at the revision that it should have.
-func (s *Session) delete(ctx context.Context) error {
-	if s.unsure { // e.g. the end of ctx cut a write short
-		if err := s.reread(ctx); err != nil {
-			return err
-		}
-	}
-	if s.rev == 0 {
-		return nil
-	}
-	return s.kv.Delete(ctx, s.key(), jetstream.LastRevision(s.rev))
 }
 
 func (s *Session) key() string { return wire.SessionKey(s.cfg.Service, s.cfg.Instance) }

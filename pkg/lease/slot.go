@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -109,7 +108,7 @@ func (s *slot) renew(ctx context.Context, timeout time.Duration) (sent time.Time
 		return sent, nil
 	}
 	s.unsure = true
-	if isConflict(err) { // an earlier write of ours came through, or it is not ours any more
+	if bucket.Conflict(err) { // an earlier write of ours came through, or it is not ours any more
 		if err := s.reread(ctx); err != nil {
 			return sent, err
 		}
@@ -129,12 +128,22 @@ func (s *slot) reread(ctx context.Context) error {
 		return err
 	case !s.unsure && h.rev <= s.rev:
 		return nil
+	}
+	if err := s.ours(h); err != nil {
+		return err
+	}
+	s.rev, s.unsure = h.rev, false
+	return nil
+}
+
+// ours returns an error that is ErrLost where what lies there is not our lease.
+func (s *slot) ours(h held) error {
+	switch {
 	case h.rev == 0:
 		return fmt.Errorf("%w: the key is gone", ErrLost)
 	case h.lease.Instance != s.instance || h.lease.Epoch != s.lease.Epoch:
 		return fmt.Errorf("%w: to %s, epoch %d", ErrLost, h.lease.Instance, h.lease.Epoch)
 	}
-	s.rev, s.unsure = h.rev, false
 	return nil
 }
 
@@ -142,18 +151,13 @@ func (s *slot) reread(ctx context.Context) error {
 func (s *slot) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout(s.ttl))
 	defer cancel()
-	var err error
-	for range releaseTries {
-		if s.unsure {
-			if err := s.reread(ctx); err != nil {
-				return err
-			}
+	_, err := bucket.Change(ctx, s.kv, s.key, func(now bucket.Seen) (*bucket.Write, error) {
+		var h held
+		if now.Entry != nil {
+			h = decodeLease(s.role, now.Revision, now.Entry.Value())
 		}
-		if err = s.kv.Delete(ctx, s.key, jetstream.LastRevision(s.rev)); !isConflict(err) {
-			break
-		}
-		s.unsure = true
-	}
+		return &bucket.Write{Delete: true}, s.ours(h)
+	})
 	if err != nil {
 		return fmt.Errorf("release %s: %w", s.key, err)
 	}

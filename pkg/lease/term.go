@@ -82,24 +82,6 @@ func validateTTL(ttl time.Duration) error {
 	return nil
 }
 
-// Codes of a compare-and-swap that lost: the second one comes from replicated
-// streams.
-const (
-	codeWrongLastSequence         jetstream.ErrorCode = 10071
-	codeWrongLastSequenceConstant jetstream.ErrorCode = 10164
-)
-
-// isConflict reports whether err says that a write did not happen because the
-// key was not at the revision it named.
-func isConflict(err error) bool {
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return true
-	}
-	var api *jetstream.APIError
-	return errors.As(err, &api) &&
-		(api.ErrorCode == codeWrongLastSequence || api.ErrorCode == codeWrongLastSequenceConstant)
-}
-
 // isGone reports whether err says that a key is not there.
 func isGone(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted)

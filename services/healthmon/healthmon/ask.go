@@ -3,9 +3,7 @@ package healthmon
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -128,7 +127,7 @@ func (s *source) status(ctx context.Context, rec *wire.Record) (*wire.PoolStatus
 func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, error) {
 	answer, err := s.ask(ctx, p.Owner, []string{p.Name})
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", p.Owner, err)
+		return nil, err
 	}
 	for i := range answer.Pools {
 		if st := &answer.Pools[i]; st.Name == p.Name && st.UID == p.UID && st.Epoch == p.Epoch {
@@ -139,21 +138,9 @@ func (s *source) owner(ctx context.Context, p *wire.Pool) (*wire.PoolStatus, err
 }
 
 func (s *source) ask(ctx context.Context, owner string, names []string) (*wire.PoolsResponse, error) {
-	body, err := wire.Marshal(wire.PoolsRequest{Names: names})
-	if err != nil {
-		return nil, fmt.Errorf("encode question: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	m, err := s.nc.RequestWithContext(ctx, s.ns.EmitterPools(owner), body)
-	if err != nil {
-		return nil, fmt.Errorf("ask for pools: %w", err)
-	}
-	var answer wire.PoolsResponse
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return nil, fmt.Errorf("decode pools: %w", err)
-	}
-	return &answer, nil
+	return bus.AskPools(ctx, s.nc, s.ns, owner, names...)
 }
 
 // stores looks at every store that a record names. One that cannot be asked

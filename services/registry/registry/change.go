@@ -41,7 +41,7 @@ func (s *api) apply(ctx context.Context, r *request, st *stores, c change) (chan
 		if err != nil {
 			return nil, err
 		}
-		rev := liveRevision(now)
+		rev := now.Live()
 		if c.ifRevision != nil && *c.ifRevision != rev {
 			if now.Sent != nil {
 				return nil, unknown()
@@ -79,7 +79,7 @@ func (s *api) apply(ctx context.Context, r *request, st *stores, c change) (chan
 func replace(ctx context.Context, kv gated, name string, plan bucket.Plan) (uint64, error) {
 	var last uint64
 	rev, err := bucket.Change(ctx, kv, name, func(now bucket.Seen) (*bucket.Write, error) {
-		last = liveRevision(now)
+		last = now.Live()
 		return plan(now)
 	})
 	switch {
@@ -89,12 +89,4 @@ func replace(ctx context.Context, kv gated, name string, plan bucket.Plan) (uint
 		return 0, contended(name, last)
 	}
 	return rev, err
-}
-
-// liveRevision is the revision of a live entry, 0 where there is none.
-func liveRevision(now bucket.Seen) uint64 {
-	if now.Entry == nil {
-		return 0
-	}
-	return now.Revision
 }

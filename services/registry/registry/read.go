@@ -2,10 +2,10 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -49,19 +49,9 @@ func (s *api) status(ctx context.Context, pool *wire.Pool) *wire.PoolStatus {
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	body, err := wire.Marshal(map[string][]string{"names": {pool.Name}})
-	if err != nil {
-		return nil
-	}
-	msg, err := s.nc.RequestWithContext(ctx, s.ns.EmitterPools(pool.Owner), body)
-	if err != nil {
-		return nil // busy or gone: an answer without it is still an answer
-	}
-	var answer struct {
-		Pools []wire.PoolStatus `json:"pools"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		s.log.Warn().Err(err).Str("instance", pool.Owner).Msg("pool status not understood")
+	answer, err := bus.AskPools(ctx, s.nc, s.ns, pool.Owner, pool.Name)
+	if err != nil { // busy or gone: an answer without it is still an answer
+		s.log.Debug().Err(err).Msg("pool status not known")
 		return nil
 	}
 	for i := range answer.Pools {

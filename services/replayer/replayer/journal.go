@@ -2,13 +2,11 @@ package replayer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
@@ -25,10 +23,6 @@ const (
 	callTimeout = 5 * time.Second
 	// readTimeout bounds one reading of the history.
 	readTimeout = time.Minute
-	// barrierAttempts bounds how often a barrier is tried against other
-	// writers, barrierPause is the first pause between two attempts.
-	barrierAttempts = 8
-	barrierPause    = 10 * time.Millisecond
 	// contextNames is how many names the history before the window is read
 	// for one by one; for more it is cheaper to read all of it.
 	contextNames = 256
@@ -55,39 +49,16 @@ type barrier struct {
 // putBarrier writes a barrier and returns its revision: whatever was
 // acknowledged before has a lower one, whatever is begun after, a higher one.
 func (j *journal) putBarrier(ctx context.Context, instance string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	b := barrier{Instance: instance, ID: nuid.Next(), At: time.Now().UTC()}
-	value, err := wire.Marshal(b)
-	if err != nil {
-		return 0, fmt.Errorf("encode barrier: %w", err)
-	}
-	rev, err := backoff.Retry(ctx, func() (uint64, error) {
-		return j.tryBarrier(ctx, b.ID, value)
-	}, backoff.WithMaxTries(barrierAttempts), backoff.WithBackOff(&backoff.ExponentialBackOff{
-		InitialInterval: barrierPause, MaxInterval: 16 * barrierPause, Multiplier: 2, RandomizationFactor: 0.5,
-	}))
+	rev, err := bucket.Change(ctx, j.kv, wire.BarrierKey, func(bucket.Seen) (*bucket.Write, error) {
+		return bucket.Put(b)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("write barrier: %w", err)
 	}
 	return rev, nil
-}
-
-// tryBarrier writes the barrier over the one that is there, unless that is the
-// same: an earlier attempt whose answer was lost.
-func (j *journal) tryBarrier(ctx context.Context, id string, value []byte) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	e, err := j.kv.Get(ctx, wire.BarrierKey)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return j.kv.Create(ctx, wire.BarrierKey, value)
-	case err != nil:
-		return 0, err
-	}
-	var was barrier
-	if json.Unmarshal(e.Value(), &was) == nil && was.ID == id {
-		return e.Revision(), nil
-	}
-	return j.kv.Update(ctx, wire.BarrierKey, value, e.Revision())
 }
 
 // incarnation is when the bucket was created: a bucket of the same name but

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -71,27 +72,34 @@ func decodePosition(value []byte, stored time.Time) (position, error) {
 // not known whether p was written.
 func (a archive) savePosition(ctx context.Context, p position) error {
 	p.Schema, p.At = wire.SchemaVersion, time.Now().UTC()
-	err := a.save(ctx, wire.ReconciledKey, p, p.kvRevision)
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
-		return errors.Join(errPositionMoved, err)
-	}
-	return err
+	return a.change(ctx, wire.ReconciledKey, func(now bucket.Seen) (*bucket.Write, error) {
+		if now.Live() != p.kvRevision {
+			return nil, errPositionMoved
+		}
+		return bucket.Put(p)
+	})
 }
 
 // saveReport stores the last report. One that found nothing does not replace
 // one that did: the last thing that happened stays to be seen.
 func (a archive) saveReport(ctx context.Context, r wire.ReconcileReport) error {
-	e, err := a.load(ctx, wire.ReconcileReportKey)
-	switch {
-	case err != nil:
-		return err
-	case e == nil:
-		return a.save(ctx, wire.ReconcileReportKey, r, 0)
-	}
-	if old, err := decodeReport(e.Value(), e.Created()); err == nil && r.Total == 0 && old.Total > 0 {
-		return nil
-	}
-	return a.save(ctx, wire.ReconcileReportKey, r, e.Revision())
+	return a.change(ctx, wire.ReconcileReportKey, func(now bucket.Seen) (*bucket.Write, error) {
+		if now.Entry != nil && r.Total == 0 {
+			old, err := decodeReport(now.Entry.Value(), now.Entry.Created())
+			if err == nil && old.Total > 0 {
+				return nil, nil
+			}
+		}
+		return bucket.Put(r)
+	})
+}
+
+// change changes a key within the time of one call.
+func (a archive) change(ctx context.Context, key string, plan bucket.Plan) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := bucket.Change(ctx, a.kv, key, plan)
+	return err
 }
 
 // decodeReport is decodePosition for a report.
@@ -127,23 +135,4 @@ func (a archive) load(ctx context.Context, key string) (jetstream.KeyValueEntry,
 		return nil, fmt.Errorf("read %q: %w", key, err)
 	}
 	return e, nil
-}
-
-// save writes v over revision rev of key; 0 stands for a key that is not there.
-func (a archive) save(ctx context.Context, key string, v any, rev uint64) error {
-	value, err := wire.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %q: %w", key, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if rev == 0 {
-		_, err = a.kv.Create(ctx, key, value)
-	} else {
-		_, err = a.kv.Update(ctx, key, value, rev)
-	}
-	if err != nil {
-		return fmt.Errorf("write %q over revision %d: %w", key, rev, err)
-	}
-	return nil
 }
