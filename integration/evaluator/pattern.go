@@ -98,7 +98,7 @@ func anyOf(patterns []any, v any) bool {
 func field(want, have any, exists bool) bool {
 	switch want := want.(type) {
 	case map[string]any:
-		return object(want, have) // of what does not exist, nothing exists below
+		return object(want, have) // below what does not exist nothing exists
 	case []any:
 		for _, alternative := range want {
 			if leaf(alternative, have, exists) {

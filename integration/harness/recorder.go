@@ -19,7 +19,7 @@ type Delivery struct {
 	Subscription string
 	Store        string
 	Sequence     uint64
-	Subject      string // of the event
+	Subject      string // the subject of the event
 	Attempt      int
 	Epoch        uint64
 	Answered     bool // it had a reply subject

@@ -21,13 +21,13 @@ import (
 
 // World is a nats-server of its own and the processes around it.
 type World struct {
-	URL    string // of the nats-server
+	URL    string // where the nats-server is
 	NC     *nats.Conn
 	JS     jetstream.JetStream
 	Server *Process
 
 	bins  string // directory of the built programs
-	dir   string // of the server's data
+	dir   string // where the server keeps its data
 	procs []*Process
 }
 

@@ -12,7 +12,7 @@ const Module = "github.com/sluicehq/sluice"
 // How long a Go file may be.
 const (
 	MaxLines     = 400
-	MaxTestLines = 500 // of a test
+	MaxTestLines = 500 // the lines of a test file
 )
 
 // Package is what the rules look at, named as in `go list -json`.

@@ -8,9 +8,9 @@ import (
 
 // The sizes beyond which code is hard to read at once.
 const (
-	MaxFields     = 20 // of a struct in pkg and services
-	MaxFuncLines  = 50 // of a function, from its signature to its last brace
-	MaxParameters = 5  // of a function
+	MaxFields     = 20 // the fields of a struct in pkg and services
+	MaxFuncLines  = 50 // the lines of a function, from its signature to its last brace
+	MaxParameters = 5  // the parameters of a function
 )
 
 // exempt names what may be larger than the limits, and why.

@@ -76,7 +76,7 @@ type Breaker struct {
 	row  row
 
 	mu       sync.Mutex
-	openedAt time.Time // of the last opening
+	openedAt time.Time // when it was last opened
 	changes  []change  // still to be told; at most one for each call under way
 	telling  bool      // somebody is telling them
 }

@@ -19,7 +19,7 @@ import (
 // tombstone. It is a jetstream.ErrKeyNotFound too.
 type DeletedError struct {
 	Key      string
-	Revision uint64    // of the tombstone: what a write has to replace
+	Revision uint64    // the tombstone's revision: what a write has to replace
 	Created  time.Time // when it was stored
 }
 
@@ -37,7 +37,7 @@ type bucket struct {
 	js     feed.JetStream
 	owner  feed.Owner
 	stream string
-	prefix string // of the subjects of keys
+	prefix string // what the subject of each key begins with
 }
 
 // Open opens a bucket that exists, for an owner whose name the consumers have that

@@ -21,7 +21,7 @@ const (
 // Dialer connects a service to NATS.
 type Dialer struct {
 	Config
-	Name string // of the client, as NATS shows it
+	Name string // the name of the client, as NATS shows it
 	Log  zerolog.Logger
 	// Waiting is told why there is no connection yet, at each failure.
 	// Optional.

@@ -23,7 +23,7 @@ type epochs struct {
 
 type epoch struct {
 	highest    uint64
-	staleSince time.Time // of the first lower one after the last highest one
+	staleSince time.Time // when the first lower epoch came after the last highest one
 }
 
 func newEpochs() *epochs { return &epochs{seen: make(map[string]epoch)} }

@@ -99,7 +99,7 @@ type Stats struct {
 	Acked    uint64
 	Nacked   uint64
 	Termed   uint64
-	Stale    uint64 // of a deposed owner: dropped unanswered
+	Stale    uint64 // deliveries of a deposed owner, which were dropped unanswered
 	Panics   uint64
 	Dropped  uint64 // by the NATS client, over the pending bound
 }

@@ -43,17 +43,17 @@ var errSilent = errors.New("the consumer is silent")
 // that are out in turns, and the older one ends first.
 type session struct {
 	feed  *Feed
-	name  string // of the consumer
+	name  string // the consumer's name
 	next  string // the subject of requests
-	inbox string // of answers to requests; a token more makes it that of probes
+	inbox string // where answers to requests come in; those to probes come in one token below
 	sub   *nats.Subscription
 	msgs  chan *nats.Msg
 
-	batch, bytes int // of a request
+	batch, bytes int // how much one request asks for
 	expires      time.Duration
 	left         int    // messages that requests may still bring, or have brought here
 	alone        bool   // the next message is larger than a request's bytes
-	number       uint64 // of the last message, among what the consumer sent
+	number       uint64 // which message of the consumer the last one was
 
 	pending uint64 // when the consumer was made
 	listed  bool

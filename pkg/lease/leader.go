@@ -76,7 +76,7 @@ type Leader struct {
 	wake chan struct{} // cap 1: the key changed
 
 	mu   sync.Mutex
-	term term // of the lease, zero while following
+	term term // how long the lease may be trusted; zero while following
 }
 
 // NewLeader returns a candidate that does not stand until Run. The advisor

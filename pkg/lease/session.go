@@ -193,9 +193,9 @@ func (s *Session) answer(m *nats.Msg) {
 
 // keep renews until ctx ends.
 func (s *Session) keep(ctx context.Context) {
-	next := time.NewTimer(0) // of the renewal
+	next := time.NewTimer(0) // for the next renewal
 	defer next.Stop()
-	lapse := time.NewTimer(s.cfg.TTL) // of the trust
+	lapse := time.NewTimer(s.cfg.TTL) // for the end of trust
 	defer lapse.Stop()
 	var said bus.Repeats
 	for {

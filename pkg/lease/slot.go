@@ -20,7 +20,7 @@ type slot struct {
 	ttl      time.Duration
 
 	lease  wire.Lease // ours, after acquire
-	rev    uint64     // of our last write that was confirmed
+	rev    uint64     // the revision of our last confirmed write
 	unsure bool       // a write may or may not have happened since
 }
 

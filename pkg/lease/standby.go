@@ -16,7 +16,7 @@ type standby struct {
 	cfg        LeaderConfig
 	reconnects reconnects
 
-	rev    uint64    // of the lease
+	rev    uint64    // the revision of the lease
 	seenAt time.Time // when we first saw that revision
 	misses int       // probes in a row that found nobody, since then
 	calm   time.Time // misses count from then on

@@ -31,7 +31,7 @@ const (
 // Session.Valid and Leader.Leading. The zero term has run out.
 type term struct {
 	until time.Time // with monotonic reading
-	wall  time.Time // the same by the wall clock, which runs while a machine sleeps
+	wall  time.Time // until, by the wall clock, which runs while a machine sleeps
 }
 
 // newTerm is the term of a renewal that was sent at sent and succeeded.

@@ -23,7 +23,7 @@ type Bucket interface {
 type Entry struct {
 	Key      string
 	Value    []byte // not to be changed; nil once deleted, but see Options.KeepAbsent
-	Revision uint64 // of the value, or of the tombstone
+	Revision uint64 // the revision of the value, or else of the tombstone
 	// Created is when the server stored that revision, by its clock.
 	Created time.Time
 	Deleted bool
@@ -86,7 +86,7 @@ type Mirror struct {
 	mu      sync.RWMutex
 	entries map[string]Entry
 	last    uint64
-	created time.Time // of the bucket
+	created time.Time // when the bucket was made
 
 	// Owned by Run.
 	behind bool      // at the last look the bucket ended before the copy

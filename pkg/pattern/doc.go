@@ -133,9 +133,34 @@
 // with a JSON payload. An entry whose event patterns have nothing else is tried
 // always. Where there is a choice, the leaf is taken that the fewest entries
 // share, weighed by how telling its kind is, and rather one of the envelope
-// than one of the payload. An entry filed in the payload leaves a mark at its
-// best leaf of the envelope, if it has one: a payload is read only if a mark
-// was met, or an entry could be anywhere.
+// than one of the payload. An entry filed in the payload leaves a hint at its
+// best leaf of the envelope, if it has one: a payload is read only if a hint
+// was met, or an entry has none.
+//
+// An example. Three entries are added to an empty index, in this order:
+//
+//	a  payload {"action": ["opened", "closed"], "draft": [{"anything-but": true}]}
+//	b  payload {"action": ["opened"], "size": [{"numeric": [">", 100]}]}
+//	   event   {"type": ["pull"]}
+//	c  event   {"stream": [{"prefix": "github."}]}, payload {"action": ["x"]}
+//
+// Each is filed under the key set that costs least. That of a is both values of
+// action, since anything-but says less. That of b is its type in the envelope,
+// though "opened" would be as telling: the payload has a handicap. The same holds
+// for c and its prefix. So the index looks like this:
+//
+//	envelope                        payload
+//	├─ type                         └─ action
+//	│  └─ = "pull"        → b          ├─ = "opened"  → a
+//	└─ stream                          └─ = "closed"  → a
+//	   └─ "github." …     → c
+//
+//	unhinted: 1, as a is filed in the payload and has no key in the envelope
+//	residual: none
+//
+// An event of type "push" in the stream "gitlab.x" meets no key of the envelope. Its
+// payload is read all the same, as a is unhinted. If action is "opened" there, a is
+// tried, and judged by its whole pattern. Neither b nor c is ever looked at.
 //
 // To look up a document costs an index time that grows with the document, and
 // with the depth of the trees, and once for each entry that may match. What it

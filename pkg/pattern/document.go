@@ -66,7 +66,7 @@ type reading struct {
 	root  *node // nil if the payload is not JSON
 	err   *syntaxError
 	paths *Paths // nil: everything was read
-	grown uint64 // of paths when it was read
+	grown uint64 // what paths.grown was when the payload was read
 }
 
 // covers reports whether what was read is enough for paths, nil being

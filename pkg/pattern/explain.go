@@ -9,7 +9,7 @@ import (
 // Bounds of an explanation: it is for people, and a payload may be large.
 const (
 	maxReasons  = 64
-	maxElements = 16 // of an array of objects, looked at for the closest one
+	maxElements = 16 // how many objects of an array are looked at for the closest one
 	maxQuote    = 120
 )
 

@@ -13,21 +13,21 @@ type Index[K comparable] struct {
 	Paths *Paths
 
 	entries  map[K]*entry[K]
-	envelope shelf[K]  // values of the event document, its data excepted
-	payload  shelf[K]  // values of the payload
-	unfiled  bucket[K] // entries that must be tried on every document
-	ungated  int       // entries on the payload's shelf that every document is read for
+	envelope pathNode[K] // values of the event document, its data excepted
+	payload  pathNode[K] // values of the payload
+	residual bucket[K]   // entries that must be tried on every document
+	unhinted int         // entries filed in the payload without a hint: every payload is read for them
 }
 
 type entry[K comparable] struct {
-	key      K
-	patterns []*Pattern // envelope patterns first, so that they spare a decode
-	slots    []slot[K]  // never grown: the buckets point into it
-	gates    []*bucket[K]
-	inBody   bool // filed on the payload's shelf
+	key       K
+	patterns  []*Pattern // envelope patterns first, so that they spare a decode
+	slots     []slot[K]  // never grown: the buckets point into it
+	hints     []*bucket[K]
+	inPayload bool // filed under values of the payload
 }
 
-// slot is one entry's place in one bucket. It knows its position, so that
+// slot is one entry in one bucket. It knows its position, so that
 // taking it out costs the same however full the bucket is.
 type slot[K comparable] struct {
 	entry *entry[K]
@@ -37,13 +37,13 @@ type slot[K comparable] struct {
 
 // bucket holds the entries to try when a document has a certain value.
 type bucket[K comparable] struct {
-	at    *shelf[K] // nil for Index.unfiled
+	at    *pathNode[K] // nil for Index.unfiled
 	term  term
 	slots []*slot[K]
-	// gates counts the entries that are filed in the payload and cannot match
+	// hints counts the entries that are filed in the payload and cannot match
 	// without this value of the envelope: without any such the payload need
 	// not be read.
-	gates int
+	hints int
 }
 
 func (b *bucket[K]) add(e *entry[K]) {
@@ -61,7 +61,7 @@ func (b *bucket[K]) remove(s *slot[K]) {
 }
 
 func (b *bucket[K]) dropIfEmpty() {
-	if len(b.slots) == 0 && b.gates == 0 && b.at != nil {
+	if len(b.slots) == 0 && b.hints == 0 && b.at != nil {
 		b.at.drop(b)
 	}
 }
@@ -108,12 +108,12 @@ func (x *Index[K]) Remove(key K) bool {
 	for i := range e.slots {
 		e.slots[i].in.remove(&e.slots[i])
 	}
-	for _, b := range e.gates {
-		b.gates--
+	for _, b := range e.hints {
+		b.hints--
 		b.dropIfEmpty()
 	}
-	if e.inBody && e.gates == nil {
-		x.ungated--
+	if e.inPayload && e.hints == nil {
+		x.unhinted--
 	}
 	for _, p := range e.patterns {
 		x.Paths.drop(p)
@@ -121,52 +121,52 @@ func (x *Index[K]) Remove(key K) bool {
 	return true
 }
 
-// file puts an entry into the buckets of its best way, and marks the values of
+// file puts an entry into the buckets of its cheapest key set, and hints at the values of
 // the envelope without which the payload need not be read for it.
 func (x *Index[K]) file(e *entry[K]) {
 	f := finder[K]{x: x}
 	best, ok := f.entry(e)
 	if !ok {
 		e.slots = make([]slot[K], 0, 1)
-		x.unfiled.add(e)
+		x.residual.add(e)
 		return
 	}
-	e.slots = make([]slot[K], 0, len(best.places))
-	for i := range best.places {
-		p := &best.places[i]
-		e.inBody = e.inBody || p.payload
+	e.slots = make([]slot[K], 0, len(best.keys))
+	for i := range best.keys {
+		p := &best.keys[i]
+		e.inPayload = e.inPayload || p.payload
 		if b := x.bucket(p); !b.endsWith(e) {
 			b.add(e)
 		}
 	}
-	if e.inBody {
-		x.gate(e)
+	if e.inPayload {
+		x.hint(e)
 	}
 }
 
-func (x *Index[K]) gate(e *entry[K]) {
+func (x *Index[K]) hint(e *entry[K]) {
 	f := finder[K]{x: x, noPayload: true}
-	way, ok := f.entry(e)
-	if !ok || len(way.places) == 0 {
-		x.ungated++
+	keys, ok := f.entry(e)
+	if !ok || len(keys.keys) == 0 {
+		x.unhinted++
 		return
 	}
-	for i := range way.places {
-		b := x.bucket(&way.places[i])
-		b.gates++
-		e.gates = append(e.gates, b)
+	for i := range keys.keys {
+		b := x.bucket(&keys.keys[i])
+		b.hints++
+		e.hints = append(e.hints, b)
 	}
 }
 
-func (x *Index[K]) shelf(payload bool) *shelf[K] {
+func (x *Index[K]) root(payload bool) *pathNode[K] {
 	if payload {
 		return &x.payload
 	}
 	return &x.envelope
 }
 
-func (x *Index[K]) bucket(p *place) *bucket[K] {
-	return x.shelf(p.payload).reach(p.path).bucket(p.term)
+func (x *Index[K]) bucket(p *indexKey) *bucket[K] {
+	return x.root(p.payload).reach(p.path).bucket(p.term)
 }
 
 // Match judges, in no particular order, every key that the document may match.
@@ -178,11 +178,11 @@ func (x *Index[K]) Match(d *Document, allow func(K) int, judged func(K, Verdict)
 	if len(x.entries) == 0 {
 		return 0
 	}
-	s := search[K]{view: view{doc: d, paths: x.Paths}, allow: allow, judged: judged, payload: x.ungated > 0}
-	for _, slot := range x.unfiled.slots {
+	s := search[K]{view: view{doc: d, paths: x.Paths}, allow: allow, judged: judged, payload: x.unhinted > 0}
+	for _, slot := range x.residual.slots {
 		s.try(slot.entry)
 	}
-	if !x.envelope.bare() {
+	if !x.envelope.empty() {
 		s.walk(&x.envelope, s.view.envelope())
 	}
 	if s.payload {

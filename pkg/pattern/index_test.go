@@ -275,7 +275,7 @@ func compareIndex(t *rapid.T, x *Index[int], all map[int][]*Pattern, d *Document
 }
 
 func requireEmpty(t interface{ Errorf(string, ...any) }, x *Index[int]) {
-	if x.Len() != 0 || !x.payload.bare() || !x.envelope.bare() || len(x.unfiled.slots) != 0 || x.ungated != 0 {
+	if x.Len() != 0 || !x.payload.empty() || !x.envelope.empty() || len(x.residual.slots) != 0 || x.unhinted != 0 {
 		t.Errorf("an index that was emptied keeps something: %+v", x)
 	}
 	if x.Paths != nil && len(x.Paths.envelope.children)+len(x.Paths.payload.children) != 0 {

@@ -161,7 +161,7 @@ func holds(v *view, t test, s scalar) bool {
 type scalar struct {
 	kind kind
 	text string
-	num  number // of kindNumber
+	num  number // the value, of a kindNumber
 }
 
 func toScalar(n *node) scalar {

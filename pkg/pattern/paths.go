@@ -12,7 +12,7 @@ import "sync"
 type Paths struct {
 	envelope, payload wanted
 	grown             uint64    // counts the paths that were new
-	scratch           sync.Pool // of *scratch
+	scratch           sync.Pool // holds *scratch
 }
 
 // scratch is what one reading of a payload leaves to the next.

@@ -1,6 +1,6 @@
 package pattern
 
-// search is one Match: a walk of the document and the shelves side by side.
+// search is one Match: a walk of the document and the path nodes side by side.
 type search[K comparable] struct {
 	view    view
 	allow   func(K) int // nil: Budget for each
@@ -13,13 +13,13 @@ type search[K comparable] struct {
 	buckets map[*bucket[K]]struct{}
 	entries map[*entry[K]]struct{}
 
-	again int                     // how often a bucket was met that had been
-	tops  map[*spanNode[K]]*bound // what is left of spanNode.top; see spans.walk
+	again int                         // how often a bucket was met that had been
+	tops  map[*intervalNode[K]]*bound // what is left of intervalNode.top; see intervalTree.walk
 
 	fold []byte // scratch
 }
 
-func (s *search[K]) walk(t *shelf[K], v *node) {
+func (s *search[K]) walk(t *pathNode[K], v *node) {
 	if v == nil {
 		return
 	}
@@ -34,11 +34,11 @@ func (s *search[K]) walk(t *shelf[K], v *node) {
 	})
 }
 
-// fewChildren is up to how many children of a shelf are rather searched for in
+// fewChildren is up to how many children of a node are rather searched for in
 // an object than its members among the children.
 const fewChildren = 4
 
-func (s *search[K]) members(t *shelf[K], v *node) {
+func (s *search[K]) members(t *pathNode[K], v *node) {
 	if len(t.children) <= fewChildren {
 		for name, child := range t.children {
 			s.walk(child, v.get(name))
@@ -53,7 +53,7 @@ func (s *search[K]) members(t *shelf[K], v *node) {
 	}
 }
 
-func (s *search[K]) scalar(t *shelf[K], v *node) {
+func (s *search[K]) scalar(t *pathNode[K], v *node) {
 	s.hit(t.classes[termScalar])
 	if v.kind == kindString {
 		s.text(t, v.text)
@@ -70,7 +70,7 @@ func (s *search[K]) scalar(t *shelf[K], v *node) {
 	}
 }
 
-func (s *search[K]) text(t *shelf[K], text string) {
+func (s *search[K]) text(t *pathNode[K], text string) {
 	s.hit(t.classes[termText])
 	s.hit(t.strings[text])
 	t.prefixes.walk(s, text)
@@ -90,7 +90,7 @@ func (s *search[K]) hit(b *bucket[K]) {
 		s.again++
 		return
 	}
-	if b.gates > 0 {
+	if b.hints > 0 {
 		s.payload = true
 	}
 	for _, slot := range b.slots {

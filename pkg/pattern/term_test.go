@@ -107,7 +107,7 @@ func TestSpansAreThoseNumbersForWhichComparisonsHold(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p, x := drawNumeric(t), parseNumber(numbers.Draw(t, "x"))
-		s := p.span()
+		s := p.interval()
 		got := s.lo.from(&x) && s.hi.upTo(&x)
 		if want := p.holds(&view{left: Budget}, scalar{kind: kindNumber, num: x}); got != want || want && s.empty() {
 			t.Fatalf("%+v: %+v is inside %v, want %v", s, x, got, want)
@@ -121,11 +121,11 @@ func TestSpansAreThoseNumbersForWhichComparisonsHold(t *testing.T) {
 func TestSpansFindsThoseAroundANumber(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var tree spans[string]
-		all := map[string]*span{}
+		var tree intervalTree[string]
+		all := map[string]*interval{}
 		t.Repeat(map[string]func(*rapid.T){
 			"put or remove": func(t *rapid.T) {
-				s := drawNumeric(t).span()
+				s := drawNumeric(t).interval()
 				if b := tree.get(&s); b != nil {
 					key := b.slots[0].entry.key
 					if all[key].compare(&s) != 0 {
@@ -191,21 +191,21 @@ func TestSpansFindsThoseAroundANumber(t *testing.T) {
 
 func TestSpansStayInBalance(t *testing.T) {
 	t.Parallel()
-	var tree spans[int]
+	var tree intervalTree[int]
 	const n = 20_000
 	for i := range n {
-		s := span{lo: bound{num: parseNumber(fmt.Sprint(i))}, hi: bound{none: true}}
+		s := interval{lo: bound{num: parseNumber(fmt.Sprint(i))}, hi: bound{none: true}}
 		tree.put(&bucket[int]{term: term{kind: termRange, bound: &s}})
 	}
 	if d := tree.root.depth(); d > 60 { // about 2 ln n is usual
-		t.Errorf("%d spans in order make a tree %d deep", n, d)
+		t.Errorf("%d intervals in order make a tree %d deep", n, d)
 	}
-	if c := tree.crowd(tree.root.span()); c != n && c >= maxOverlap {
-		t.Errorf("crowd = %d", c)
+	if c := tree.selectivity(tree.root.interval()); c != n && c >= maxOverlap {
+		t.Errorf("selectivity = %d", c)
 	}
 }
 
-func (n *spanNode[K]) depth() int {
+func (n *intervalNode[K]) depth() int {
 	if n == nil {
 		return 0
 	}

@@ -8,7 +8,7 @@ import "strings"
 type trie[K comparable] struct{ root *trieNode[K] }
 
 type trieNode[K comparable] struct {
-	label  string         // of the edge that leads here, empty at the root only
+	label  string         // the text of the edge that leads here; empty at the root only
 	kids   []*trieNode[K] // in the order of their labels' first bytes
 	bucket *bucket[K]     // nil where texts only branch
 }
@@ -110,8 +110,8 @@ func (n *trieNode[K]) remove(key string) {
 	}
 }
 
-// crowd counts the entries below the prefixes of a key.
-func (t *trie[K]) crowd(key string) int {
+// selectivity counts the entries below the prefixes of a key.
+func (t *trie[K]) selectivity(key string) int {
 	total := 0
 	for n := t.root; n != nil && key != ""; {
 		if n.bucket != nil {

@@ -46,7 +46,7 @@ func (k kind) scalar() bool { return k < kindArray }
 // node is one JSON value. A nil *node is a value that is not there.
 type node struct {
 	kind    kind
-	members uint32 // of an object, also those that are not among its kids
+	members uint32 // how many members an object has, also those that are not among its kids
 	key     string // the name, if the node is a member of an object
 	text    string // a string's content, or a number's literal as it was written
 	kids    []node // elements or members

@@ -34,8 +34,8 @@ func (k kind) String() string {
 // names given twice, and the text as it was sent.
 type node struct {
 	kind    kind
-	text    string // of a string or number
-	yes     bool   // of a bool
+	text    string // the text of a string or number
+	yes     bool   // the value of a bool
 	list    []*node
 	members []member
 	raw     []byte

@@ -27,8 +27,8 @@ const namespace = "sluice"
 
 // Config says whose telemetry it is and where to send it.
 type Config struct {
-	Service string // of the process, e.g. "registry"; OTEL_SERVICE_NAME wins
-	Version string // of the process; left out if empty
+	Service string // the name of the process, e.g. "registry"; OTEL_SERVICE_NAME wins
+	Version string // the version of the process; left out if empty
 
 	// Env decides whether exporters and the SDK are on (see the package
 	// comment). How an exporter works (endpoint, protocol, headers, batches,

@@ -62,5 +62,5 @@ const (
 	DeliveryFinished    ExplainDelivery = "finished"         // delivered, parked, or passed over: by a seek, or as before the start
 	DeliveryPending     ExplainDelivery = "pending"          // read, and not finished
 	DeliveryNotYetRead  ExplainDelivery = "not yet read"     // the pool has not come to it
-	DeliveryBeforeStart ExplainDelivery = "before the start" // of the subscription, which no pool has been made for, or asks for a later time
+	DeliveryBeforeStart ExplainDelivery = "before the start" // the event is before the start of a subscription that has no pool yet, or asks for a later time
 )

@@ -53,7 +53,7 @@ func (r *Record) Subscription(revision uint64) Subscription {
 type Pool struct {
 	Schema int    `json:"schema"`
 	Name   string `json:"name"`
-	UID    string `json:"uid"`   // of the subscription it serves
+	UID    string `json:"uid"`   // the uid of the subscription that it serves
 	Owner  string `json:"owner"` // emitter instance; "" is free
 	Epoch  uint64 `json:"epoch"` // the fencing token
 	// ObservedGeneration is the generation of the record that the pool runs by.
@@ -97,7 +97,7 @@ type Gap struct {
 	Count uint64 `json:"count,omitempty"`
 	// Kind is where the store lost them: GapFront or GapMiddle. "" is GapFront.
 	Kind       string `json:"kind,omitempty"`
-	Generation uint64 `json:"generation"` // of the record at that time
+	Generation uint64 `json:"generation"` // the record's generation at that time
 	// Paused says that the subscription has been paused since: whoever
 	// resumes it wants it to go on behind the gap.
 	Paused bool `json:"paused,omitempty"`
@@ -149,7 +149,7 @@ type PoolStatus struct {
 	StoreLast uint64     `json:"store_last"`
 	Pending   int        `json:"pending"`   // matched, not finished
 	InFlight  int        `json:"in_flight"` // delivered, not answered
-	Limit     int        `json:"limit"`     // of in flight, now
+	Limit     int        `json:"limit"`     // how many deliveries may be in flight now
 	Retrying  int        `json:"retrying"`  // waiting for a backoff to end
 	Parking   int        `json:"parking"`   // given up, not yet in the parked stream
 	Breaker   string     `json:"breaker"`   // closed, half-open, open
@@ -208,7 +208,7 @@ type Advisory struct {
 	Type      string         `json:"type"` // io.sluice.advisory.v1.<what>, e.g. …v1.pool.claimed
 	ID        string         `json:"id"`
 	Timestamp time.Time      `json:"timestamp"`
-	Name      string         `json:"name"` // of the subscription, role or record it is about
+	Name      string         `json:"name"` // the subscription, role or record that it is about
 	Instance  string         `json:"instance,omitempty"`
 	Detail    string         `json:"detail,omitempty"`
 	Data      map[string]any `json:"data,omitempty"`
@@ -369,7 +369,7 @@ type Quarantined struct {
 	Reason   string          `json:"reason"`
 	At       time.Time       `json:"at"`
 	Value    []byte          `json:"value"`          // as it was, base64 in JSON
-	JSON     json.RawMessage `json:"json,omitempty"` // the same, where it is JSON
+	JSON     json.RawMessage `json:"json,omitempty"` // the value, where it is JSON
 }
 
 // PoolsRequest is the body of a question on Namespace.EmitterPools.

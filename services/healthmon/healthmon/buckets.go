@@ -63,7 +63,7 @@ func (c *clock) other(service string, at, from, to time.Time) check.Clock {
 // bucketState is what a look at the buckets found.
 type bucketState struct {
 	last    map[string]uint64    // the last revision, of those that exist
-	created map[string]time.Time // likewise
+	created map[string]time.Time // when each bucket was made, of those that exist
 	missing []string
 	unasked []string // that could not be looked at
 	rooms   map[string]check.Room

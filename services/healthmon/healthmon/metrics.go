@@ -19,7 +19,7 @@ type metrics struct {
 
 	mu     sync.Mutex
 	issues map[string]int64 // by kind; nil while this instance does not lead
-	last   time.Time        // of the last sweep; zero: none by this instance
+	last   time.Time        // when the last sweep ended; zero: this instance made none
 }
 
 func newMetrics(m metric.Meter) (*metrics, error) {

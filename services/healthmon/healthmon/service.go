@@ -39,7 +39,7 @@ type Service struct {
 	nats         *service.Check
 	ready        *service.Check
 	instance     string
-	clock        func() time.Time // of this machine
+	clock        func() time.Time // tells this machine's time
 	bucketsCheck *service.Check
 }
 

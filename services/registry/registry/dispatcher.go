@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	maxPending = 1024 // requests taken on and not yet answered
-	maxWorking = 64   // of them at work at the same time
+	maxPending = 1024 // requests that are taken on and not yet answered
+	maxWorking = 64   // requests that are at work at the same time
 )
 
 // dispatcher runs jobs on a bounded number of goroutines. Jobs of one key run

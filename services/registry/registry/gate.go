@@ -21,7 +21,7 @@ const (
 	// lookAgain is what a call leaves of its request's time, for finding out
 	// what a write did that was not confirmed.
 	lookAgain     = 300 * time.Millisecond
-	callTimeout   = answerWithin - lookAgain // of a call that no request waits for
+	callTimeout   = answerWithin - lookAgain // bounds a call that no request waits for
 	fairTimeout   = 500 * time.Millisecond   // a call cut shorter says nothing of JetStream
 	gateFailures  = 3
 	minProbeWait  = 250 * time.Millisecond

@@ -21,7 +21,7 @@ const (
 // names have the same prefix, so that one team's flood leaves room for others.
 // What a prefix is refused does not count in all.
 type limits struct {
-	perSecond int // of one prefix
+	perSecond int // how many requests one prefix may make
 
 	mu       sync.Mutex
 	all      *rate.Limiter

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	viewTimeout  = 500 * time.Millisecond // of the wait for the view to be current
+	viewTimeout  = 500 * time.Millisecond // how long a list waits for the view to be current
 	viewPoll     = 2 * time.Millisecond
 	stateReaders = 16        // pool entries read at the same time for one list
 	fewRows      = 64        // pool entries that are read one by one for a page; for more it is cheaper to know all
-	answerRoom   = 16 * 1024 // of the largest payload, kept for a list's frame
+	answerRoom   = 16 * 1024 // bytes of the largest payload that are kept for what is around a list
 )
 
 func (s *api) list(ctx context.Context, r *request) (any, *wire.Error) {

@@ -35,7 +35,7 @@ func (s *api) get(ctx context.Context, r *request) (any, *wire.Error) {
 	case err != nil:
 		return nil, s.failed(r, err)
 	case pool.UID != rec.UID:
-		return answer, nil // of an earlier subscription of that name
+		return answer, nil // the pool is of an earlier subscription of that name
 	}
 	answer.Pool = pool
 	answer.Status = s.status(ctx, pool)

@@ -86,9 +86,9 @@ type planner struct {
 	req     *wire.SubscribeRequest
 	uid     string
 	now     time.Time
-	release func() // of the room for a new subscription
+	release func() // gives back the room for a new subscription
 
-	warnings []wire.Fault // of the last look at JetStream
+	warnings []wire.Fault // what the last look at JetStream gave reason to warn of
 }
 
 func (p *planner) plan(ctx context.Context, old *wire.Record) (*wire.Record, error) {

@@ -26,7 +26,7 @@ type position struct {
 	Epoch       uint64    `json:"epoch"`
 	At          time.Time `json:"at"`
 
-	kvRevision uint64 // of the entry itself; 0: there is none
+	kvRevision uint64 // the revision of the entry itself; 0: there is none
 }
 
 // errPositionMoved says that somebody else wrote the position first.

@@ -32,7 +32,7 @@ type reconciler struct {
 	nc       *nats.Conn
 	ns       wire.Namespace
 	instance string
-	epoch    uint64        // of the lease
+	epoch    uint64        // the epoch of the lease
 	grace    time.Duration // before what is not observed counts as missed
 	wait     time.Duration // for what is replayed to be observed
 	buckets  *bus.Buckets

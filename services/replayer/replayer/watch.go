@@ -96,8 +96,8 @@ func (w *watch) reconnects(ctx context.Context) {
 
 // holder is who holds a pool or a lease, and since which epoch.
 type holder struct {
-	Owner    string `json:"owner"`    // of a pool
-	Instance string `json:"instance"` // of a lease
+	Owner    string `json:"owner"`    // who owns a pool
+	Instance string `json:"instance"` // who holds a lease
 	Epoch    uint64 `json:"epoch"`
 }
 

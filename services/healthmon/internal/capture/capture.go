@@ -21,8 +21,8 @@ type Hit struct{ Stream, Filter string }
 // node is a place in a tree of filters, token by token.
 type node struct {
 	next map[string]*node // by token; "*" is any
-	end  []Hit            // of filters that end here
-	rest []Hit            // of filters that go on with ">"
+	end  []Hit            // the filters that end here
+	rest []Hit            // the filters that go on with ">"
 }
 
 // New returns a Map of streams.

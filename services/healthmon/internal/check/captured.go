@@ -46,7 +46,7 @@ func (j *judge) captured(r *Record) {
 		_, knew := j.prev.counts[Ref{wire.IssueCaptured, rec.Name}]
 		total, more = j.counted(wire.IssueCaptured, rec, st, st.Captured)
 		if !knew && j.s.Captures.Known {
-			more = 0 // of which nobody knows how long ago it was
+			more = 0 // nobody knows how long ago those were
 		}
 	}
 	if len(streams) == 0 && more == 0 {

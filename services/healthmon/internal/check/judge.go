@@ -90,7 +90,7 @@ type judge struct {
 	found   map[Ref]Held
 	expired map[string]bool
 	stores  map[string][]Ref // by subscription: the issues of streams that concern it
-	rank    map[string]int   // of the kinds
+	rank    map[string]int   // by kind: its place in the order of Kinds
 	recheck time.Duration
 }
 

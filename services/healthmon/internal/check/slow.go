@@ -14,9 +14,9 @@ const muchMore = 1000
 // to do. The zero value: it has not.
 type growing struct {
 	since    time.Time
-	position uint64 // then
-	backlog  uint64 // then
-	now      uint64
+	position uint64        // where the pool stood at since
+	backlog  uint64        // how large the backlog was at since
+	now      uint64        // how large the backlog is now
 	watched  time.Duration // how much of the time since then was watched
 	looks    int
 }

@@ -42,7 +42,7 @@ type Snapshot struct {
 type Entry struct {
 	Key      string
 	Revision uint64
-	Size     int    // of its value, in bytes
+	Size     int    // the bytes of its value
 	Reason   string // why it cannot be read; "" where it can
 	// Newer is set where the entry has a later schema than this version
 	// knows: it is not corrupt, and nothing may be done to it.
@@ -92,7 +92,7 @@ type Store struct {
 // Listeners is who listens on a delivery subject.
 type Listeners struct {
 	Known  bool
-	Count  int // of subscribers
+	Count  int // how many subscribers there are
 	Detail string
 	// Streams store what is delivered. They are nobody, but where one is the
 	// target that a subscription names.
@@ -140,7 +140,7 @@ type Ref struct{ Kind, Name string }
 // Held is an issue as it is remembered.
 type Held struct {
 	Issue wire.Issue
-	UID   string // of the subscription; "" where the issue is not of one
+	UID   string // the uid of the subscription; "" where the issue is not about one
 }
 
 // Memory is what one sweep hands to the next. The zero value is a monitor
@@ -148,7 +148,7 @@ type Held struct {
 type Memory struct {
 	Issues   map[Ref]Held
 	Statuses map[string]wire.SubscriptionHealth
-	at       time.Time // of the sweep
+	at       time.Time // when the sweep was made
 	suspects map[Ref]suspect
 	progress map[string]progress
 	heard    map[string]heard

@@ -9,7 +9,7 @@ import (
 
 // heard is what was last known of when an owner heard of a subscriber.
 type heard struct {
-	uid string    // of the subscription
+	uid string    // the uid of the subscription
 	at  time.Time // by the owner's clock; zero: never
 }
 

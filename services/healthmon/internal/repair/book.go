@@ -16,7 +16,7 @@ type Limits struct {
 type Entry struct {
 	Attempts int       `json:"attempts"`
 	LastAt   time.Time `json:"last_at"`
-	Outcome  string    `json:"outcome,omitempty"` // of the last attempt
+	Outcome  string    `json:"outcome,omitempty"` // what came of the last attempt
 	GivenUp  bool      `json:"given_up,omitempty"`
 }
 

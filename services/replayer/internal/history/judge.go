@@ -56,7 +56,7 @@ func (c *Chain) observedBy(p *Pool, r *Record) int {
 	switch {
 	case n > 0:
 		return n
-	case first >= 0: // of that life, but an earlier state: lives before it are over
+	case first >= 0: // it is an earlier state of that life: lives before it are over
 		return first
 	case r != nil && r.UID == p.UID && p.UID != c.Before.UID:
 		return len(c.Steps) // a life that began after the window

@@ -63,8 +63,8 @@ type Config struct {
 type Purger struct {
 	cfg Config
 
-	// Run's own.
-	bare map[string]bareMark // of the subscriptions; as many as a pass looks at
+	// bare belongs to the goroutine of Run.
+	bare map[string]bareMark // by subscription; as many as a pass looks at
 }
 
 // bareMark is a tombstone without a history.

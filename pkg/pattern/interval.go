@@ -2,19 +2,19 @@ package pattern
 
 import "math/rand/v2"
 
-// span is a range of numbers.
-type span struct{ lo, hi bound }
+// interval is a range of numbers.
+type interval struct{ lo, hi bound }
 
-// bound is one end of a span.
+// bound is one end of an interval.
 type bound struct {
 	num  number
 	open bool // num itself is outside
 	none bool // there is no end on this side
 }
 
-// span returns the numbers for which all comparisons hold.
-func (p numeric) span() span {
-	s := span{lo: bound{none: true}, hi: bound{none: true}}
+// interval returns the numbers for which all comparisons hold.
+func (p numeric) interval() interval {
+	s := interval{lo: bound{none: true}, hi: bound{none: true}}
 	for _, c := range p {
 		b := bound{num: c.num, open: c.op == "<" || c.op == ">"}
 		if c.op[0] != '<' && compareLow(&b, &s.lo) > 0 {
@@ -67,7 +67,7 @@ func (b *bound) upTo(x *number) bool {
 	return c < 0 || c == 0 && !b.open
 }
 
-func (s *span) empty() bool {
+func (s *interval) empty() bool {
 	if s.lo.none || s.hi.none {
 		return false
 	}
@@ -75,41 +75,41 @@ func (s *span) empty() bool {
 	return c > 0 || c == 0 && (s.lo.open || s.hi.open)
 }
 
-// point reports whether a span that is not empty holds one number only.
-func (s *span) point() bool {
+// point reports whether an interval that is not empty holds one number only.
+func (s *interval) point() bool {
 	return !s.lo.none && !s.hi.none && s.lo.num.compare(s.hi.num) == 0
 }
 
-func (s *span) compare(t *span) int {
+func (s *interval) compare(t *interval) int {
 	if c := compareLow(&s.lo, &t.lo); c != 0 {
 		return c
 	}
 	return compareHigh(&s.hi, &t.hi)
 }
 
-// spans holds buckets by span: a search tree in the order of the spans, each
-// node knowing the highest upper end below it, kept in balance by random
-// priorities (an interval tree over a treap). Finding the spans around a
+// intervalTree holds buckets by interval: a search tree in the order of the
+// intervals, each node knowing the highest upper end below it, kept in balance by
+// random priorities (a treap). Finding the intervals around a
 // number visits those and, for each, as many more as the tree is deep.
-type spans[K comparable] struct {
-	root *spanNode[K]
+type intervalTree[K comparable] struct {
+	root *intervalNode[K]
 	len  int
 }
 
-type spanNode[K comparable] struct {
+type intervalNode[K comparable] struct {
 	bucket      *bucket[K]
 	top         *bound // the highest upper end from here on down
 	priority    uint32 // not below those of the nodes below
-	left, right *spanNode[K]
+	left, right *intervalNode[K]
 }
 
-func (n *spanNode[K]) span() *span { return n.bucket.term.bound }
+func (n *intervalNode[K]) interval() *interval { return n.bucket.term.bound }
 
-func (t *spans[K]) empty() bool { return t.root == nil }
+func (t *intervalTree[K]) empty() bool { return t.root == nil }
 
-func (t *spans[K]) get(of *span) *bucket[K] {
+func (t *intervalTree[K]) get(of *interval) *bucket[K] {
 	for n := t.root; n != nil; {
-		switch c := of.compare(n.span()); {
+		switch c := of.compare(n.interval()); {
 		case c == 0:
 			return n.bucket
 		case c < 0:
@@ -121,23 +121,23 @@ func (t *spans[K]) get(of *span) *bucket[K] {
 	return nil
 }
 
-// put adds the bucket of a span that is not there.
-func (t *spans[K]) put(b *bucket[K]) {
+// put adds the bucket of an interval that is not there.
+func (t *intervalTree[K]) put(b *bucket[K]) {
 	left, right := t.root.split(b.term.bound)
-	n := &spanNode[K]{bucket: b, priority: rand.Uint32()}
+	n := &intervalNode[K]{bucket: b, priority: rand.Uint32()}
 	n.mend()
 	t.root = join(join(left, n), right)
 	t.len++
 }
 
-// remove takes out the bucket of a span that is there.
-func (t *spans[K]) remove(of *span) {
+// remove takes out the bucket of an interval that is there.
+func (t *intervalTree[K]) remove(of *interval) {
 	t.root = t.root.remove(of)
 	t.len--
 }
 
-func (n *spanNode[K]) remove(of *span) *spanNode[K] {
-	switch c := of.compare(n.span()); {
+func (n *intervalNode[K]) remove(of *interval) *intervalNode[K] {
+	switch c := of.compare(n.interval()); {
 	case c == 0:
 		return join(n.left, n.right)
 	case c < 0:
@@ -149,12 +149,12 @@ func (n *spanNode[K]) remove(of *span) *spanNode[K] {
 	return n
 }
 
-// split parts a tree into what lies before a span and what lies behind it.
-func (n *spanNode[K]) split(at *span) (left, right *spanNode[K]) {
+// split parts a tree into what lies before an interval and what lies behind it.
+func (n *intervalNode[K]) split(at *interval) (left, right *intervalNode[K]) {
 	switch {
 	case n == nil:
 		return nil, nil
-	case n.span().compare(at) < 0:
+	case n.interval().compare(at) < 0:
 		n.right, right = n.right.split(at)
 		left = n
 	default:
@@ -166,7 +166,7 @@ func (n *spanNode[K]) split(at *span) (left, right *spanNode[K]) {
 }
 
 // join makes one tree of two of which the left one lies before the right one.
-func join[K comparable](left, right *spanNode[K]) *spanNode[K] {
+func join[K comparable](left, right *intervalNode[K]) *intervalNode[K] {
 	switch {
 	case left == nil:
 		return right
@@ -183,9 +183,9 @@ func join[K comparable](left, right *spanNode[K]) *spanNode[K] {
 }
 
 // mend finds top again after something below has changed.
-func (n *spanNode[K]) mend() {
-	n.top = &n.span().hi
-	for _, kid := range [...]*spanNode[K]{n.left, n.right} {
+func (n *intervalNode[K]) mend() {
+	n.top = &n.interval().hi
+	for _, kid := range [...]*intervalNode[K]{n.left, n.right} {
 		if kid != nil && compareHigh(kid.top, n.top) > 0 {
 			n.top = kid.top
 		}
@@ -193,17 +193,17 @@ func (n *spanNode[K]) mend() {
 }
 
 // oftenAgain is from how many buckets on that a search met more than once it
-// keeps account of what is left in the trees of spans.
+// keeps account of what is left in the trees of intervals.
 const oftenAgain = 64
 
-// walk hits the bucket of each span that x lies in. An array of thousands of
-// numbers in thousands of spans must not cost their product: a span that was
+// walk hits the bucket of each interval that x lies in. An array of thousands of
+// numbers in thousands of intervals must not cost their product: one that was
 // hit counts no more, so the numbers that follow do not lead to it.
-func (t *spans[K]) walk(s *search[K], x *number) {
+func (t *intervalTree[K]) walk(s *search[K], x *number) {
 	t.root.walk(s, x, s.again >= oftenAgain)
 }
 
-func (n *spanNode[K]) walk(s *search[K], x *number, account bool) {
+func (n *intervalNode[K]) walk(s *search[K], x *number, account bool) {
 	if n == nil {
 		return
 	}
@@ -211,8 +211,8 @@ func (n *spanNode[K]) walk(s *search[K], x *number, account bool) {
 		return
 	}
 	n.left.walk(s, x, account)
-	if n.span().lo.from(x) { // else what lies behind does not begin early enough either
-		if n.span().hi.upTo(x) {
+	if n.interval().lo.from(x) { // else what lies behind does not begin early enough either
+		if n.interval().hi.upTo(x) {
 			s.hit(n.bucket)
 		}
 		n.right.walk(s, x, account)
@@ -222,22 +222,22 @@ func (n *spanNode[K]) walk(s *search[K], x *number, account bool) {
 	}
 }
 
-// top is the highest upper end of the spans at or below n that are still to be
+// top is the highest upper end of the intervals at or below n that are still to be
 // hit, or more; nil if there are none.
-func (s *search[K]) top(n *spanNode[K]) *bound {
+func (s *search[K]) top(n *intervalNode[K]) *bound {
 	if top, known := s.tops[n]; known {
 		return top
 	}
 	return n.top
 }
 
-// settle finds top again after some spans may have been hit.
-func (s *search[K]) settle(n *spanNode[K]) {
+// settle finds top again after some intervals may have been hit.
+func (s *search[K]) settle(n *intervalNode[K]) {
 	var top *bound
 	if _, met := s.buckets[n.bucket]; !met {
-		top = &n.span().hi
+		top = &n.interval().hi
 	}
-	for _, kid := range [...]*spanNode[K]{n.left, n.right} {
+	for _, kid := range [...]*intervalNode[K]{n.left, n.right} {
 		if kid == nil {
 			continue
 		}
@@ -246,18 +246,18 @@ func (s *search[K]) settle(n *spanNode[K]) {
 		}
 	}
 	if s.tops == nil {
-		s.tops = make(map[*spanNode[K]]*bound)
+		s.tops = make(map[*intervalNode[K]]*bound)
 	}
 	s.tops[n] = top
 }
 
-// maxOverlap bounds the work of an estimate. Where more spans than this lie
+// maxOverlap bounds the work of an estimate. Where more intervals than this lie
 // over each other, one more is taken to be met as often as any.
 const maxOverlap = 64
 
-// crowd estimates how many spans a number in a span lies in, by those around
+// selectivity estimates how many intervals a number in one lies in, by those around
 // its end.
-func (t *spans[K]) crowd(of *span) int {
+func (t *intervalTree[K]) selectivity(of *interval) int {
 	end := &of.lo
 	if end.none {
 		end = &of.hi
@@ -268,16 +268,16 @@ func (t *spans[K]) crowd(of *span) int {
 	return t.len
 }
 
-// around counts the spans that x lies in, up to a limit.
-func (n *spanNode[K]) around(x *number, limit int) int {
+// around counts the intervals that x lies in, up to a limit.
+func (n *intervalNode[K]) around(x *number, limit int) int {
 	if n == nil || limit <= 0 || !n.top.upTo(x) {
 		return 0
 	}
 	total := n.left.around(x, limit)
-	if !n.span().lo.from(x) {
+	if !n.interval().lo.from(x) {
 		return total
 	}
-	if n.span().hi.upTo(x) {
+	if n.interval().hi.upTo(x) {
 		total++
 	}
 	return total + n.right.around(x, limit-total)

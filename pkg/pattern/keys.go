@@ -18,8 +18,8 @@ const (
 // term is a value, or a class of values, that a leaf asks for.
 type term struct {
 	kind  termKind
-	text  string // the key among its kind
-	bound *span  // of termRange
+	text  string    // the key among its kind
+	bound *interval // the range, of a termRange
 }
 
 // weight is a guess at how often a term holds when nothing is known about it,
@@ -36,18 +36,18 @@ func (t *term) weight() int {
 	return 32
 }
 
-// place is a term at a path.
-type place struct {
+// indexKey is what an entry is filed under: a term at a path.
+type indexKey struct {
 	payload bool // path begins at the payload, not at the event document
 	path    []string
 	term    term
 }
 
-// way is a set of places of which a document that matches holds at least one.
-// No places: nothing can match.
-type way struct {
-	places []place
-	cost   int // how often an entry filed so is likely to be tried in vain
+// keySet is a set of keys of which a document that matches holds at least one.
+// Without keys nothing can match.
+type keySet struct {
+	keys []indexKey
+	cost int // how often an entry filed so is likely to be tried without matching
 }
 
 // payloadHandicap is how many more entries in a bucket of the envelope are
@@ -55,30 +55,30 @@ type way struct {
 // walking the payload may mean reading it.
 const payloadHandicap = 8
 
-// finder finds the cheapest way to file an entry in an index. A value that
+// finder finds the cheapest key set to file an entry under. A value that
 // thousands of patterns share says little, and the next leaf may be one's own.
 type finder[K comparable] struct {
 	x         *Index[K]
-	noPayload bool // only ways through the envelope
+	noPayload bool // only keys of the envelope
 }
 
-// route is where in the document a part of a pattern stands.
-type route[K comparable] struct {
+// location is where in the document a part of a pattern stands.
+type location[K comparable] struct {
 	payload bool
 	path    []string
-	shelf   *shelf[K] // nil: nobody is filed there or below
+	filed   *pathNode[K] // nil: nobody is filed there or below
 }
 
-func (r *route[K]) step(name string) route[K] {
-	next := route[K]{payload: r.payload, path: append(r.path[:len(r.path):len(r.path)], name)}
-	if r.shelf != nil {
-		next.shelf = r.shelf.children[name]
+func (r *location[K]) step(name string) location[K] {
+	next := location[K]{payload: r.payload, path: append(r.path[:len(r.path):len(r.path)], name)}
+	if r.filed != nil {
+		next.filed = r.filed.children[name]
 	}
 	return next
 }
 
-// entry returns the cheapest way of all patterns, as all of them must match.
-func (f *finder[K]) entry(e *entry[K]) (best way, ok bool) {
+// entry returns the cheapest key set of all patterns, as all of them must match.
+func (f *finder[K]) entry(e *entry[K]) (best keySet, ok bool) {
 	for _, p := range e.patterns {
 		w, found := f.pattern(p)
 		if found && (!ok || w.cost < best.cost) {
@@ -88,25 +88,25 @@ func (f *finder[K]) entry(e *entry[K]) (best way, ok bool) {
 	return best, ok
 }
 
-func (f *finder[K]) pattern(p *Pattern) (way, bool) {
+func (f *finder[K]) pattern(p *Pattern) (keySet, bool) {
 	switch {
 	case p.root == nil:
-		return way{}, true
+		return keySet{}, true
 	case p.event:
-		return f.object(p.root, route[K]{shelf: &f.x.envelope})
+		return f.object(p.root, location[K]{filed: &f.x.envelope})
 	case f.noPayload:
-		return way{}, false
+		return keySet{}, false
 	}
-	root := route[K]{payload: true, shelf: &f.x.payload}
+	root := location[K]{payload: true, filed: &f.x.payload}
 	if w, ok := f.object(p.root, root); ok {
 		return w, true
 	}
 	// At least there must be a payload that is JSON.
-	return f.way([]term{{kind: termPresent}}, &root), true
+	return f.keySet([]term{{kind: termPresent}}, &root), true
 }
 
-// object returns the cheapest way of all clauses, as all of them must hold.
-func (f *finder[K]) object(o *object, at route[K]) (best way, ok bool) {
+// object returns the cheapest key set of all clauses, as all of them must hold.
+func (f *finder[K]) object(o *object, at location[K]) (best keySet, ok bool) {
 	for i := range o.clauses {
 		w, found := f.clause(&o.clauses[i], at)
 		if found && (!ok || w.cost < best.cost) {
@@ -116,50 +116,50 @@ func (f *finder[K]) object(o *object, at route[K]) (best way, ok bool) {
 	return best, ok
 }
 
-func (f *finder[K]) clause(c *clause, at route[K]) (way, bool) {
+func (f *finder[K]) clause(c *clause, at location[K]) (keySet, bool) {
 	if c.any != nil {
 		return f.any(c.any, at)
 	}
-	next := route[K]{payload: true, shelf: &f.x.payload}
+	next := location[K]{payload: true, filed: &f.x.payload}
 	if !c.envelope {
 		next = at.step(c.name)
 	} else if f.noPayload {
-		return way{}, false
+		return keySet{}, false
 	}
 	if c.object != nil {
 		return f.object(c.object, next)
 	}
 	if c.leaf.absent {
-		return way{}, false
+		return keySet{}, false
 	}
-	return f.way(c.leaf.terms(), &next), true
+	return f.keySet(c.leaf.terms(), &next), true
 }
 
-// any joins a way of each pattern of a $or: whichever holds, its way leads to
-// the entry. If one of them has no way there is none.
-func (f *finder[K]) any(list []*object, at route[K]) (all way, ok bool) {
+// any joins a key set of each pattern of a $or: whichever holds, its keys lead to
+// the entry. If one of them has no key set there is none.
+func (f *finder[K]) any(list []*object, at location[K]) (all keySet, ok bool) {
 	for _, o := range list {
 		w, found := f.object(o, at)
 		if !found {
-			return way{}, false
+			return keySet{}, false
 		}
-		all.places = append(all.places, w.places...)
+		all.keys = append(all.keys, w.keys...)
 		all.cost += w.cost
 	}
 	return all, true
 }
 
-func (f *finder[K]) way(terms []term, at *route[K]) way {
-	w := way{places: make([]place, len(terms))}
+func (f *finder[K]) keySet(terms []term, at *location[K]) keySet {
+	w := keySet{keys: make([]indexKey, len(terms))}
 	if at.payload {
 		w.cost = payloadHandicap
 	}
 	for i := range terms {
 		t := &terms[i]
-		w.places[i] = place{at.payload, at.path, *t}
+		w.keys[i] = indexKey{at.payload, at.path, *t}
 		w.cost += t.weight()
-		if at.shelf != nil {
-			w.cost += at.shelf.crowd(t)
+		if at.filed != nil {
+			w.cost += at.filed.selectivity(t)
 		}
 	}
 	return w
@@ -222,7 +222,7 @@ func (w wildcard) appendTerm(ts []term) []term {
 func (anythingBut) appendTerm(ts []term) []term { return append(ts, term{kind: termScalar}) }
 
 func (p numeric) appendTerm(ts []term) []term {
-	s := p.span()
+	s := p.interval()
 	if s.empty() {
 		return ts
 	}

@@ -1,37 +1,37 @@
 package pattern
 
-// shelf is one step of the paths under which entries are filed, and holds the
+// pathNode is one step of the paths under which entries are filed, and holds the
 // buckets of the values there. Each kind of term has a structure of its own in
 // which a look-up does not visit the buckets that the value does not lead to.
-type shelf[K comparable] struct {
-	parent   *shelf[K]
+type pathNode[K comparable] struct {
+	parent   *pathNode[K]
 	name     string
-	children map[string]*shelf[K]
+	children map[string]*pathNode[K]
 
-	classes  [termText + 1]*bucket[K] // of any value, any scalar, any string
+	classes  [termText + 1]*bucket[K] // the buckets of any value, any scalar, any string
 	strings  map[string]*bucket[K]
 	others   map[string]*bucket[K] // by scalar.appendKey
 	folds    map[string]*bucket[K] // by appendFold
 	prefixes trie[K]
 	suffixes trie[K]
-	ranges   spans[K]
+	ranges   intervalTree[K]
 }
 
-// bare reports whether nothing is filed here or below.
-func (t *shelf[K]) bare() bool {
+// empty reports whether nothing is filed here or below.
+func (t *pathNode[K]) empty() bool {
 	return len(t.children) == 0 && t.classes == [termText + 1]*bucket[K]{} &&
 		len(t.strings) == 0 && len(t.others) == 0 && len(t.folds) == 0 &&
 		t.prefixes.empty() && t.suffixes.empty() && t.ranges.empty()
 }
 
-// reach returns the shelf at path, made if it is not there.
-func (t *shelf[K]) reach(path []string) *shelf[K] {
+// reach returns the node at path, made if it is not there.
+func (t *pathNode[K]) reach(path []string) *pathNode[K] {
 	for _, name := range path {
 		child := t.children[name]
 		if child == nil {
-			child = &shelf[K]{parent: t, name: name}
+			child = &pathNode[K]{parent: t, name: name}
 			if t.children == nil {
-				t.children = make(map[string]*shelf[K])
+				t.children = make(map[string]*pathNode[K])
 			}
 			t.children[name] = child
 		}
@@ -41,7 +41,7 @@ func (t *shelf[K]) reach(path []string) *shelf[K] {
 }
 
 // exact returns the map of a kind that is looked up by its text alone.
-func (t *shelf[K]) exact(k termKind) *map[string]*bucket[K] {
+func (t *pathNode[K]) exact(k termKind) *map[string]*bucket[K] {
 	switch k {
 	case termString:
 		return &t.strings
@@ -52,7 +52,7 @@ func (t *shelf[K]) exact(k termKind) *map[string]*bucket[K] {
 }
 
 // bucket returns the bucket of a term, made if it is not there.
-func (t *shelf[K]) bucket(of term) *bucket[K] {
+func (t *pathNode[K]) bucket(of term) *bucket[K] {
 	b := t.find(&of)
 	if b == nil {
 		b = &bucket[K]{at: t, term: of}
@@ -61,7 +61,7 @@ func (t *shelf[K]) bucket(of term) *bucket[K] {
 	return b
 }
 
-func (t *shelf[K]) find(of *term) *bucket[K] {
+func (t *pathNode[K]) find(of *term) *bucket[K] {
 	switch of.kind {
 	case termPresent, termScalar, termText:
 		return t.classes[of.kind]
@@ -75,7 +75,7 @@ func (t *shelf[K]) find(of *term) *bucket[K] {
 	return (*t.exact(of.kind))[of.text]
 }
 
-func (t *shelf[K]) put(b *bucket[K]) {
+func (t *pathNode[K]) put(b *bucket[K]) {
 	switch of := &b.term; of.kind {
 	case termPresent, termScalar, termText:
 		t.classes[of.kind] = b
@@ -95,7 +95,7 @@ func (t *shelf[K]) put(b *bucket[K]) {
 }
 
 // drop removes an empty bucket and the path that led only to it.
-func (t *shelf[K]) drop(b *bucket[K]) {
+func (t *pathNode[K]) drop(b *bucket[K]) {
 	switch of := &b.term; of.kind {
 	case termPresent, termScalar, termText:
 		t.classes[of.kind] = nil
@@ -108,22 +108,22 @@ func (t *shelf[K]) drop(b *bucket[K]) {
 	default:
 		delete(*t.exact(of.kind), of.text)
 	}
-	for t.parent != nil && t.bare() {
+	for t.parent != nil && t.empty() {
 		delete(t.parent.children, t.name)
 		t = t.parent
 	}
 }
 
-// crowd estimates how many entries are tried whenever one under the term is.
-func (t *shelf[K]) crowd(of *term) int {
+// selectivity estimates how many entries are tried whenever one under the term is.
+func (t *pathNode[K]) selectivity(of *term) int {
 	n := 0
 	switch of.kind {
 	case termPrefix:
-		n = t.prefixes.crowd(of.text)
+		n = t.prefixes.selectivity(of.text)
 	case termSuffix:
-		n = t.suffixes.crowd(reverse(of.text))
+		n = t.suffixes.selectivity(reverse(of.text))
 	case termRange:
-		n = t.ranges.crowd(of.bound)
+		n = t.ranges.selectivity(of.bound)
 	}
 	if b := t.find(of); b != nil {
 		n += len(b.slots)
