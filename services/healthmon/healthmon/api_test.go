@@ -399,8 +399,7 @@ func TestEverythingWrongWithTheConfigurationIsSaidAtOnce(t *testing.T) {
 			t.Errorf("error %q does not name %s", err, name)
 		}
 	}
-	var cfg Config
-	if err := service.Parse(service.Env{}, &cfg); err != nil || cfg != DefaultConfig() {
-		t.Errorf("empty environment = %+v, %v, want %+v", cfg, err, DefaultConfig())
+	if err := service.Parse(service.Env{}, new(Config)); err != nil {
+		t.Errorf("empty environment: %v", err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/sluicehq/sluice/pkg/service"
 )
 
-// Config configures a Service. The zero value is not valid: start from
-// DefaultConfig, or from FromEnv's variables.
+// Config configures a Service. The zero value is not valid: service.Parse
+// fills in the defaults.
 type Config struct {
 	// Interval is the time between two sweeps, 100ms to 24h. Defaults to 60s.
 	Interval time.Duration `env:"SLUICE_HEALTH_INTERVAL" envDefault:"60s" desc:"time between two sweeps"`
@@ -36,14 +36,6 @@ type Config struct {
 
 	// CleanupRetryDelay is the time between two of them. Defaults to 5s.
 	CleanupRetryDelay time.Duration `env:"SLUICE_CLEANUP_RETRY_DELAY" envDefault:"5s" desc:"time between two automatic repairs of one issue"`
-}
-
-// DefaultConfig returns the configuration of an empty environment.
-func DefaultConfig() Config {
-	return Config{
-		Interval: time.Minute, StallAfter: 30 * time.Second, LagAge: 5 * time.Minute,
-		CleanupEnabled: true, CleanupMaxAttempts: 3, CleanupRetryDelay: 5 * time.Second,
-	}
 }
 
 // Validate reports everything that is wrong with c.

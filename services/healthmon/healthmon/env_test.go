@@ -81,7 +81,8 @@ func newEnv(t *testing.T) *env {
 
 // quick is a configuration for impatient tests.
 func quick() Config {
-	c := DefaultConfig()
+	var c Config
+	_ = service.Parse(service.Env{}, &c) // the defaults
 	c.Interval, c.StallAfter, c.CleanupRetryDelay = 200*time.Millisecond, time.Second, 300*time.Millisecond
 	return c
 }
@@ -118,16 +119,7 @@ func (e *env) startOff(cfg Config, off time.Duration) *running {
 		e.t.Fatal(err)
 	}
 	s.clock = func() time.Time { return time.Now().Add(off) }
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	r := &running{Service: s, stop: sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			e.t.Errorf("Run = %v, want nil", err)
-		}
-	})}
-	e.t.Cleanup(r.stop)
+	r := &running{Service: s, stop: natstest.Run(e.t, s.Run)}
 	natstest.Await(e.t, "the monitor to be ready", func() error {
 		if ok, why := d.Health.Ready(); !ok {
 			return errors.New(why)

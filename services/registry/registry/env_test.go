@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,16 +73,7 @@ func (e *env) start(cfg Config, tune ...func(*Service)) (*Service, func()) {
 	for _, f := range tune {
 		f(s)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	stop := sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			e.tb.Errorf("Run: %v", err)
-		}
-	})
-	e.tb.Cleanup(stop)
+	stop := natstest.Run(e.tb, s.Run)
 	natstest.Await(e.tb, "the registry to answer", func() error {
 		msg, err := e.nc.Request(ns.API(wire.VerbGet, "nobody"), nil, time.Second)
 		if err != nil {

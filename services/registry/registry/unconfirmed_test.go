@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -255,6 +256,39 @@ func TestAnUnconfirmedUnsubscribeIsNotTakenForOneOfWhatCameAfterIt(t *testing.T)
 		if tt.left != "" {
 			ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "w", "")
 		}
+	}
+}
+
+// Where others wrote after a write that was not confirmed, nobody can tell any more
+// whether it was made.
+func TestAWriteThatOthersWroteOverIsOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	e, records, _ := newShaky(t)
+	other := e.beside()
+	changed := func() { other.change("w", "") }
+	unreadable := func() {
+		if _, err := records.KeyValue.Put(context.Background(), "w", []byte("{")); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, tt := range []struct {
+		name, verb, body string
+		meanwhile        func()
+	}{
+		{"a conditional change", wire.VerbSubscribe, body(`"ack_wait":"2s"`), changed},
+		{"a removal of what cannot be read now", wire.VerbUnsubscribe, "{}", unreadable},
+	} {
+		rev := e.subscribe("w", body()).Subscription.Revision
+		records.onLost = tt.meanwhile
+		records.drop.Store(1)
+		request := fmt.Sprintf(`{"if_revision":%d,`, rev) + strings.TrimPrefix(tt.body, "{")
+		if tt.verb == wire.VerbUnsubscribe {
+			request = tt.body
+		}
+		if bad := e.refused(tt.verb, "w", request, wire.CodeUnavailable); bad.Outcome != wire.OutcomeUnknown {
+			t.Errorf("%s: outcome %q, want %q", tt.name, bad.Outcome, wire.OutcomeUnknown)
+		}
+		records.onLost = nil
 	}
 }
 

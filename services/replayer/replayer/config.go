@@ -8,8 +8,8 @@ import (
 	"github.com/sluicehq/sluice/pkg/service"
 )
 
-// Config configures a Service. The zero value is not valid: start from
-// DefaultConfig, or from FromEnv's variables.
+// Config configures a Service. The zero value is not valid: service.Parse
+// fills in the defaults.
 type Config struct {
 	// Settle is how long it must be quiet after a move of leadership before a
 	// run begins, so that a burst of moves is one run. The emitters get as
@@ -32,11 +32,6 @@ type Config struct {
 // settleFactor times Settle is the longest that an unbroken series of moves
 // can hold a run up.
 const settleFactor = 8
-
-// DefaultConfig returns the configuration of an empty environment.
-func DefaultConfig() Config {
-	return Config{Settle: 250 * time.Millisecond, Pace: 5 * time.Second, Wait: 10 * time.Second, Retry: 30 * time.Second}
-}
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {

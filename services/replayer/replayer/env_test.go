@@ -94,17 +94,7 @@ func (e *env) run(cfg Config, d service.Deps, step func(string) error) (stop fun
 		e.t.Fatal(err)
 	}
 	s.step = step
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			e.t.Errorf("Run = %v, want nil", err)
-		}
-	})
-	e.t.Cleanup(stop)
-	return stop
+	return natstest.Run(e.t, s.Run)
 }
 
 // create, update and remove are what the registry does.
