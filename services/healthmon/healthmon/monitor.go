@@ -45,7 +45,7 @@ type monitor struct {
 	rarely zerolog.Logger // for what fails at every sweep
 	tasks  chan task
 	woken  chan struct{} // cap 1
-	// emitters are the live ones as of the last change, for emittersAre.
+	// emitters are the live ones as of the last change, for emittersChanged.
 	emitters atomic.Pointer[string]
 
 	// shown are the statuses of the last sweep of this term; nil: none yet.
@@ -84,9 +84,9 @@ func (m *monitor) wake() {
 	}
 }
 
-// emittersAre asks for a sweep if emitters came or went since it was last
+// emittersChanged asks for a sweep if emitters came or went since it was last
 // called. What else their sessions say changes all the time.
-func (m *monitor) emittersAre(live []wire.Session) {
+func (m *monitor) emittersChanged(live []wire.Session) {
 	names := make([]string, 0, len(live))
 	for _, e := range live {
 		names = append(names, e.Instance)

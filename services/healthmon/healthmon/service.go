@@ -188,7 +188,7 @@ func (s *Service) join(p *parts, sessions bucket.KeyValue, advisor *bus.Advisor)
 	ns, ttl := s.common.Namespace, s.common.SessionTTL
 	p.peers, err = lease.NewPeers(p.nc, sessions, lease.PeersConfig{
 		Namespace: ns, Service: wire.ServiceEmitter, TTL: ttl,
-		OnChange: func() { p.mon.emittersAre(p.peers.Live()) },
+		OnChange: func() { p.mon.emittersChanged(p.peers.Live()) },
 	}, s.log)
 	if err != nil {
 		return err

@@ -25,23 +25,23 @@ const reserve = 4096
 // encode those that cannot fit.
 const smallIssue = 128
 
-// made is a report as it goes out.
-type made struct {
+// encodedReport is a report as it goes out.
+type encodedReport struct {
 	body []byte
 	all  []wire.Issue // also those that did not fit
 }
 
 // sweep looks, judges, repairs, keeps and publishes. It returns how soon to
 // look again, 0 for the interval.
-func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Duration, error) {
+func (m *monitor) sweep(ctx context.Context, start time.Time) (encodedReport, time.Duration, error) {
 	snap, err := m.src.all(ctx, m.mem.Known())
 	if err != nil {
-		return made{}, 0, err
+		return encodedReport{}, 0, err
 	}
 	keeps := m.keeps(snap)
 	enabled, err := m.cleanup(ctx, keeps)
 	if err != nil {
-		return made{}, 0, err
+		return encodedReport{}, 0, err
 	}
 	if snap.Clocks == nil {
 		snap.Clocks = map[string]check.Clock{}
@@ -59,7 +59,7 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 		var again time.Duration
 		r.Repairs, again, err = m.settle(ctx, res, snap, enabled)
 		if err = m.bear(err); err != nil {
-			return made{}, 0, err
+			return encodedReport{}, 0, err
 		}
 		if again > 0 && (recheck == 0 || again < recheck) {
 			recheck = again
@@ -69,17 +69,17 @@ func (m *monitor) sweep(ctx context.Context, start time.Time) (made, time.Durati
 	m.remember(r, start, snap)
 	body, err := fitReport(r, int(m.src.nc.MaxPayload())-reserve)
 	if err != nil {
-		return made{}, 0, err
+		return encodedReport{}, 0, err
 	}
 	if keeps {
 		if err := m.bear(m.kept.put(ctx, keyReport, json.RawMessage(body))); err != nil {
-			return made{}, 0, err
+			return encodedReport{}, 0, err
 		}
 	}
 	if err := m.src.nc.Publish(m.ns.HealthReport(), body); err != nil {
 		m.log.Warn().Err(err).Msg("report not published")
 	}
-	return made{body: body, all: res.Issues}, recheck, ctx.Err()
+	return encodedReport{body: body, all: res.Issues}, recheck, ctx.Err()
 }
 
 // bear makes nothing of it where there is no room to keep what was found: that is

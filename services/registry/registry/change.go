@@ -46,7 +46,7 @@ func (s *api) apply(ctx context.Context, r *request, st *stores, c change) (chan
 			if now.Sent != nil {
 				return nil, unknown()
 			}
-			return nil, movedOn(c.name, rev)
+			return nil, revisionConflict(c.name, rev)
 		}
 		if now.Revision == 0 {
 			old = s.view.vanished(c.name)

@@ -76,9 +76,9 @@ func unreadable(c *subscription.CorruptError) *wire.Error {
 	return e
 }
 
-// movedOn is the answer where the revision is not the one that was asked for;
+// revisionConflict is the answer where the revision is not the one that was asked for;
 // a current revision of 0 means that there is no such subscription.
-func movedOn(name string, current uint64) *wire.Error {
+func revisionConflict(name string, current uint64) *wire.Error {
 	what := fmt.Sprintf("subscription %q is at revision %d", name, current)
 	if current == 0 {
 		what = fmt.Sprintf("subscription %q does not exist", name)

@@ -23,20 +23,20 @@ func (f found) uid() string {
 	return f.rec.UID
 }
 
-// fate is what became of a delete that was sent and not confirmed.
-type fate int
+// deleteOutcome is what became of a delete that was sent and not confirmed.
+type deleteOutcome int
 
 const (
-	undone    fate = iota // the entry is there as it was
-	overtaken             // the entry was changed first: it will never be carried out
+	undone    deleteOutcome = iota // the entry is there as it was
+	overtaken                      // the entry was changed first: it will never be carried out
 	done
 	unclear
 )
 
-// fate tells from now, a later look, what became of the delete of f. A restart
+// deleteOutcome tells from now, a later look, what became of the delete of f. A restart
 // gives a name another uid and keeps its time of creation; only what was
 // deleted is created anew.
-func (f found) fate(now found) fate {
+func (f found) deleteOutcome(now found) deleteOutcome {
 	switch {
 	case now.rev == f.rev:
 		return undone
@@ -86,7 +86,7 @@ func (s *api) tryRemove(ctx context.Context, st *stores, name string, ifRevision
 		}
 		entry := found{rec, now.Revision}
 		if now.Sent != nil {
-			switch was.fate(entry) {
+			switch was.deleteOutcome(entry) {
 			case done: // and somebody has created the name anew
 				return nil, nil
 			case unclear:
@@ -95,7 +95,7 @@ func (s *api) tryRemove(ctx context.Context, st *stores, name string, ifRevision
 			}
 		}
 		if ifRevision != nil && *ifRevision != entry.rev {
-			return nil, movedOn(name, entry.rev)
+			return nil, revisionConflict(name, entry.rev)
 		}
 		was = entry
 		return &bucket.Write{Delete: true}, nil

@@ -121,7 +121,7 @@ func (s *api) movePool(ctx context.Context, st *stores, m move) (from uint64, er
 		}
 		old, err := subscription.PoolOf(now)
 		if err == nil && old != nil && old.UID != m.rec.UID {
-			err = s.stillIs(ctx, st, m.rec)
+			err = s.checkSameUID(ctx, st, m.rec)
 		}
 		if err != nil {
 			return nil, err
@@ -142,10 +142,10 @@ func (s *api) movePool(ctx context.Context, st *stores, m move) (from uint64, er
 	return from, err
 }
 
-// stillIs returns errRestarted unless rec's subscription is the one of its
+// checkSameUID returns errRestarted unless rec's subscription is the one of its
 // name. A pool of another uid is either what is left of an earlier one, or of
 // one that has taken rec's place since rec was read; the latter must stay.
-func (s *api) stillIs(ctx context.Context, st *stores, rec *wire.Record) error {
+func (s *api) checkSameUID(ctx context.Context, st *stores, rec *wire.Record) error {
 	now, _, err := st.records().Get(ctx, rec.Name)
 	if err == nil && now.UID != rec.UID {
 		err = errRestarted

@@ -144,7 +144,7 @@ func (p *planner) restart(ctx context.Context, old *wire.Record) (*wire.Record, 
 // depends on it, so that a subscription whose store is lost can be changed.
 func (p *planner) change(ctx context.Context, old *wire.Record) (*wire.Record, error) {
 	if !sameTarget(&old.Spec, &p.req.Spec) {
-		if err := p.suits(ctx); err != nil {
+		if err := p.checkTarget(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -155,15 +155,15 @@ func (p *planner) change(ctx context.Context, old *wire.Record) (*wire.Record, e
 
 // start resolves where to begin, and refuses a target that does not suit.
 func (p *planner) start(ctx context.Context) (subscription.Start, error) {
-	if err := p.suits(ctx); err != nil {
+	if err := p.checkTarget(ctx); err != nil {
 		return subscription.Start{}, err
 	}
 	first, info, err := p.s.resolve(ctx, p.req.Store, p.req.Start)
 	return subscription.Start{Sequence: first, StoreCreated: info.Created}, err
 }
 
-// suits refuses what only JetStream can tell, and keeps what it warns of.
-func (p *planner) suits(ctx context.Context) error {
+// checkTarget refuses what only JetStream can tell, and keeps what it warns of.
+func (p *planner) checkTarget(ctx context.Context) error {
 	t, err := p.s.lookAt(ctx, p.req)
 	if err != nil {
 		return err

@@ -263,7 +263,7 @@ func TestAnUnconfirmedUnsubscribeIsNotTakenForOneOfWhatCameAfterIt(t *testing.T)
 // whether it was made.
 func TestAWriteThatOthersWroteOverIsOfUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	e, records, _ := newShaky(t)
+	e, records, pools := newShaky(t)
 	other := e.beside()
 	changed := func() { other.change("w", "") }
 	unreadable := func() {
@@ -289,6 +289,22 @@ func TestAWriteThatOthersWroteOverIsOfUnknownOutcome(t *testing.T) {
 			t.Errorf("%s: outcome %q, want %q", tt.name, bad.Outcome, wire.OutcomeUnknown)
 		}
 		records.onLost = nil
+	}
+
+	uid := e.subscribe("sought", body()).Subscription.UID
+	pools.onLost = func() {
+		_, err := subscription.NewPools(pools.KeyValue).Write(context.Background(), &wire.Pool{
+			Schema: wire.SchemaVersion, Name: "sought", UID: uid, Owner: "emitter-1", Epoch: 1,
+			State: wire.PoolLive, ClaimedAt: time.Now().UTC(), UpdatedAt: time.Now().UTC(),
+		}, 0)
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	pools.drop.Store(1)
+	bad := e.refused(wire.VerbSeek, "sought", `{"to":{"sequence":5}}`, wire.CodeUnavailable)
+	if bad.Outcome != wire.OutcomeUnknown {
+		t.Errorf("a seek: outcome %q, want %q", bad.Outcome, wire.OutcomeUnknown)
 	}
 }
 

@@ -66,9 +66,9 @@ func (m *moves) take() string {
 	return kinds
 }
 
-// conductor decides when runs happen: one at a time, one for a burst of moves,
+// scheduler decides when runs happen: one at a time, one for a burst of moves,
 // one more if moves came meanwhile.
-type conductor struct {
+type scheduler struct {
 	moves  *moves
 	settle time.Duration
 	pace   time.Duration // from one run to the next, while leadership does not move
@@ -81,11 +81,11 @@ type conductor struct {
 }
 
 // minRunRetry is the first pause after a failed run; the pauses grow up to
-// conductor.retry.
+// scheduler.retry.
 const minRunRetry = 500 * time.Millisecond
 
-// conduct runs until ctx ends.
-func (c *conductor) conduct(ctx context.Context) {
+// schedule runs until ctx ends.
+func (c *scheduler) schedule(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = min(minRunRetry, c.retry), c.retry
 	again := time.NewTimer(0)
@@ -125,7 +125,7 @@ func (c *conductor) conduct(ctx context.Context) {
 // quiet waits until leadership has not moved for settle, but no longer than
 // settleFactor times that. Where it does not move, and pools only come and go, it
 // waits until pace is over, too. It returns false when ctx has ended.
-func (c *conductor) quiet(ctx context.Context) bool {
+func (c *scheduler) quiet(ctx context.Context) bool {
 	settled := time.NewTimer(c.settle)
 	defer settled.Stop()
 	longest := time.NewTimer(settleFactor * c.settle)

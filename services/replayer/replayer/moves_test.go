@@ -25,7 +25,7 @@ func hasKind(trigger, kind string) bool {
 	return false
 }
 
-// bubble runs a conductor in fake time; runs are noted with when they began.
+// bubble runs a scheduler in fake time; runs are noted with when they began.
 type bubble struct {
 	moves *moves
 	takes time.Duration // each run
@@ -71,10 +71,10 @@ func (b *bubble) yields(unobserved int, err error) {
 func conducted(t *testing.T, takes time.Duration, test func(t *testing.T, b *bubble)) {
 	clocktest.Run(t, func(t *testing.T) {
 		b := &bubble{moves: newMoves(), takes: takes}
-		c := conductor{moves: b.moves, settle: 250 * time.Millisecond, pace: 5 * time.Second, retry: 30 * time.Second, log: zerolog.Nop(), run: b.run}
+		c := scheduler{moves: b.moves, settle: 250 * time.Millisecond, pace: 5 * time.Second, retry: 30 * time.Second, log: zerolog.Nop(), run: b.run}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { defer close(ended); c.conduct(ctx) }()
+		go func() { defer close(ended); c.schedule(ctx) }()
 		test(t, b)
 		cancel()
 		<-ended

@@ -159,10 +159,10 @@ func (s *Service) lead(ctx context.Context, nc *nats.Conn, b *bus.Buckets, a *bu
 	}
 	moves := newMoves()
 	moves.add(moveElected)
-	c := conductor{moves: moves, settle: s.cfg.Settle, pace: s.cfg.Pace, retry: s.cfg.Retry, log: s.log, run: r.run}
+	c := scheduler{moves: moves, settle: s.cfg.Settle, pace: s.cfg.Pace, retry: s.cfg.Retry, log: s.log, run: r.run}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return newWatch(nc, s.common.Namespace, b, moves, s.log).run(ctx) })
-	g.Go(func() error { c.conduct(ctx); return nil })
+	g.Go(func() error { c.schedule(ctx); return nil })
 	purger := names.New(names.Config{
 		Subscriptions: b.Subscriptions, Pools: b.Pools, Health: b.Health,
 		Retention: s.common.NamesRetention, Reconciled: r.reconciled, Purged: s.metrics.purged, Log: s.log,
