@@ -1,7 +1,7 @@
 // Command soak uses Sluice for a while as many users at once would, kills an
 // emitter every other minute, and says two things: whether every subscription
 // got every event, in order; and whether anything grows that should not:
-// memory, goroutines, descriptors, consumers and the messages in Sluice's own
+// memory, goroutines, descriptors, consumers and what lies in Sluice's own
 // buckets.
 //
 // The nats-server and the services are processes of their own, on loopback.

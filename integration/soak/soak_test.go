@@ -37,7 +37,7 @@ func TestASoakOfSeconds(t *testing.T) {
 			t.Error(line)
 		}
 	}
-	for _, want := range []string{"40 of 40 subscriptions have all", "0 of ", "2 emitters killed", "emitter heap MB", "sluice_pools messages"} {
+	for _, want := range []string{"40 of 40 subscriptions have all", "0 of ", "2 emitters killed", "emitter heap MB", "sluice_pools keys"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the report lacks %q", want)
 		}

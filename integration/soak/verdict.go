@@ -18,7 +18,7 @@ type verdict struct {
 // sweep or a hand-over moves it by.
 func allowance(series string, mean float64) float64 {
 	least := map[string]float64{
-		"MB": 8, "goroutines": 10, "descriptors": 5, "consumers": 5, "%": 5, "calls/s": 10, "messages": 100,
+		"MB": 8, "goroutines": 10, "descriptors": 5, "consumers": 5, "%": 5, "calls/s": 10, "messages": 100, "keys": 100,
 	}
 	unit := series[strings.LastIndexByte(series, ' ')+1:]
 	return max(math.Abs(mean)/10, least[unit])

@@ -92,8 +92,12 @@ func (w *watch) ofServer(ctx context.Context, since float64, add func(string, fl
 	w.calls = info.API.Total
 	streams := w.w.JS.ListStreams(ctx)
 	for st := range streams.Info() {
-		if st.Config.Name != store {
-			add(strings.TrimPrefix(st.Config.Name, "KV_")+" messages", float64(st.State.Msgs))
+		// A bucket keeps so many revisions of a key and no more: that each change of a
+		// subscription adds one until then is no growth. What has to end is keys.
+		if bucket, is := strings.CutPrefix(st.Config.Name, "KV_"); is {
+			add(bucket+" keys", float64(st.State.NumSubjects))
+		} else if st.Config.Name != store {
+			add(st.Config.Name+" messages", float64(st.State.Msgs))
 		}
 	}
 	return streams.Err()
