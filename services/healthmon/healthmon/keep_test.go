@@ -194,6 +194,43 @@ func TestAStatusIsWrittenWhenItsWordChanges(t *testing.T) {
 	})
 }
 
+func TestAStatusIsPublishedWhenItsWordChanges(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Start(t).Conn()
+	published, err := nc.SubscribeSync(ns.HealthSubscription("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &monitor{kept: newKept(buckettest.New(0), zerolog.Nop()), src: &source{nc: nc}, log: zerolog.Nop()}
+	m.ns = ns
+	reason := func(word, text string) wire.SubscriptionHealth {
+		st := statusOf(0, word, 0)
+		st.Reasons = []string{text}
+		return st
+	}
+	for _, c := range []struct {
+		st   wire.SubscriptionHealth
+		want bool
+	}{
+		{statusOf(0, wire.StatusHealthy, 0), true},
+		{reason(wire.StatusDegraded, "parked_events: 3"), true},
+		{reason(wire.StatusDegraded, "open_breakers: the breaker is open"), false}, // is written all the same
+		{statusOf(0, wire.StatusHealthy, 0), true},
+	} {
+		if err := m.keepStatuses(t.Context(), []wire.SubscriptionHealth{c.st}); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := published.Pending(); err != nil || (n == 1) != c.want {
+			t.Errorf("%s, %v: %d published, %v, want one: %t", c.st.Status, c.st.Reasons, n, err, c.want)
+		} else if n == 1 {
+			_, _ = published.NextMsg(time.Second) // it is there
+		}
+	}
+}
+
 // One by one would be as many advisories as there are subscriptions.
 func TestManyIssuesOfAKindAreToldInFewAdvisories(t *testing.T) {
 	t.Parallel()

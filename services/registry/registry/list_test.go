@@ -108,6 +108,37 @@ func TestNamesThatComeAndGoWithoutAListTakeNoRoom(t *testing.T) {
 	}
 }
 
+func TestANameThatComesBackBeforeAListIsListedOnce(t *testing.T) {
+	t.Parallel()
+	v := newView(wire.DefaultNamespace)
+	rec := &wire.Record{Name: "a"}
+	v.wrote(rec, 1)
+	v.page(0, 10, nil)
+	for rev := uint64(1); rev < 10; rev += 2 {
+		v.removed("a", rev)
+		v.wrote(rec, rev+2)
+	}
+	if total, rows := v.page(0, 10, nil); total != 1 || len(rows) != 1 || rows[0].revision != 11 {
+		t.Errorf("%d in all, rows %+v, want one of revision 11", total, rows)
+	}
+}
+
+func TestStatesOfABucketThatWasSetBackAreReadAnew(t *testing.T) {
+	t.Parallel()
+	s := newStates(nil, zerolog.Nop())
+	made := time.Now()
+	s.made, s.last, s.pools["a"] = made, 10, poolState{uid: "1"}
+	info := &jetstream.StreamInfo{Created: made}
+	info.State.LastSeq = 10
+	if after, current := s.begin(info); after != 10 || !current || len(s.pools) != 1 {
+		t.Errorf("unchanged: after %d, current %t, %d pools", after, current, len(s.pools))
+	}
+	info.State.LastSeq = 4
+	if after, current := s.begin(info); after != 0 || current || len(s.pools) != 0 {
+		t.Errorf("set back: after %d, current %t, %d pools, want all to be read", after, current, len(s.pools))
+	}
+}
+
 // counted is a bucket that counts the entries it lists, and can stop after some.
 type counted struct {
 	bucket.KeyValue
