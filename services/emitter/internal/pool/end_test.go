@@ -193,3 +193,21 @@ func TestABadSelectorIsRefused(t *testing.T) {
 		t.Errorf("New = %v", err)
 	}
 }
+
+// TestPool_KnowsWhatItsReaderHasRead: the reader moves on without a word where
+// nothing matches.
+func TestPool_KnowsWhatItsReaderHasRead(t *testing.T) {
+	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x")
+		b.position.Store(7)
+		if got, cp := b.Position(), b.Checkpoint(); got != 7 || cp.Floor != 0 {
+			t.Errorf("position %d, checkpoint %+v, want 7 and nothing finished", got, cp)
+		}
+		b.answer(b.one("1/1"), "")
+		b.position.Store(9)
+		b.Detach(9)
+		if cp := b.Checkpoint(); cp.Floor != 9 {
+			t.Errorf("checkpoint %+v, want all up to 9", cp)
+		}
+	})
+}

@@ -175,8 +175,7 @@ func (p *Pool) publish(batch []core.Delivery) (failed []core.Unsent) {
 
 // view reads something of the core. That has no effects.
 func view[T any](p *Pool, f func(c *core.Pool) T) T {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
-	p.core.ReadTo(p.source.position())
 	return f(p.core)
 }

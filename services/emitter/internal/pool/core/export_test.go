@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// AskMax is the longest pause between two questions.
+const AskMax = askMax
+
 // MakeRoom lets go of what a pool without room would.
 func (p *Pool) MakeRoom(now time.Time) { p.makeRoom(now) }
 
