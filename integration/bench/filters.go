@@ -56,18 +56,7 @@ func filtered(subs int) side {
 		if err := w.publisherTo(manySubject, eventBytes).burst(ctx, n); err != nil {
 			return 0, err
 		}
-		if err := w.sluice(ctx); err != nil {
-			return 0, err
-		}
-		wk, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: targets + "0", Answer: answerAck, Events: n, Subs: 1})
-		if err != nil {
-			return 0, err
-		}
-		begin := time.Now()
-		if err := w.subscribe(ctx, subs, manyAndNone); err != nil {
-			return 0, err
-		}
-		return rate(wk, begin, n)
+		return w.workOff(ctx, n, answerAck, subs, manyAndNone)
 	}
 }
 

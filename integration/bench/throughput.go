@@ -50,28 +50,33 @@ func catchUp(s stock, mode string) side {
 		if err := w.fill(ctx, n, s.size); err != nil {
 			return 0, err
 		}
-		if err := w.sluice(ctx); err != nil {
-			return 0, err
-		}
 		answer := answerAck
 		if mode == wire.ModePublish {
 			answer = answerNone
 		}
-		wk, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: targets + "0", Answer: answer, Events: n, Subs: 1})
-		if err != nil {
-			return 0, err
-		}
-		begin := time.Now()
-		err = w.subscribe(ctx, 1, func(i int) client.Spec {
+		return w.workOff(ctx, n, answer, 1, func(i int) client.Spec {
 			s := subscription(i)
 			s.Deliver.Mode = mode
 			return s
 		})
-		if err != nil {
-			return 0, err
-		}
-		return rate(wk, begin, n)
 	}
+}
+
+// workOff runs Sluice with subscriptions of which the first wants all n events that
+// are stored. It returns the rate at which that one gets them.
+func (w *world) workOff(ctx context.Context, n int, answer string, subs int, spec func(int) client.Spec) (float64, error) {
+	if err := w.sluice(ctx); err != nil {
+		return 0, err
+	}
+	wk, err := w.beginWorker(ctx, job{Kind: kindSubscribe, Subject: targets + "0", Answer: answer, Events: n, Subs: 1})
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if err := w.subscribe(ctx, subs, spec); err != nil {
+		return 0, err
+	}
+	return rate(wk, begin, n)
 }
 
 // native measures a consumer that reads what is stored, from its creation to
