@@ -35,7 +35,7 @@ test: race-needs $(NATS) ## Run all tests, with the race detector
 
 .PHONY: unit
 unit: race-needs ## Run the fast tests while you work, with the race detector
-	$(GO) test -race -short -timeout 2m $$($(GO) list ./pkg/... ./services/.../internal/... ./integration/layout ./integration/evaluator | grep -vE '/($(UNIT_SLOW))$$')
+	$(GO) test -race -short -timeout 2m $$($(GO) list ./pkg/... ./services/internal/... ./services/.../internal/... ./integration/layout ./integration/evaluator | grep -vE '/($(UNIT_SLOW))$$')
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Check style and formatting
@@ -68,7 +68,7 @@ plots: ## Draw the plots of docs/performance.md from what was measured
 		grep "$${of}_cpu" $$of.jsonl | $$plot -x x -y value -by line -logx -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel 'percent of a core at rest' -o $$of-cpu.svg && \
 		grep "$${of}_seconds" $$of.jsonl | $$plot -x x -y value -by line -logx -logy -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel seconds -o $$of-seconds.svg || exit 1; \
 	done
-	$(GO) run ./services/emitter/internal/limit/simulate | \
+	$(GO) run ./services/internal/limit/simulate | \
 		.tools/plot -x seconds -y limit -by scenario -xlabel seconds -ylabel 'deliveries in flight, at most' -o docs/performance/limit.svg
 
 .PHONY: compose-test

@@ -14,13 +14,13 @@ const microPackage = "github.com/nats-io/nats.go/micro"
 // rights of the service, so that it must never go where a stranger wants.
 func readsReplies() map[string]string {
 	return map[string]string{
-		"pkg/bus/responder.go":                      "the one place that sends answers",
-		"pkg/endpoint/request.go":                   "tells whether anybody waits for an answer",
-		"pkg/client/delivery.go":                    "answers deliveries for a subscriber; checks the subject itself",
-		"pkg/feed/session.go":                       "reads where a message stands from its reply subject, and answers none",
-		"services/emitter/internal/pool/carrier.go": "writes the reply subjects of deliveries",
-		"pkg/presence/round.go":                     "writes the reply subjects of probes",
-		"pkg/bucket/write.go":                       "writes the reply subjects of writes",
+		"pkg/bus/responder.go":              "the one place that sends answers",
+		"pkg/endpoint/request.go":           "tells whether anybody waits for an answer",
+		"pkg/client/delivery.go":            "answers deliveries for a subscriber; checks the subject itself",
+		"pkg/feed/session.go":               "reads where a message stands from its reply subject, and answers none",
+		"services/internal/pool/carrier.go": "writes the reply subjects of deliveries",
+		"pkg/presence/round.go":             "writes the reply subjects of probes",
+		"pkg/bucket/write.go":               "writes the reply subjects of writes",
 	}
 }
 
@@ -28,9 +28,9 @@ func readsReplies() map[string]string {
 // others call wire.Marshal, which leaves < and > as people wrote them.
 func encodesJSON() map[string]string {
 	return map[string]string{
-		"pkg/wire/json.go":     "it is wire.Marshal",
-		"pkg/pattern/value.go": "the pattern language knows nothing of the contract",
-		"services/emitter/internal/limit/simulate/main.go": "prints numbers for a plot",
+		"pkg/wire/json.go":                         "it is wire.Marshal",
+		"pkg/pattern/value.go":                     "the pattern language knows nothing of the contract",
+		"services/internal/limit/simulate/main.go": "prints numbers for a plot",
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
 // maxNotices bounds the advisories that wait to be published; beyond it they

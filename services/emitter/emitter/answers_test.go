@@ -11,9 +11,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
-	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
 // quietPool returns a pool that expects no answer.

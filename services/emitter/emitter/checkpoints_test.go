@@ -21,9 +21,9 @@ import (
 	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
-	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
 // writes are the times at which checkpoints were written, by pool.

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/reader"
 )
 
 // pauser returns a gapPauser that does not run, and a record in its bucket, the

@@ -15,14 +15,14 @@ import (
 	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/ask"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
-	"github.com/sluicehq/sluice/services/emitter/internal/fetch"
-	"github.com/sluicehq/sluice/services/emitter/internal/park"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
-	"github.com/sluicehq/sluice/services/emitter/internal/reader"
-	"github.com/sluicehq/sluice/services/emitter/internal/timers"
+	"github.com/sluicehq/sluice/services/internal/ask"
+	"github.com/sluicehq/sluice/services/internal/fetch"
+	"github.com/sluicehq/sluice/services/internal/park"
+	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
 // askTimeout bounds how long servers may take to tell who listens.

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/checkpoint"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
-	"github.com/sluicehq/sluice/services/emitter/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/reader"
 )
 
 // runner runs the pools of holdings: it starts, drains and halts them.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/emitter/internal/pool/core"
-	"github.com/sluicehq/sluice/services/emitter/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/reader"
 )
 
 // reporter says how the pools of this instance are.

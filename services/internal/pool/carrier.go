@@ -1,0 +1,92 @@
+package pool
+
+import (
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+)
+
+// carrier is a message that carries one delivery after the other. To fill a
+// header map costs more than all else that is done for a delivery, and events
+// of one store mostly have the same header names: while the names stay the
+// same, only the values are replaced, in lists that belong to the carrier.
+type carrier struct {
+	msg    nats.Msg
+	names  []string   // of the header, in the order of put
+	values [][]string // of names, as the header has them
+}
+
+// Carriers are the messages of an instance that are in no use.
+type Carriers struct{ free sync.Pool }
+
+func (c *Carriers) take() *carrier {
+	if m, ok := c.free.Get().(*carrier); ok {
+		return m
+	}
+	return &carrier{msg: nats.Msg{Header: nats.Header{}}}
+}
+
+func (c *Carriers) give(m *carrier) {
+	m.msg.Data = nil // the rest is small, and gone with the next collection
+	c.free.Put(m)
+}
+
+// load makes the message what the subscriber gets.
+func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
+	to, n := &p.cfg.Record.Spec.Deliver, 0
+	n = c.put(n, wire.HeaderSubscription, p.Name())
+	n = c.put(n, wire.HeaderEpoch, p.epoch)
+	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.Token.Attempt()))
+	if to.Stream != "" {
+		n = c.put(n, wire.HeaderMsgID, d.Event.Store+":"+strconv.FormatUint(d.Event.Sequence, 10)+":"+p.Name())
+	}
+	for _, f := range d.Event.Fields() {
+		n = c.putAll(n, f)
+	}
+	c.cut(n)
+	c.msg.Subject, c.msg.Reply, c.msg.Data = to.Subject, "", d.Event.Data
+	if to.Mode == wire.ModeAck {
+		c.msg.Reply = d.Token.Reply(p.cfg.AnswerPrefix)
+	}
+	return &c.msg
+}
+
+// put sets the n-th header to one value and returns the number of the next.
+func (c *carrier) put(n int, name, value string) int {
+	if n < len(c.names) && c.names[n] == name && len(c.values[n]) == 1 {
+		c.values[n][0] = value
+		return n + 1
+	}
+	return c.renew(n, name, []string{value})
+}
+
+// putAll is put for a header of the event, which may have several values.
+func (c *carrier) putAll(n int, f event.Field) int {
+	if n < len(c.names) && c.names[n] == f.Name && len(c.values[n]) == len(f.Values) {
+		copy(c.values[n], f.Values)
+		return n + 1
+	}
+	return c.renew(n, f.Name, append([]string(nil), f.Values...))
+}
+
+// renew sets the n-th header to another name than before; those behind it go.
+func (c *carrier) renew(n int, name string, values []string) int {
+	c.cut(n)
+	c.names = append(c.names, name)
+	c.values = append(c.values, values)
+	c.msg.Header[name] = values
+	return n + 1
+}
+
+// cut drops the headers from the n-th on.
+func (c *carrier) cut(n int) {
+	for _, name := range c.names[n:] {
+		delete(c.msg.Header, name)
+	}
+	c.names, c.values = c.names[:n], c.values[:n]
+}

@@ -1,0 +1,105 @@
+package core
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/internal/event"
+)
+
+// Item is one event on its way through the pool. The shell hands it back as it
+// got it, and looks at nothing of it.
+type Item struct {
+	event  *event.Event // nil while it is spilled or reloaded
+	stored time.Time    // when the event was stored
+	size   int          // bytes of the event
+	mark   checkpoint.Mark
+	phase  phase
+
+	lane        *lane
+	next        *Item // behind it in its lane
+	left, right *Item // its neighbours in the list of ready items, or of those in flight
+	place       int   // its index in the heap of items that back off
+
+	token      Token     // of the delivery sent last; its slot is -1 before there is one
+	spent      int       // attempts that failed and count towards retry.max_attempts
+	sent       time.Time // when it was sent last
+	due        time.Time // when ack_wait ends, or its backoff
+	breakerGen uint64    // the breaker's generation in which its outcome counts; 0: it does not
+	received   bool      // somebody has got the delivery that is in flight
+	captured   bool      // a stream that is not the target has stored that delivery
+	exhausted  bool      // it has used its attempts, and blocks its lane
+	refused    int8      // how often in a row there was no room to reload it
+	parkFor    string    // why it is to be parked; "": it is not
+}
+
+// holdsUp reports whether the head of a lane keeps those behind it waiting for
+// far longer than it takes to reload them.
+func (it *Item) holdsUp(now time.Time) bool {
+	return it.spent > 0 || it.phase.isSpilled() || it.phase == inFlight && now.Sub(it.sent) >= lookAgain
+}
+
+// lane is the queue of one ordering key. Its head is the only item of the key
+// that may be out for delivery.
+type lane struct {
+	key        string
+	head, tail *Item
+	kept       int // items that are not spilled
+}
+
+// push appends an item and reports whether it is the first.
+func (l *lane) push(it *Item) (first bool) {
+	it.lane = l
+	l.kept++
+	if l.head == nil {
+		l.head, l.tail = it, it
+		return true
+	}
+	l.tail.next = it
+	l.tail = it
+	return false
+}
+
+// pop drops the head, which is settled, and returns the new one. It returns nil
+// if the lane is empty.
+func (l *lane) pop() *Item {
+	old := l.head
+	l.head, old.next = old.next, nil
+	l.kept--
+	if l.head == nil {
+		l.tail = nil
+	}
+	return l.head
+}
+
+// orderingKey returns the lane that e belongs to. Alone is true where every
+// event is a lane of its own.
+func orderingKey(by wire.OrderBy, e *event.Event) (key string, alone bool) {
+	switch by.Kind {
+	case wire.OrderSubject:
+		return e.Subject, false
+	case wire.OrderNone:
+		return "", true
+	case wire.OrderToken:
+		return subjectToken(e.Subject, by.Token), false
+	case wire.OrderHeader:
+		return e.HeaderValue(by.Header), false
+	default:
+		return e.Stream, false
+	}
+}
+
+// subjectToken returns the n-th token of a subject, from 1; "" if it has fewer.
+func subjectToken(subject string, n int) string {
+	for ; n > 1; n-- {
+		_, rest, more := strings.Cut(subject, ".")
+		if !more {
+			return ""
+		}
+		subject = rest
+	}
+	t, _, _ := strings.Cut(subject, ".")
+	return t
+}

@@ -1,0 +1,125 @@
+package pool
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+)
+
+// Offer hands the pool an event that matches; all that match below it must
+// have been offered before. It returns false, and takes nothing, where the pool
+// has no room: the reader must then leave it behind. An event that loops is taken
+// as OfferToPark takes it. Nothing is sent before Flush.
+func (p *Pool) Offer(e *event.Event) bool { return p.OfferToPark(e, "") }
+
+// OfferToPark is Offer for an event that is not to be delivered, whether it
+// matches or not: it is parked for the reason, when the turn comes to it among
+// those of its key.
+func (p *Pool) OfferToPark(e *event.Event, reason string) (taken bool) {
+	p.tell(func(c *core.Pool) { taken = c.Offer(e, reason) })
+	if !taken {
+		p.take(nil, func(c *core.Pool, now time.Time) {
+			c.LookForRoom(now)
+			taken = c.Offer(e, reason)
+		})
+	}
+	return taken
+}
+
+// Flush sends what may be sent now.
+func (p *Pool) Flush() { p.send(func(*core.Pool, time.Time) {}) }
+
+// Tick does what time has brought.
+func (p *Pool) Tick(time.Time) { p.send((*core.Pool).Tick) }
+
+// Answer takes what came back for a delivery. Token is what followed the pool's
+// AnswerPrefix in the reply subject. It reports whether the event is settled, by
+// this answer or before it: so an answer that is sent again, because its sender
+// did not hear of the first, has the same result.
+func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bool) {
+	t, err := core.ParseToken(token)
+	if err != nil {
+		return false
+	}
+	a := p.cfg.Record.Spec.Deliver.ReadAnswer(body, header)
+	p.send(func(c *core.Pool, now time.Time) { settled = c.Answer(now, t, a) })
+	return settled
+}
+
+// ConnectionLost takes back all deliveries that wait for an answer, and sends
+// them again as soon as the connection takes them.
+func (p *Pool) ConnectionLost() { p.send((*core.Pool).ConnectionLost) }
+
+// ConnectionBack sends what could not be sent meanwhile, without a wait.
+func (p *Pool) ConnectionBack() {
+	p.send(func(c *core.Pool, _ time.Time) { c.ConnectionBack() })
+}
+
+// Attach puts the pool under a reader, whose position it shares from now on:
+// everything up to base has been read, and the reader offers what follows. What
+// it adds to taken from now on, the pool has been held against.
+func (p *Pool) Attach(position, taken *atomic.Uint64, base uint64, live bool) {
+	p.tell(func(c *core.Pool) {
+		p.source.attach(position, taken)
+		c.Attach(base, live)
+	})
+}
+
+// Detach takes the pool from its reader, which has offered everything up to base.
+func (p *Pool) Detach(base uint64) {
+	p.tell(func(c *core.Pool) {
+		p.source.detach()
+		c.Detach(base)
+	})
+}
+
+// Live says whether the reader of the pool is near to the end of the store.
+func (p *Pool) Live(live bool) {
+	p.tell(func(c *core.Pool) { c.Live(live) })
+}
+
+// SkipTo notes that the events up to seq are not there to be read.
+func (p *Pool) SkipTo(seq uint64) {
+	p.tell(func(c *core.Pool) { c.SkipTo(seq) })
+}
+
+// Lost notes that events of the range from..to were gone before they were read.
+func (p *Pool) Lost(gap wire.Gap) {
+	p.tell(func(c *core.Pool) { c.Lost(gap) })
+}
+
+// LoseEnd notes that the store has lost what the pool has read from the given
+// sequence on. That cannot be taken back: what the store keeps there from now on
+// are other events.
+func (p *Pool) LoseEnd(from uint64) {
+	p.tell(func(c *core.Pool) { c.LoseEnd(from) })
+}
+
+// Began notes what the store lacks up to last, its end, as the pool begins to
+// read there: ascending ranges, or that they are not known. Only the first call
+// since the pool's start or a seek counts.
+func (p *Pool) Began(last uint64, holes [][2]uint64, known bool) {
+	p.tell(func(c *core.Pool) { c.Began(last, holes, known) })
+}
+
+// Hold says what the pool waits for while no reader serves it: PoolStoreLost,
+// PoolNotBegun or PoolNoReader, and why; "" is nothing. Attach ends it.
+func (p *Pool) Hold(state wire.PoolState, why string) {
+	p.tell(func(c *core.Pool) { c.Hold(state, why) })
+}
+
+// Trouble notes what keeps the pool's reader from reading.
+func (p *Pool) Trouble(t core.Trouble) {
+	p.tell(func(c *core.Pool) { c.Trouble(t) })
+}
+
+// Captive says why nothing may be delivered, since it would become an event of
+// the store; "" is that it would not. What is out already may still be answered.
+func (p *Pool) Captive(why string) {
+	p.send(func(c *core.Pool, _ time.Time) { c.Captive(why) })
+}

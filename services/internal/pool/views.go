@@ -1,0 +1,106 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+)
+
+// Position is the last sequence that the pool has read.
+func (p *Pool) Position() uint64 { return view(p, (*core.Pool).Position) }
+
+// Reach is the last sequence that the pool has read or knows to be finished.
+func (p *Pool) Reach() uint64 { return view(p, (*core.Pool).Reach) }
+
+// InFlight is the number of deliveries that wait for an answer.
+func (p *Pool) InFlight() int { return view(p, (*core.Pool).InFlight) }
+
+// LostFrom is what LoseEnd, of this owner or an earlier one, noted; else 0.
+func (p *Pool) LostFrom() uint64 { return view(p, (*core.Pool).LostFrom) }
+
+// Gap is the last range that was lost, nil if none was.
+func (p *Pool) Gap() *wire.Gap { return view(p, (*core.Pool).Gap) }
+
+// HasBegun reports whether Began was called, here or by an earlier owner.
+func (p *Pool) HasBegun() bool { return view(p, (*core.Pool).HasBegun) }
+
+// Holes is what Began noted, without what the pool has passed.
+func (p *Pool) Holes() *wire.Holes { return view(p, (*core.Pool).Holes) }
+
+// Checkpoint is what the pool has finished, in at most 1.5 × MaxRanges ranges.
+func (p *Pool) Checkpoint() wire.Checkpoint { return view(p, (*core.Pool).Checkpoint) }
+
+// Finished reports whether the whole range is known to be finished.
+func (p *Pool) Finished(from, to uint64) bool {
+	return view(p, func(c *core.Pool) bool { return c.Finished(from, to) })
+}
+
+// NotRead returns those of the holes of a store, in ascending ranges, that the
+// pool has lost: it has not finished them, and the store held them when the pool
+// began.
+func (p *Pool) NotRead(holes [][2]uint64) [][2]uint64 {
+	return view(p, func(c *core.Pool) [][2]uint64 { return c.NotRead(holes) })
+}
+
+// State says what the pool is doing, and why if it is not simply at work.
+func (p *Pool) State() (state wire.PoolState, why string) {
+	view(p, func(c *core.Pool) struct{} {
+		state, why = c.State()
+		return struct{}{}
+	})
+	return state, why
+}
+
+// Status is what the pool is doing, in numbers. Owner and StoreLast are left
+// to the caller.
+func (p *Pool) Status() (s wire.PoolStatus) {
+	p.take(nil, func(c *core.Pool, now time.Time) {
+		s = c.Status(now)
+		s.Epoch, s.Evaluated = p.cfg.Epoch, p.source.count()
+	})
+	return s
+}
+
+// Room returns a channel that is closed when the pool can take events again,
+// which it can at once if it is not full. A pool that drains never can; the
+// channel is closed at the latest when the pool is.
+func (p *Pool) Room() (room <-chan struct{}) {
+	p.tell(func(c *core.Pool) {
+		if p.room == nil {
+			p.room = make(chan struct{})
+		}
+		room = p.room
+		if c.CanTake() {
+			release(&p.room)
+		}
+	})
+	return room
+}
+
+// Drain stops sending and waits until nothing is out or ctx ends.
+func (p *Pool) Drain(ctx context.Context) {
+	var idle <-chan struct{}
+	p.tell(func(c *core.Pool) {
+		c.Drain()
+		if p.idle == nil {
+			p.idle = make(chan struct{})
+		}
+		idle = p.idle
+	})
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the pool: it sends nothing more, but for what is being sent, and
+// ignores answers, so that Checkpoint does not change any more. Closing it again
+// changes nothing.
+func (p *Pool) Close() {
+	p.tell(func(c *core.Pool) {
+		c.Close()
+		p.cfg.Timers.Forget(p)
+	})
+}

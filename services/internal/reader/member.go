@@ -1,0 +1,127 @@
+package reader
+
+import (
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/pool"
+)
+
+// memberState says what a member waits for, or that it reads. The documentation
+// of the package has the table of transitions.
+type memberState int
+
+const (
+	fresh        memberState = iota // the store has not been looked at since it came
+	waiting                         // for a reader
+	aheadOfStore                    // it has read more than the store held at the last look
+	notBegun                        // the store has not reached the first event that it is to read
+	storeLost                       // for a store that is no more
+	atHole                          // for a look at the store: it left its reader at a hole
+	reading                         // under its reader
+	noRoom                          // until its pool has room: it left its reader for want of it
+	halted                          // until it is attached anew, whatever becomes of the store
+	retiring                        // until the holes that it has passed are judged
+)
+
+// wantsReader reports whether a member gets a reader as soon as it may.
+func (s memberState) wantsReader() bool {
+	switch s {
+	case waiting, aheadOfStore, notBegun, storeLost, atHole:
+		return true
+	default:
+		return false
+	}
+}
+
+// member is what a store knows of one of its pools.
+type member struct {
+	pool   *pool.Pool
+	rec    *wire.Record
+	begin  uint64 // the first sequence to read where somebody named one; else 0
+	state  memberState
+	reader *reader       // while it is reading; else nil
+	hole   *hole         // where it left its last reader, until that is judged; nil: nowhere
+	since  uint64        // its position when it came under its last reader
+	passed holes         // those of readers that it has left, not yet judged
+	judged chan struct{} // closed at the end of retiring
+}
+
+// keep takes over the holes of a reader that the member has left at the given
+// position, as far as it passed them there. The reader may be gone when they are
+// judged.
+func (m *member) keep(passed holes, at uint64) {
+	for _, h := range passed {
+		if h.from, h.to = max(h.from, m.since+1), min(h.to, at); h.from <= h.to {
+			m.passed = m.passed.with(h)
+		}
+	}
+}
+
+// memberSet is some of a store's members. One that was large costs nothing once it
+// is empty, which a map would: to go through it takes as long as it ever was.
+type memberSet struct{ in map[*member]struct{} }
+
+func (s *memberSet) put(m *member, in bool) {
+	switch {
+	case in && s.in == nil:
+		s.in = map[*member]struct{}{m: {}}
+	case in:
+		s.in[m] = struct{}{}
+	default:
+		if delete(s.in, m); len(s.in) == 0 {
+			s.in = nil
+		}
+	}
+}
+
+// roster is the members of a store. Those that something is to be done for are also
+// in sets. So a round costs what has changed, however many members there are.
+type roster struct {
+	all        map[*pool.Pool]*member
+	fresh      memberSet
+	wanting    memberSet // want a reader
+	judging    memberSet // have passed holes that are not yet judged
+	unreported memberSet // of what keeps the reader that they have now from reading
+}
+
+// add makes a pool a member.
+func (r *roster) add(m *member) {
+	r.all[m.pool] = m
+	r.unreported.put(m, true)
+	r.file(m)
+}
+
+// remove makes a pool no member any more.
+func (r *roster) remove(m *member) {
+	delete(r.all, m.pool)
+	for _, set := range []*memberSet{&r.fresh, &r.wanting, &r.judging, &r.unreported} {
+		set.put(m, false)
+	}
+}
+
+// become changes the state of a member that is not to read, or does not any more.
+func (r *roster) become(m *member, state memberState) {
+	if m.reader != nil {
+		m.reader = nil
+		r.unreported.put(m, true)
+	}
+	m.state = state
+	r.file(m)
+}
+
+// read notes that a member reads under a reader from a position on.
+func (r *roster) read(m *member, under *reader, since uint64) {
+	m.state, m.hole, m.reader, m.since = reading, nil, under, since
+	r.unreported.put(m, true)
+	r.file(m)
+}
+
+// file puts a member into the sets that it belongs to after a change of it. One
+// that is no member any more is in none.
+func (r *roster) file(m *member) {
+	if r.all[m.pool] != m {
+		return
+	}
+	r.fresh.put(m, m.state == fresh)
+	r.wanting.put(m, m.state.wantsReader())
+	r.judging.put(m, len(m.passed) > 0)
+}
