@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,8 @@ type Env struct {
 	JS     jetstream.JetStream // on NC
 	Client *client.Client      // on NC
 
-	vars service.Env
+	vars   service.Env
+	gaveUp atomic.Bool // a wait was in vain: what the processes are doing may say why
 
 	mu sync.Mutex // one part starts at a time, so that its session can be told
 }
@@ -103,6 +105,14 @@ func (e *Env) connect(s Server) *nats.Conn {
 	}
 	e.T.Cleanup(nc.Close)
 	return nc
+}
+
+// giveUp ends the test, since what it waited for has not come. Child processes then
+// print what their goroutines do.
+func (e *Env) giveUp(format string, args ...any) {
+	e.T.Helper()
+	e.gaveUp.Store(true)
+	e.T.Fatalf(format, args...)
 }
 
 // Await polls cond every 10 ms until it returns nil, and fails the test with

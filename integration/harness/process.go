@@ -211,7 +211,13 @@ func (e *Env) Spawn(name string, vars ...string) *Part {
 				p.kill = proc.Kill
 				p.stop = func() error { return proc.Interrupt(syscall.SIGTERM) }
 				p.freeze = proc.freeze
-				e.T.Cleanup(p.Stop) // runs before the process's own, which kills
+				e.T.Cleanup(func() { // runs before the process's own, which kills
+					if e.gaveUp.Load() {
+						_ = proc.Interrupt(syscall.SIGQUIT) // it prints its goroutines, and ends with an error
+						return
+					}
+					p.Stop()
+				})
 				return
 			}
 			if i == tries {

@@ -216,7 +216,7 @@ func (r *Recorder) Await(what string, cond func([]Delivery) error) []Delivery {
 		select {
 		case <-changed:
 		case <-timer.C:
-			r.env.T.Fatalf("waiting for %s: gave up after %v: %v", what, patience, err)
+			r.env.giveUp("waiting for %s: gave up after %v: %v", what, patience, err)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (r *Recorder) AwaitAll(want []uint64) {
 		select {
 		case <-changed:
 		case <-timer.C:
-			r.env.T.Fatalf("%d of %d events have not come, %d the first of them; nothing came for %v",
+			r.env.giveUp("%d of %d events have not come, %d the first of them; nothing came for %v",
 				len(missing), len(want), lowest(missing), patience)
 		}
 		timer.Stop()

@@ -181,10 +181,10 @@ func TestDecide_NothingIsPassedThatIsThereOrIsNotTold(t *testing.T) {
 func TestStall_CountsTheLooksThatFindAReaderWhereItWas(t *testing.T) {
 	t.Parallel()
 	type look struct {
-		position, last uint64
-		offering       bool
-		looks          int
-		moved          bool
+		reached, last uint64
+		offering      bool
+		looks         int
+		moved         bool
 	}
 	for name, looks := range map[string][]look{
 		"it moves":                {{1, 9, false, 0, true}, {2, 9, false, 0, true}},
@@ -192,13 +192,15 @@ func TestStall_CountsTheLooksThatFindAReaderWhereItWas(t *testing.T) {
 		"it stands at the end":    {{9, 9, false, 0, true}, {9, 9, false, 0, false}},
 		"beyond the end":          {{9, 8, false, 0, true}, {9, 8, false, 0, false}},
 		"it goes on":              {{0, 9, false, 1, false}, {1, 9, false, 0, true}, {1, 9, false, 1, false}},
-		"it waits for a pool":     {{0, 9, true, 0, true}, {0, 9, true, 0, true}, {0, 9, false, 1, false}},
+		"it waits for a pool":     {{1, 9, true, 0, true}, {1, 9, true, 1, true}, {1, 9, true, 2, true}, {1, 9, false, 0, false}, {1, 9, false, 1, false}},
+		"it waits at the end":     {{9, 9, true, 0, true}, {9, 9, true, 1, true}, {9, 9, false, 0, false}},
+		"it offers one by one":    {{1, 9, true, 0, true}, {2, 9, true, 0, true}, {3, 9, true, 0, true}},
 		"more comes while it has": {{9, 9, false, 0, true}, {9, 9, false, 0, false}, {9, 12, false, 1, false}},
 	} {
 		var s stall
 		for i, l := range looks {
 			var moved bool
-			if s, moved = s.next(l.position, l.offering, l.last); s.looks != l.looks || moved != l.moved {
+			if s, moved = s.next(l.reached, l.offering, l.last); s.looks != l.looks || moved != l.moved {
 				t.Errorf("%s: look %d finds it moved %v, and standing for %d looks; want %v, %d", name, i+1, moved, s.looks, l.moved, l.looks)
 			}
 		}

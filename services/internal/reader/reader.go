@@ -56,7 +56,7 @@ type progress struct {
 func (p *progress) reached() uint64 { return max(p.position.Load(), p.begun) }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
-	r := &reader{store: s, health: &health{}, audience: newAudience(filters), stall: stall{position: after}}
+	r := &reader{store: s, health: &health{}, audience: newAudience(filters), stall: stall{reached: after}}
 	r.position.Store(after)
 	return r
 }

@@ -92,8 +92,12 @@ func (s *Store) restartStalled(ctx context.Context) {
 	last := s.last()
 	for _, r := range s.allReaders() {
 		behind := r.position.Load() < last
+		moved := r.noteMove(last)
+		if r.stuck() {
+			s.log.Error().Uint64("sequence", r.stall.reached).Int("looks", r.stall.looks).Msg("reader is stuck while it offers an event")
+		}
 		switch {
-		case r.noteMove(last), r.interrupted(): // its feed sees to an interruption
+		case moved, r.interrupted(): // its feed sees to an interruption
 		case s.advanceIfIdle(ctx, r, last):
 			r.noteMove(last) // or the next round would take it for at work
 			s.arrive(r, behind)

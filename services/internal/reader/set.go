@@ -65,6 +65,9 @@ func (s *Set) Run(ctx context.Context) error {
 	return nil
 }
 
+// slowRound is far longer than the calls in a round may take together.
+const slowRound = 30 * time.Second
+
 // round makes a round over a store, unless its last pool has left.
 func (s *Set) round(ctx context.Context, t *turn) {
 	if s.forget(t.store) {
@@ -72,7 +75,9 @@ func (s *Set) round(ctx context.Context, t *turn) {
 		s.rounds.drop(t)
 		return
 	}
+	slow := time.AfterFunc(slowRound, func() { t.store.log.Error().Msg("a round over the store does not come to its end") })
 	next, failing := t.store.makeRound(ctx, s.rounds.rest())
+	slow.Stop()
 	s.rounds.done(t, next, failing)
 }
 
