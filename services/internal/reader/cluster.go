@@ -26,19 +26,12 @@ type group struct {
 	pools  []waiter
 }
 
-// limits say when a new reader may begin: after a gap larger than span, while
-// there is a free one.
-type limits struct {
-	span uint64
-	free int
-}
-
 // cluster shares pools among the readers that run and new ones; all come in the
 // order of their positions. Each pool goes to the reader that is next below it,
 // since a pool ignores what it has read already. New readers begin after the
-// largest gaps. Pools below which there is nothing wait for the next reader.
-func cluster(pools []waiter, readers []running, l limits) (groups []group, left []waiter) {
-	begin := beginnings(pools, readers, l)
+// largest gaps that are larger than span, as many as are free. Pools below which there is nothing wait for the next reader.
+func cluster(pools []waiter, readers []running, span uint64, free int) (groups []group, left []waiter) {
+	begin := beginnings(pools, readers, span, free)
 	for i, p := range pools {
 		for ; len(readers) > 0 && readers[0].at <= p.at; readers = readers[1:] {
 			groups = append(groups, group{reader: readers[0].reader})
@@ -57,7 +50,7 @@ func cluster(pools []waiter, readers []running, l limits) (groups []group, left 
 }
 
 // beginnings returns, in order, which of the pools new readers are to begin at.
-func beginnings(pools []waiter, readers []running, l limits) []int {
+func beginnings(pools []waiter, readers []running, span uint64, free int) []int {
 	type gap struct {
 		before int
 		size   uint64
@@ -70,14 +63,14 @@ func beginnings(pools []waiter, readers []running, l limits) []int {
 		}
 		if below == nil {
 			gaps = append(gaps, gap{i, math.MaxUint64})
-		} else if size := p.at - *below; size > l.span {
+		} else if size := p.at - *below; size > span {
 			gaps = append(gaps, gap{i, size})
 		}
 		below = &pools[i].at
 	}
 	slices.SortStableFunc(gaps, func(a, b gap) int { return cmp.Compare(b.size, a.size) })
 	var begin []int
-	for _, g := range gaps[:min(max(l.free, 0), len(gaps))] {
+	for _, g := range gaps[:min(max(free, 0), len(gaps))] {
 		begin = append(begin, g.before)
 	}
 	slices.Sort(begin)

@@ -35,7 +35,7 @@ func TestPoolsAreSharedAmongReaders(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := draw(cluster(waiters(tt.pools), readersAt(tt.readers), limits{10 * k, tt.free})); got != tt.want {
+			if got := draw(cluster(waiters(tt.pools), readersAt(tt.readers), 10*k, tt.free)); got != tt.want {
 				t.Errorf("cluster = %s, want %s", got, tt.want)
 			}
 		})
@@ -84,11 +84,11 @@ func TestEveryPoolIsServedIfAReaderIsFree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		positions := rapid.SliceOf(rapid.Uint64Range(0, 300))
 		pools, readers := positions.Draw(t, "pools"), positions.Draw(t, "readers")
-		l := limits{rapid.Uint64Range(0, 50).Draw(t, "span"), rapid.IntRange(0, 4).Draw(t, "free")}
+		span, free := rapid.Uint64Range(0, 50).Draw(t, "span"), rapid.IntRange(0, 4).Draw(t, "free")
 		slices.Sort(pools)
 		slices.Sort(readers)
-		groups, left := cluster(waiters(pools), readersAt(readers), l)
-		if l.free > 0 && len(left) > 0 {
+		groups, left := cluster(waiters(pools), readersAt(readers), span, free)
+		if free > 0 && len(left) > 0 {
 			t.Fatalf("%d pools wait although a reader is free", len(left))
 		}
 		var served, begun int
@@ -107,8 +107,8 @@ func TestEveryPoolIsServedIfAReaderIsFree(t *testing.T) {
 				}
 			}
 		}
-		if begun > l.free {
-			t.Errorf("%d new readers, and %d are free", begun, l.free)
+		if begun > free {
+			t.Errorf("%d new readers, and %d are free", begun, free)
 		}
 		if served+len(left) != len(pools) {
 			t.Errorf("%d served and %d waiting, of %d", served, len(left), len(pools))
@@ -124,7 +124,7 @@ func TestTenThousandScatteredPoolsAreSharedAtOnce(t *testing.T) {
 		pools = append(pools, i*20_000)
 	}
 	began := time.Now()
-	groups, left := cluster(waiters(pools), nil, limits{10_000, 15})
+	groups, left := cluster(waiters(pools), nil, 10_000, 15)
 	if len(groups) != 15 || len(left) > 0 {
 		t.Errorf("%d readers, and %d pools wait", len(groups), len(left))
 	}

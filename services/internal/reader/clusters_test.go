@@ -169,7 +169,7 @@ func TestAPoolWithAFilterArrivesAlthoughTheStoreGrows(t *testing.T) {
 
 // bare is a store without JetStream, whose readers are handed their events.
 func bare(e *env) *Store {
-	return newStore(testStore, e.set.cfg, newRounds(e.set.cfg.tune), &sync.WaitGroup{})
+	return newStore(testStore, e.set.cfg, &sync.WaitGroup{})
 }
 
 // join puts a pool under a reader, as the store does for its members.

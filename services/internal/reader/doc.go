@@ -35,39 +35,6 @@
 // round. Who takes the store's lock takes in the inbox first. A temporary reader
 // that has come to the head is merged by the next round, 20 ms later at most.
 //
-// # States of a member
-//
-// A member is a pool under a store. Attach makes it fresh.
-//
-//	from               to            when
-//	fresh              waiting       a look has shown what the store lacked as it began
-//	waiting, and the   reading       decide says proceed, and a reader is not beyond it
-//	four below         waiting       decide says proceed, and no reader is free
-//	                   storeLost     the store is not the one that it began in
-//	                   notBegun      the store has not reached its first event
-//	                   aheadOfStore  it has read more than the look has shown
-//	                   halted        the look after that shows the same: the store lost its end
-//	                   halted        it waits at a gap for the pause, or lost what it had read before
-//	reading            noRoom        its pool has no room for an event
-//	                   atHole        it is to pause at gaps, and its reader met a hole
-//	                   waiting       its reader was closed, or cannot keep it
-//	                   halted        the reader at the head cannot index it
-//	noRoom             waiting       its pool has room again
-//	any                retiring      Retire, while holes that it has passed are not judged
-//
-// Detach ends all of them. So does Retire, where nothing is left to be judged, and
-// the look that judges the last of the holes of one that is retiring. The four are
-// atHole, aheadOfStore, notBegun and storeLost: each round decides anew about them.
-//
-// # Locks
-//
-// A lock may be taken while one before it in its line is held, never the other
-// way round:
-//
-//	Set.mu, Store.mu, reader.mu of the head, reader.mu of a temporary reader, then the pool's
-//	reader.busy, reader.mu, then the pool's
-//
-// The locks of inbox, health and rounds are leaves: nothing is taken under them.
-// Store.mu and reader.busy are never held together, since reader.busy is held while
-// messages are published, and while a reader waits for its only pool to have room.
+// The states of a member (a pool under a store) and the order of the locks are in
+// docs/architecture.md.
 package reader

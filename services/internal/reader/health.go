@@ -32,19 +32,15 @@ func (h *health) get() feed.State {
 	return h.state
 }
 
-// trouble is why it cannot read, if that has been so for longer than grace.
-func (h *health) trouble(grace time.Duration) string {
+// refresh renews what the pools are to be told, and reports whether that has changed.
+// A failure is told of once it is older than grace.
+func (h *health) refresh(grace time.Duration) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.state.Err == nil || time.Since(h.since) < grace {
-		return ""
+	now := core.Trouble{Reopened: h.state.Reopened}
+	if h.state.Err != nil && time.Since(h.since) >= grace {
+		now.Unreadable = h.state.Err.Error()
 	}
-	return h.state.Err.Error()
-}
-
-// refresh renews what the pools are to be told, and reports whether that has changed.
-func (h *health) refresh(grace time.Duration) (changed bool) {
-	now := core.Trouble{Unreadable: h.trouble(grace), Reopened: h.get().Reopened}
 	changed = now != h.reported
 	h.reported = now
 	return changed

@@ -93,10 +93,11 @@ func (s *Store) judge(now info) {
 	middle := map[*member]ranges{} // each in ascending order
 	note := func(m *member, lost losses) {
 		m.reportFront(lost.front)
-		middle[m] = append(middle[m], m.pool.NotRead(lost.middle)...)
+		if len(lost.middle) > 0 {
+			middle[m] = append(middle[m], m.pool.NotRead(lost.middle)...)
+		}
 	}
-	judged := s.roster.judging.in
-	for m := range judged { // first: they passed these before those of their present readers
+	for m := range s.roster.open.in { // first: they passed these before those of their present readers
 		var lost losses
 		lost, m.passed = m.passed.judge(now)
 		note(m, lost)
@@ -114,7 +115,7 @@ func (s *Store) judge(now info) {
 			m.pool.Lost(m.gap(wire.GapMiddle, lost))
 		}
 	}
-	for m := range judged {
+	for m := range s.roster.open.in {
 		s.roster.file(m)
 		if m.state == retiring && len(m.passed) == 0 {
 			s.roster.remove(m)

@@ -67,15 +67,11 @@ func (s *Store) takeIn(n notice) {
 	case m.reader != n.left: // it was taken off meanwhile, with all that it passed
 	default:
 		m.keep(n.passed, n.pool.Position())
-		s.roster.become(m, n.state())
 		m.hole = n.hole
+		if n.hole == nil {
+			s.roster.become(m, noRoom)
+		} else {
+			s.roster.become(m, atHole)
+		}
 	}
-}
-
-// state is what becomes of a member that has left its reader.
-func (n notice) state() memberState {
-	if n.hole == nil {
-		return noRoom
-	}
-	return atHole
 }

@@ -35,11 +35,11 @@ func (s *Store) wantsLook() bool {
 	switch {
 	case s.info.created.IsZero():
 		return false // to be known is then not enough
-	case s.head.Load() == nil, s.round.followed, len(s.roster.fresh.in) > 0, len(s.roster.judging.in) > 0:
+	case s.head.Load() == nil, s.round.followed:
 		return true
 	}
-	for m := range s.roster.wanting.in {
-		if m.state != storeLost {
+	for m := range s.roster.open.in {
+		if m.state != storeLost || len(m.passed) > 0 {
 			return true
 		}
 	}
@@ -147,13 +147,8 @@ func (s *Store) needsMissing(now info) bool {
 	s.lock()
 	defer s.mu.Unlock()
 	partial := func(h hole) bool { return h.partial(now) }
-	for m := range s.roster.judging.in {
-		if slices.ContainsFunc(m.passed, partial) {
-			return true
-		}
-	}
-	for m := range s.roster.fresh.in {
-		if !m.pool.HasBegun() && m.pool.Position() < now.last {
+	for m := range s.roster.open.in {
+		if slices.ContainsFunc(m.passed, partial) || m.state == fresh && !m.pool.HasBegun() && m.pool.Position() < now.last {
 			return true
 		}
 	}

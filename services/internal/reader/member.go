@@ -5,8 +5,7 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
-// memberState says what a member waits for, or that it reads. The documentation
-// of the package has the table of transitions.
+// memberState says what a member waits for, or that it reads.
 type memberState int
 
 const (
@@ -77,9 +76,7 @@ func (s *memberSet) put(m *member, in bool) {
 // in sets. So a round costs what has changed, however many members there are.
 type roster struct {
 	all        map[*pool.Pool]*member
-	fresh      memberSet
-	wanting    memberSet // want a reader
-	judging    memberSet // have passed holes that are not yet judged
+	open       memberSet // are fresh, want a reader, or have passed holes that are not yet judged
 	unreported memberSet // of what keeps the reader that they have now from reading
 }
 
@@ -93,9 +90,8 @@ func (r *roster) add(m *member) {
 // remove makes a pool no member any more.
 func (r *roster) remove(m *member) {
 	delete(r.all, m.pool)
-	for _, set := range []*memberSet{&r.fresh, &r.wanting, &r.judging, &r.unreported} {
-		set.put(m, false)
-	}
+	r.open.put(m, false)
+	r.unreported.put(m, false)
 }
 
 // become changes the state of a member that is not to read, or does not any more.
@@ -115,13 +111,7 @@ func (r *roster) read(m *member, under *reader, since uint64) {
 	r.file(m)
 }
 
-// file puts a member into the sets that it belongs to after a change of it. One
-// that is no member any more is in none.
+// file puts a member among the open ones after a change of it, or takes it out.
 func (r *roster) file(m *member) {
-	if r.all[m.pool] != m {
-		return
-	}
-	r.fresh.put(m, m.state == fresh)
-	r.wanting.put(m, m.state.wantsReader())
-	r.judging.put(m, len(m.passed) > 0)
+	r.open.put(m, r.all[m.pool] == m && (m.state == fresh || m.state.wantsReader() || len(m.passed) > 0))
 }

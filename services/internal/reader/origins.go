@@ -44,7 +44,10 @@ func (s *Store) holdCaptured(ctx context.Context, now sourcing) {
 			judge(m)
 		}
 	}
-	for m := range s.roster.fresh.in {
+	for m := range s.roster.open.in {
+		if m.state != fresh {
+			continue
+		}
 		judge(m)
 		if m.pool.HasBegun() { // else it came after the look, and is to begin at the next
 			s.roster.become(m, waiting)

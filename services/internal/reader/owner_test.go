@@ -155,19 +155,16 @@ func (o *owned) check() {
 		if m.hole == nil && m.state == atHole || m.hole != nil && slices.Contains([]memberState{fresh, waiting, reading, noRoom}, m.state) {
 			o.rt.Fatalf("%s in state %d is at the hole %v", p.Name(), m.state, m.hole)
 		}
-		for set, in := range map[*memberSet]bool{
-			&s.roster.fresh: m.state == fresh, &s.roster.wanting: m.state.wantsReader(), &s.roster.judging: len(m.passed) > 0,
-		} {
-			if _, is := set.in[m]; is != in {
-				o.rt.Fatalf("%s in state %d with %d holes is in a set that it does not belong to, or not in one", p.Name(), m.state, len(m.passed))
-			}
+		open := m.state == fresh || m.state.wantsReader() || len(m.passed) > 0
+		if _, is := s.roster.open.in[m]; is != open {
+			o.rt.Fatalf("%s in state %d with %d holes is among the open ones: %v", p.Name(), m.state, len(m.passed), is)
 		}
 		if at := p.Position(); at < o.at[p] {
 			o.rt.Fatalf("%s went back from %d to %d", p.Name(), o.at[p], at)
 		}
 		o.at[p] = p.Position()
 	}
-	for _, set := range []memberSet{s.roster.fresh, s.roster.wanting, s.roster.judging, s.roster.unreported} {
+	for _, set := range []memberSet{s.roster.open, s.roster.unreported} {
 		for m := range set.in {
 			if s.roster.all[m.pool] != m {
 				o.rt.Fatalf("%s is in a set, but no member", m.pool.Name())

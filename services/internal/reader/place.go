@@ -18,7 +18,7 @@ func (s *Store) place(ctx context.Context, now info) {
 	} else {
 		most-- // one is at the head
 	}
-	groups, left := cluster(s.attachToHead(now), s.running(), limits{s.cfg.tune.span, most - len(s.temps)})
+	groups, left := cluster(s.attachToHead(now), s.running(), s.cfg.tune.span, most-len(s.temps))
 	var begun []*reader
 	for _, g := range groups {
 		r := g.reader
@@ -51,8 +51,8 @@ func (s *Store) place(ctx context.Context, now info) {
 func (s *Store) attachToHead(now info) []waiter {
 	var ws []waiter
 	head := s.head.Load()
-	for m := range s.roster.wanting.in {
-		if !s.prepare(m, now) || head != nil && s.put(m, head) || m.state == halted {
+	for m := range s.roster.open.in {
+		if !m.state.wantsReader() || !s.prepare(m, now) || head != nil && s.put(m, head) || m.state == halted {
 			continue
 		}
 		ws = append(ws, waiter{m, m.pool.Position()})

@@ -32,15 +32,17 @@ type reader struct {
 
 	progress
 
-	mu       sync.Mutex
-	audience         // guarded by mu
-	holes    holes   // not yet judged
-	lag      lag     // at the head
-	drained  bool    // what it asks for may have come to its end, short of the head
-	health   *health // of its feed; changed by the rounds only
-	cancel   func()  // ends its feed; nil before that is opened
-	stale    bool    // it is to be opened anew: it asks for more than it did
-	stopped  bool    // it takes nothing more
+	mu      sync.Mutex
+	index   *match.Index[*pool.Pool]
+	pausing map[*pool.Pool]struct{} // those of its pools that are to pause at a gap
+	filters match.Filters           // what it asks for: all that its pools want, and perhaps more
+	holes   holes                   // not yet judged
+	lag     lag                     // at the head
+	drained bool                    // what it asks for may have come to its end, short of the head
+	health  *health                 // of its feed; changed by the rounds only
+	cancel  func()                  // ends its feed; nil before that is opened
+	stale   bool                    // it is to be opened anew: it asks for more than it did
+	stopped bool                    // it takes nothing more
 }
 
 // progress is how far a reader has come. It changes while the reader's mu is held,
@@ -56,7 +58,10 @@ type progress struct {
 func (p *progress) reached() uint64 { return max(p.position.Load(), p.begun) }
 
 func newReader(s *Store, after uint64, filters match.Filters) *reader {
-	r := &reader{store: s, health: &health{}, audience: newAudience(filters), stall: stall{reached: after}}
+	r := &reader{
+		store: s, stall: stall{reached: after}, health: &health{},
+		index: match.NewIndex[*pool.Pool](), pausing: map[*pool.Pool]struct{}{}, filters: filters,
+	}
 	r.position.Store(after)
 	return r
 }
@@ -121,117 +126,78 @@ func (r *reader) handle(session context.Context, m feed.Msg) {
 	}
 }
 
-// offer is an event for a pool.
-type offer struct {
-	pool   *pool.Pool
-	event  *event.Event
-	costly bool // nobody knows whether the pool wants it: that costs too much to find out
-}
-
-// make makes the offer. It returns false if the pool has no room.
-func (o offer) make() bool {
-	if o.costly {
-		return o.pool.OfferToPark(o.event, wire.ParkedTooCostly)
-	}
-	return o.pool.Offer(o.event)
-}
-
-// take offers e to the pools that it matches and moves the position past it.
+// take offers e to the pools that it matches and moves the position past it. It
+// waits a while for a pool without room where that keeps nobody else waiting.
 func (r *reader) take(session context.Context, e *event.Event) bool {
-	taken, refused := r.offerAll(session, e)
-	if refused.pool != nil {
-		r.waitForRoom(session, refused)
-		return true
+	taken, full := r.offer(session, e, true)
+	if full == nil {
+		return taken
+	}
+	patience := time.NewTimer(r.store.cfg.tune.patience)
+	defer patience.Stop()
+	for wait := true; full != nil; taken, full = r.offer(session, e, wait) {
+		room := full.Room()
+		full.Flush()
+		select {
+		case <-room:
+		case <-patience.C:
+			wait = false
+		case <-session.Done():
+			wait = false
+		}
 	}
 	return taken
 }
 
-// offerAll is take, but for one case. It returns an offer that was refused where
-// it is worth waiting for room, and has not moved the position then.
-func (r *reader) offerAll(session context.Context, e *event.Event) (taken bool, refused offer) {
+// offer is one try of take. A pool without room leaves the reader, unless it may be
+// waited for. Then offer returns it, and the position has not moved.
+func (r *reader) offer(session context.Context, e *event.Event, wait bool) (taken bool, full *pool.Pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	position := r.position.Load()
-	if r.stopped || session.Err() != nil || e.Sequence <= position {
-		return false, offer{}
+	again := r.begun == e.Sequence // it is offered to the end, even if the session ends
+	if r.stopped || e.Sequence <= position || !again && session.Err() != nil {
+		return false, nil
 	}
 	r.begun = e.Sequence
 	r.touched = r.touched[:0]
-	if e.Sequence > position+1 {
+	if !again && e.Sequence > position+1 {
 		r.meetHole(position+1, e.Sequence-1)
 	}
 	matched, costly := r.index.Match(&e.Event)
 	if len(matched)+len(costly) > 0 {
 		e.Matched()
 	}
-	mayWait := r.mayWait()
+	wait = wait && !r.atHead.Load() && r.index.Len() == 1
+	note := func(p *pool.Pool, hadRoom bool) {
+		switch {
+		case hadRoom:
+			r.touched = append(r.touched, p)
+		case wait:
+			full = p
+		default:
+			r.leave(p, position, nil)
+		}
+	}
 	for _, p := range matched {
-		if o := (offer{p, e, false}); r.offer(o, mayWait) {
-			return false, o
-		}
+		note(p, p.Offer(e))
 	}
-	for _, p := range costly {
-		if o := (offer{p, e, true}); r.offer(o, mayWait) {
-			return false, o
-		}
+	for _, p := range costly { // nobody knows whether they want it
+		note(p, p.OfferToPark(e, wire.ParkedTooCostly))
 	}
-	r.passed(e)
-	return true, offer{}
-}
-
-// offer makes an offer. A pool without room leaves the reader, unless it may be
-// waited for: then offer returns true.
-func (r *reader) offer(o offer, mayWait bool) (refused bool) {
-	switch {
-	case o.make():
-		r.touched = append(r.touched, o.pool)
-	case mayWait:
-		return true
-	default:
-		r.leave(o.pool, r.position.Load(), nil)
+	if full != nil {
+		return false, full
 	}
-	return false
-}
-
-// mayWait reports whether nobody else is kept waiting where one of its pools is
-// waited for.
-func (r *reader) mayWait() bool { return !r.atHead.Load() && r.index.Len() == 1 }
-
-// passed moves the position past an event that has been offered.
-func (r *reader) passed(e *event.Event) {
 	r.taken.Add(1) // now, so that a pool that left before e does not count it
 	r.position.Store(e.Sequence)
+	return true, nil
 }
 
-// waitForRoom waits a while for a pool that has no room. In the end the pool has taken
-// the event or left the reader, and the position has moved past it.
-func (r *reader) waitForRoom(session context.Context, o offer) {
-	patience := time.NewTimer(r.store.cfg.tune.patience)
-	defer patience.Stop()
-	for done := false; !done; {
-		room, last := o.pool.Room(), false
-		o.pool.Flush()
-		select {
-		case <-room:
-		case <-patience.C:
-			last = true
-		case <-session.Done():
-			last = true
-		}
-		done = r.offerAgain(o, last)
-	}
-}
-
-// offerAgain makes an offer again. It returns false if the pool may be waited for once
-// more. If this is the last time, it leaves the reader.
-func (r *reader) offerAgain(o offer, last bool) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.index.Has(o.pool) && r.offer(o, !last && r.mayWait()) { // else it was taken off meanwhile
-		return false
-	}
-	r.passed(o.event)
-	return true
+// drop takes a pool off the reader, if it is there, and leaves it at a position.
+func (r *reader) drop(p *pool.Pool, position uint64) {
+	r.index.Remove(p)
+	delete(r.pausing, p)
+	p.Detach(position)
 }
 
 // leave takes a pool off the reader, which has offered it everything up to
@@ -278,8 +244,11 @@ func (r *reader) add(p *pool.Pool, base uint64) (bool, error) {
 	if r.stopped || r.reached() > base {
 		return false, nil
 	}
-	if err := r.admit(p); err != nil {
+	if err := r.index.Add(p, p.Matcher()); err != nil {
 		return false, err
+	}
+	if p.PausesAtGap() {
+		r.pausing[p] = struct{}{}
 	}
 	r.widen(with(r.filters, p))
 	p.Attach(&r.position, &r.taken, base, r.atHead.Load() && !r.lag.fallen)

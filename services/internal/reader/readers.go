@@ -19,7 +19,7 @@ func (s *Store) readers() []*reader {
 	return rs
 }
 
-// allReaders is readers for who does not hold the store's lock.
+// allReaders is readers without the lock.
 func (s *Store) allReaders() []*reader {
 	s.lock()
 	defer s.mu.Unlock()
@@ -70,12 +70,8 @@ func (s *Store) merge(r *reader) {
 		r.noteDrained()
 		return
 	}
-	ps, passed := r.stop()
-	for _, p := range ps {
-		if m := s.roster.all[p]; m != nil {
-			m.keep(passed, p.Position())
-			s.putLocked(m, head)
-		}
+	for _, m := range s.release(r) {
+		s.putLocked(m, head)
 	}
 }
 
@@ -169,16 +165,18 @@ func (s *Store) releaseAll() []*reader {
 	return rs
 }
 
-// release takes all pools off a reader, so that they wait for another one. The
-// store's lock is held.
-func (s *Store) release(r *reader) {
+// release takes all pools off a reader, so that they wait for another one. It
+// returns them. The store's lock is held.
+func (s *Store) release(r *reader) (ms []*member) {
 	ps, passed := r.stop()
 	for _, p := range ps {
 		if m := s.roster.all[p]; m != nil {
 			m.keep(passed, p.Position())
 			s.roster.become(m, waiting)
+			ms = append(ms, m)
 		}
 	}
+	return ms
 }
 
 // running returns the temporary readers in the order of their positions.

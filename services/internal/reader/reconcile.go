@@ -2,16 +2,16 @@ package reader
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// makeRound does what is to be done for the store. The next round is due in a while.
-// 0 is when the store has rested, for which it may also go without a look. Failing is
-// a store that could not be looked at.
-func (s *Store) makeRound(ctx context.Context, rest time.Duration) (next time.Duration, failing bool) {
+// makeRound does what is to be done for the store. Rest is how long it may go
+// without a look, and without a round.
+func (s *Store) makeRound(ctx context.Context, rest time.Duration) outcome {
 	s.looks.woken.Store(false) // first: what happens from now on is for the next round
 	s.round.followed = false
 	s.mergeArrived()
@@ -25,15 +25,20 @@ func (s *Store) makeRound(ctx context.Context, rest time.Duration) (next time.Du
 	}
 	s.reconcile(ctx, rest)
 	s.reportTrouble()
-	failing = s.lookHealth.get().Err != nil
-	switch again := time.Until(s.round.origins.again); {
+	return s.outlook(rest)
+}
+
+// outlook says when the next round is due.
+func (s *Store) outlook(rest time.Duration) outcome {
+	failing := s.lookHealth.get().Err != nil
+	next := rest + rand.N(rest/2+1) // so that stores that came together do not stay so
+	switch again := s.round.origins.again; {
 	case failing || s.wantsLook() || s.behindLast():
-		return s.cfg.tune.look, failing
-	case !s.round.origins.again.IsZero() && again < rest:
-		return max(again, s.cfg.tune.look), failing
-	default:
-		return 0, failing
+		next = s.cfg.tune.look
+	case !again.IsZero() && time.Until(again) < rest:
+		next = max(time.Until(again), s.cfg.tune.look)
 	}
+	return outcome{next: next, failing: failing}
 }
 
 // wake has a round made at once. Many that ask for one share it.
@@ -118,8 +123,8 @@ func (s *Store) loseStore(why string) {
 func (s *Store) begin(now info) {
 	s.lock()
 	defer s.mu.Unlock()
-	for m := range s.roster.fresh.in {
-		if !m.pool.HasBegun() {
+	for m := range s.roster.open.in {
+		if m.state == fresh && !m.pool.HasBegun() {
 			m.pool.Began(now.last, now.missing, now.missingKnown)
 		}
 	}

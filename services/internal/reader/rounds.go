@@ -1,11 +1,11 @@
 package reader
 
 import (
-	"container/heap"
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -16,200 +16,89 @@ const (
 	maxFailing = 8
 )
 
-// rounds says when which store is to be looked after, for all stores of a set.
-type rounds struct {
-	tune    tuning
-	changed chan struct{} // cap 1: something may be due earlier than it was
+// slots are for rounds over stores, those that failed the last time apart.
+type slots struct{ healthy, failing *semaphore.Weighted }
 
-	mu      sync.Mutex
-	stores  int
-	healthy line
-	failing line
+func newSlots() slots {
+	return slots{semaphore.NewWeighted(maxRounds), semaphore.NewWeighted(maxFailing)}
 }
 
-// line is stores that wait for their rounds, and how many rounds may be, and
-// are, under way at once.
-type line struct {
-	queue         turns
-	most, running int
-}
-
-// turn is when a store is due.
+// turn says when the next round over a store is due.
 type turn struct {
-	rounds *rounds
-	store  *Store
+	sooner chan struct{} // cap 1: it is due earlier than it was
 
-	// What follows is guarded by rounds.mu.
-	at      time.Time
-	begun   time.Time // of the last round
-	again   time.Time // asked for while a round is under way; else zero
-	index   int       // in its line
-	failing bool      // its line is the one of failing stores
-	running bool      // a round is under way
-	dropped bool      // there is none any more
+	mu    sync.Mutex
+	at    time.Time // zero: nobody has asked for one
+	begun time.Time // the last round
 }
 
-func newRounds(tune tuning) *rounds {
-	return &rounds{tune: tune, changed: make(chan struct{}, 1), healthy: line{most: maxRounds}, failing: line{most: maxFailing}}
-}
-
-// add makes a turn for a store, which is due once somebody asks.
-func (r *rounds) add(s *Store) *turn {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stores++
-	return &turn{rounds: r, store: s, index: -1}
-}
-
-// rest is how long a store may be left alone that nothing happens in. With many
-// stores it is longer, so that they are looked at so many times a second together.
-func (r *rounds) rest() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return max(r.tune.rest, time.Duration(r.stores)*r.tune.share)
-}
+func newTurn() *turn { return &turn{sooner: make(chan struct{}, 1)} }
 
 // ask has a round made in a while, at the latest, and not before the given time
 // since the last one began.
 func (t *turn) ask(in, since time.Duration) {
-	r := t.rounds
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	at := time.Now().Add(in)
 	if first := t.begun.Add(since); at.Before(first) {
 		at = first
 	}
-	switch {
-	case t.dropped:
-		return
-	case t.running:
-		if t.again.IsZero() || at.Before(t.again) {
-			t.again = at
-		}
-		return
-	case t.index < 0:
-		t.at = at
-		heap.Push(&r.line(t).queue, t)
-	case at.Before(t.at):
-		t.at = at
-		heap.Fix(&r.line(t).queue, t.index)
-	default:
+	if !t.at.IsZero() && !at.Before(t.at) {
 		return
 	}
-	r.signal()
+	t.at = at
+	select {
+	case t.sooner <- struct{}{}:
+	default:
+	}
 }
 
-// next waits until a store is due and a round may begin; nil once ctx has ended.
-func (r *rounds) next(ctx context.Context) *turn {
-	for ctx.Err() == nil {
-		t, wait := r.take()
-		if t != nil {
-			return t
+// outcome is what a round says of the one that comes next.
+type outcome struct {
+	next    time.Duration // when it is due
+	failing bool          // the store could not be looked at
+	gone    bool          // there is none
+}
+
+// serve makes rounds, one at a time, until ctx ends or the store is gone.
+func (t *turn) serve(ctx context.Context, free slots, round func() outcome) {
+	for slot := free.healthy; t.wait(ctx) && slot.Acquire(ctx, 1) == nil; {
+		t.begin()
+		done := round()
+		slot.Release(1)
+		if done.gone {
+			return
 		}
+		if slot = free.healthy; done.failing {
+			slot = free.failing
+		}
+		t.ask(done.next, 0)
+	}
+}
+
+// wait returns true when a round is due, false once ctx has ended.
+func (t *turn) wait(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		t.mu.Lock()
+		at := t.at
+		t.mu.Unlock()
 		var due <-chan time.Time
-		if wait > 0 {
-			due = time.After(wait)
+		if !at.IsZero() {
+			due = time.After(time.Until(at))
 		}
 		select {
 		case <-ctx.Done():
+		case <-t.sooner:
 		case <-due:
-		case <-r.changed:
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-// take begins a round that is due; else it says when one will be, 0 for not known.
-func (r *rounds) take() (t *turn, wait time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for _, l := range []*line{&r.healthy, &r.failing} {
-		if l.running == l.most || len(l.queue) == 0 {
-			continue
-		}
-		if d := l.queue[0].at.Sub(now); d > 0 {
-			if wait == 0 || d < wait {
-				wait = d
-			}
-			continue
-		}
-		t = heap.Pop(&l.queue).(*turn)
-		l.running++
-		t.running, t.begun = true, now
-		return t, 0
-	}
-	return nil, wait
-}
-
-// done ends a round. The next one is due in a while; 0 is when the store has
-// rested. Failing is a store that could not be looked at.
-func (r *rounds) done(t *turn, in time.Duration, failing bool) {
-	if in == 0 {
-		in = r.rest()
-		in += rand.N(in/2 + 1) // so that stores that came together do not stay so
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.line(t).running--
-	t.running, t.failing = false, failing
-	t.at = time.Now().Add(in)
-	if !t.again.IsZero() && t.again.Before(t.at) {
-		t.at = t.again
-	}
-	t.again = time.Time{}
-	heap.Push(&r.line(t).queue, t)
-	r.signal()
-}
-
-// drop ends a round over a store that is gone.
-func (r *rounds) drop(t *turn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.line(t).running--
-	t.dropped = true
-	r.stores--
-	r.signal()
-}
-
-func (r *rounds) line(t *turn) *line {
-	if t.failing {
-		return &r.failing
-	}
-	return &r.healthy
-}
-
-func (r *rounds) signal() {
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
-}
-
-// turns are a heap by when they are due.
-type turns []*turn
-
-func (q turns) Len() int           { return len(q) }
-func (q turns) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-
-func (q turns) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push is heap.Interface's.
-func (q *turns) Push(x any) {
-	t := x.(*turn)
-	t.index = len(*q)
-	*q = append(*q, t)
-}
-
-// Pop is heap.Interface's.
-func (q *turns) Pop() any {
-	last := len(*q) - 1
-	t := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	t.index = -1
-	return t
+// begin begins a round: what is asked for from now on is another one.
+func (t *turn) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at, t.begun = time.Time{}, time.Now()
 }

@@ -3,7 +3,12 @@ package reader
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,49 +23,69 @@ import (
 
 // When stores are looked at, and how many at once.
 
-// due takes the turns that are due now.
-func (r *rounds) due() (ts []*turn) {
-	for t, _ := r.take(); t != nil; t, _ = r.take() {
-		ts = append(ts, t)
-	}
-	return ts
+// rounding makes rounds over stores that need nothing else.
+type rounding struct {
+	free slots
+	wg   sync.WaitGroup
 }
 
-func manyTurns(r *rounds, n int) (ts []*turn) {
-	for range n {
-		t := r.add(nil)
-		t.ask(0, 0)
-		ts = append(ts, t)
-	}
-	return ts
+// add has rounds made over a further store until ctx ends.
+func (r *rounding) add(ctx context.Context, round func() outcome) *turn {
+	t := newTurn()
+	r.serve(ctx, t, round)
+	return t
+}
+
+func (r *rounding) serve(ctx context.Context, t *turn, round func() outcome) {
+	r.wg.Go(func() { t.serve(ctx, r.free, round) })
 }
 
 func TestRounds_AreBoundedAndFailingStoresKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	clocktest.Run(t, func(t *testing.T) {
-		r := newRounds(defaultTuning())
-		all := manyTurns(r, 3*maxRounds)
-		for range 3 {
-			for _, t := range r.due() {
-				r.done(t, time.Second, true)
-			}
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &rounding{free: newSlots()}
+		var failing, others, most atomic.Int64
+		end := make(chan struct{})
+		for range 3 * maxRounds {
+			first := true
+			r.add(ctx, func() outcome {
+				if first {
+					n := others.Add(1)
+					defer others.Add(-1)
+					most.Store(max(most.Load(), n))
+					<-time.After(time.Second)
+				} else {
+					failing.Add(1)
+					<-end // while it is open none of them ends
+				}
+				first = false
+				return outcome{next: 10 * time.Second, failing: true}
+			}).ask(0, 0)
 		}
-		<-time.After(time.Second)
-		failing := r.due() // none of them ends
-		if len(failing) != maxFailing {
-			t.Errorf("%d rounds over failing stores at once, want %d", len(failing), maxFailing)
+		<-time.After(time.Minute)
+		if failing.Load() != maxFailing || most.Load() != maxRounds {
+			t.Errorf("%d rounds over failing stores at once, want %d; %d over all before they failed, want %d", failing.Load(), maxFailing, most.Load(), maxRounds)
 		}
-		manyTurns(r, 3*maxRounds)
-		if n := len(r.due()); n != maxRounds {
+		for range 3 * maxRounds {
+			r.add(ctx, func() outcome {
+				others.Add(1)
+				<-end
+				return outcome{next: time.Hour}
+			}).ask(0, 0)
+		}
+		synctest.Wait()
+		if n := others.Load(); n != maxRounds {
 			t.Errorf("%d rounds over others beside them, want %d", n, maxRounds)
 		}
-		r.done(failing[0], time.Second, false)
-		if n := len(r.due()); n != 1 {
-			t.Errorf("%d begin when one has ended, want 1", n)
+		end <- struct{}{}
+		synctest.Wait()
+		if n := others.Load() + failing.Load(); n != maxRounds+maxFailing+1 {
+			t.Errorf("%d have begun when one has ended, want one more than before", n)
 		}
-		if len(all) != 3*maxRounds || r.stores != 6*maxRounds {
-			t.Errorf("%d stores", r.stores)
-		}
+		cancel()
+		close(end)
+		r.wg.Wait()
 	})
 }
 
@@ -69,43 +94,40 @@ func TestRounds_ComeWhenTheyAreAskedForAndNotTooOften(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name string
-		do   func(r *rounds, t *turn)
-		want []time.Duration // when rounds begin, of which each takes 1 ms and rests then
+		ask  func(t *turn)
+		// The first round takes 10 ms, and ends so.
+		under func(t *turn)
+		first outcome
+		want  []time.Duration // when rounds begin; the second one is the last
 	}{
-		{"nobody asks", func(*rounds, *turn) {}, nil},
-		{"the earlier of two", func(_ *rounds, t *turn) { t.ask(300*ms, 0); t.ask(100*ms, 0); t.ask(200*ms, 0) }, []time.Duration{100 * ms}},
-		{"at once, and not again before its time", func(r *rounds, t *turn) {
-			t.ask(0, 0)
-			r.done(r.due()[0], time.Hour, false)
-			t.ask(0, 20*ms)
-		}, []time.Duration{20 * ms}},
-		{"while a round is under way", func(r *rounds, t *turn) {
-			t.ask(0, 0)
-			under := r.due()
-			t.ask(50*ms, 0)
-			t.ask(0, 20*ms)
-			r.done(under[0], time.Hour, false)
-		}, []time.Duration{20 * ms}},
-		{"it is gone", func(r *rounds, t *turn) {
-			t.ask(0, 0)
-			r.drop(r.due()[0])
-			t.ask(0, 0)
-		}, nil},
+		{"nobody asks", func(*turn) {}, func(*turn) {}, outcome{}, nil},
+		{"the earlier of two", func(t *turn) { t.ask(300*ms, 0); t.ask(100*ms, 0); t.ask(200*ms, 0) }, func(*turn) {}, outcome{next: time.Hour}, []time.Duration{100 * ms}},
+		{"as the round says", func(t *turn) { t.ask(0, 0) }, func(*turn) {}, outcome{next: 50 * ms}, []time.Duration{0, 60 * ms}},
+		{"at once, and not again before its time", func(t *turn) { t.ask(0, 0) }, func(t *turn) { t.ask(0, 20*ms) }, outcome{next: time.Hour}, []time.Duration{0, 20 * ms}},
+		{"while a round is under way", func(t *turn) { t.ask(0, 0) }, func(t *turn) { t.ask(50*ms, 0); t.ask(0, 20*ms) }, outcome{next: time.Hour}, []time.Duration{0, 20 * ms}},
+		{"it is gone", func(t *turn) { t.ask(0, 0) }, func(t *turn) { t.ask(0, 0) }, outcome{gone: true}, []time.Duration{0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			clocktest.Run(t, func(t *testing.T) {
-				r := newRounds(tuning{rest: time.Hour})
-				begun := time.Now()
-				tt.do(r, r.add(nil))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
+				r := &rounding{free: newSlots()}
+				begun := time.Now()
 				var got []time.Duration
-				for turn := r.next(ctx); turn != nil; turn = r.next(ctx) {
+				turn := newTurn()
+				r.serve(ctx, turn, func() outcome {
 					got = append(got, time.Since(begun))
-					r.done(turn, 0, false)
-				}
-				if len(got) != len(tt.want) || len(got) > 0 && got[0] != tt.want[0] {
+					if len(got) > 1 {
+						return outcome{next: time.Hour}
+					}
+					tt.under(turn)
+					<-time.After(10 * ms)
+					return tt.first
+				})
+				tt.ask(turn)
+				r.wg.Wait()
+				if !slices.Equal(got, tt.want) {
 					t.Errorf("rounds after %v, want %v", got, tt.want)
 				}
 			})
@@ -121,23 +143,31 @@ func TestRounds_StoresAtRestShareABoundedRate(t *testing.T) {
 		least, most time.Duration // between two looks at a store
 	}{{1, 10 * time.Second, 15 * time.Second}, {1000, 40 * time.Second, 60 * time.Second}} {
 		clocktest.Run(t, func(t *testing.T) {
-			r := newRounds(defaultTuning())
-			manyTurns(r, tt.stores)
+			set := NewSet(Config{})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
-			at, n := map[*turn]time.Time{}, 0
-			for turn := r.next(ctx); turn != nil; turn = r.next(ctx) {
-				if last, ok := at[turn]; ok {
-					if d := time.Since(last); d < tt.least || d > tt.most {
-						t.Fatalf("with %d stores one is looked at after %v", tt.stores, d)
-					}
-				}
-				at[turn] = time.Now()
-				n++
-				r.done(turn, 0, false)
+			for i := range tt.stores {
+				st := newStore(fmt.Sprint(i), set.cfg, &set.waiters)
+				st.info.created = time.Now()
+				st.withHead(0)
+				set.stores[st.name] = st
 			}
-			if persec := float64(n) / (10 * 60); persec > 27 || len(at) != tt.stores {
-				t.Errorf("%d stores: %.1f looks a second at %d of them", tt.stores, persec, len(at))
+			r := &rounding{free: set.free}
+			var n atomic.Int64
+			for _, st := range set.stores {
+				var last time.Time
+				r.add(ctx, func() outcome {
+					if d := time.Since(last); !last.IsZero() && (d < tt.least || d > tt.most) {
+						t.Errorf("with %d stores one is looked at after %v", tt.stores, d)
+					}
+					last = time.Now()
+					n.Add(1)
+					return st.outlook(set.rest())
+				}).ask(0, 0)
+			}
+			r.wg.Wait()
+			if persec := float64(n.Load()) / (10 * 60); persec > 27 || n.Load() < int64(tt.stores) {
+				t.Errorf("%d stores: %.1f looks a second", tt.stores, persec)
 			}
 		})
 	}
@@ -159,17 +189,18 @@ func restful(t *testing.T) (*env, *counting) {
 func (e *env) roundFor(t *testing.T) {
 	t.Helper()
 	st := e.set.store(testStore)
-	begun := func() (at time.Time, running bool) {
-		e.set.rounds.mu.Lock()
-		defer e.set.rounds.mu.Unlock()
-		return st.turn.begun, st.turn.running
+	begun := func() time.Time {
+		st.turn.mu.Lock()
+		defer st.turn.mu.Unlock()
+		return st.turn.begun
 	}
-	before, _ := begun()
+	before := begun()
 	st.wake()
 	natstest.Await(t, "a round", func() error {
-		if at, running := begun(); running || !at.After(before) {
+		if !begun().After(before) || !e.set.free.healthy.TryAcquire(maxRounds) {
 			return errors.New("it is not over")
 		}
+		e.set.free.healthy.Release(maxRounds)
 		return nil
 	})
 }

@@ -35,11 +35,13 @@ type Config struct {
 // Set holds the stores that an instance reads.
 type Set struct {
 	cfg     Config
-	rounds  *rounds
+	free    slots
 	waiters sync.WaitGroup // of the stores
+	came    chan struct{}  // cap 1: there are new stores
 
 	mu     sync.Mutex
 	stores map[string]*Store
+	new    []*Store // over which no rounds are made yet
 }
 
 // NewSet returns a set that reads nothing before Run.
@@ -50,35 +52,55 @@ func NewSet(cfg Config) *Set {
 	if cfg.tune == (tuning{}) {
 		cfg.tune = defaultTuning()
 	}
-	return &Set{cfg: cfg, rounds: newRounds(cfg.tune), stores: map[string]*Store{}}
+	return &Set{cfg: cfg, free: newSlots(), came: make(chan struct{}, 1), stores: map[string]*Store{}}
 }
 
 // Run reads until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
-	for t := s.rounds.next(ctx); t != nil; t = s.rounds.next(ctx) {
-		wg.Go(func() { s.round(ctx, t) })
+	for ctx.Err() == nil {
+		for _, st := range s.takeNew() {
+			wg.Go(func() { st.turn.serve(ctx, s.free, func() outcome { return s.round(ctx, st) }) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.came:
+		}
 	}
 	wg.Wait()
 	s.closeStores()
 	return nil
 }
 
+func (s *Set) takeNew() []*Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.new
+	s.new = nil
+	return all
+}
+
 // slowRound is far longer than the calls in a round may take together.
 const slowRound = 30 * time.Second
 
 // round makes a round over a store, unless its last pool has left.
-func (s *Set) round(ctx context.Context, t *turn) {
-	if s.forget(t.store) {
-		t.store.closeAll()
-		s.rounds.drop(t)
-		return
+func (s *Set) round(ctx context.Context, st *Store) outcome {
+	if s.forget(st) {
+		st.closeAll()
+		return outcome{gone: true}
 	}
-	slow := time.AfterFunc(slowRound, func() { t.store.log.Error().Msg("a round over the store does not come to its end") })
-	next, failing := t.store.makeRound(ctx, s.rounds.rest())
-	slow.Stop()
-	s.rounds.done(t, next, failing)
+	slow := time.AfterFunc(slowRound, func() { st.log.Error().Msg("a round over the store does not come to its end") })
+	defer slow.Stop()
+	return st.makeRound(ctx, s.rest())
+}
+
+// rest is how long a store may be left alone that nothing happens in. With many
+// stores it is longer, so that they are looked at so many times a second together.
+func (s *Set) rest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.cfg.tune.rest, time.Duration(len(s.stores))*s.cfg.tune.share)
 }
 
 // closeStores closes all readers and waits a while for their consumers to end.
@@ -103,10 +125,14 @@ func (s *Set) all() []*Store {
 	return slices.Collect(maps.Values(s.stores))
 }
 
+// store returns a store, which has no pools if it is not read.
 func (s *Set) store(name string) *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stores[name]
+	if st := s.stores[name]; st != nil {
+		return st
+	}
+	return newStore(name, s.cfg, &s.waiters)
 }
 
 // listen has stores looked at when the server says that something has become of
@@ -137,9 +163,7 @@ func (s *Set) listen(ctx context.Context) {
 			}
 		case m := <-said:
 			// Anybody may have sent it, so it is worth no more than one look a second.
-			if st := s.store(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]); st != nil {
-				st.requestLook(s.cfg.tune.look)
-			}
+			s.store(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]).requestLook(s.cfg.tune.look)
 		}
 	}
 }
@@ -165,46 +189,33 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	store := rec.Spec.Store
 	st := s.stores[store]
 	if st == nil {
-		st = newStore(store, s.cfg, s.rounds, &s.waiters)
+		st = newStore(store, s.cfg, &s.waiters)
 		s.stores[store] = st
+		s.new = append(s.new, st)
+		select {
+		case s.came <- struct{}{}:
+		default:
+		}
 	}
 	st.attach(p, rec, begin)
 }
 
 // Detach ends reading for p: nothing more is offered once it returns.
-func (s *Set) Detach(store string, p *pool.Pool) {
-	st := s.store(store)
-	if st != nil {
-		st.detach(p)
-	}
-}
+func (s *Set) Detach(store string, p *pool.Pool) { s.store(store).detach(p) }
 
 // Retire ends reading for p as Detach does. But p is still told of the gaps that it
 // passed since its store was last looked at. Told is closed when it has been. That
 // can take for ever, while JetStream is away. Detach gives it up.
 func (s *Set) Retire(store string, p *pool.Pool) (told <-chan struct{}) {
-	st := s.store(store)
-	if st == nil {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	return st.retire(p)
+	return s.store(store).retire(p)
 }
 
 // Last is the last sequence of a store when it was last looked at.
-func (s *Set) Last(store string) uint64 {
-	st := s.store(store)
-	if st == nil {
-		return 0
-	}
-	return st.last()
-}
+func (s *Set) Last(store string) uint64 { return s.store(store).last() }
 
 // AtEnd reports whether a pool would be live right away, as far as is known, that has
 // read everything of a store up to a sequence. Created is when the store was that
 // it began in. Zero is any.
 func (s *Set) AtEnd(store string, created time.Time, at uint64) bool {
-	st := s.store(store)
-	return st != nil && st.atEnd(created, at)
+	return s.store(store).atEnd(created, at)
 }

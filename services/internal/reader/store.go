@@ -20,7 +20,7 @@ type Store struct {
 	name    string
 	cfg     Config
 	log     zerolog.Logger
-	turn    *turn           // of the round over it that comes next
+	turn    *turn
 	waiters *sync.WaitGroup // goroutines that wait for a full pool to have room, or for a consumer to end
 	inbox   inbox
 	looks   looks
@@ -67,15 +67,13 @@ type info struct {
 	sourcing     sourcing
 }
 
-func newStore(name string, cfg Config, rs *rounds, waiters *sync.WaitGroup) *Store {
-	s := &Store{
+func newStore(name string, cfg Config, waiters *sync.WaitGroup) *Store {
+	return &Store{
 		name: name, cfg: cfg, log: cfg.Log.With().Str("store", name).Logger(),
-		waiters: waiters,
-		roster:  roster{all: map[*pool.Pool]*member{}},
-		temps:   map[*reader]struct{}{},
+		turn: newTurn(), waiters: waiters,
+		roster: roster{all: map[*pool.Pool]*member{}},
+		temps:  map[*reader]struct{}{},
 	}
-	s.turn = rs.add(s)
-	return s
 }
 
 // lock takes the store's lock, and takes in what it was told.
