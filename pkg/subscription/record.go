@@ -111,7 +111,7 @@ func DecodePool(e Entry) (*wire.Pool, error) {
 		"lost_from":           f.count(&p.LostFrom),
 		"state":               func(path string, n *node) { f.text((*string)(&p.State))(path, n) },
 		"reason":              f.text(&p.Reason),
-		"gap":                 func(path string, n *node) { f.gap(path, n, &p) },
+		"gap":                 func(path string, n *node) { p.Gap = f.gap(path, n) },
 		"holes":               func(path string, n *node) { f.holes(path, n, &p) },
 		"claimed_at":          f.moment(&p.ClaimedAt),
 		"updated_at":          f.moment(&p.UpdatedAt),
@@ -173,7 +173,7 @@ func (f *fields) readRanges(path string, n *node, into *[][2]uint64) {
 	}
 }
 
-func (f *fields) gap(path string, n *node, p *wire.Pool) {
+func (f *fields) gap(path string, n *node) *wire.Gap {
 	var g wire.Gap
 	f.object(path, n, map[string]reader{
 		"from":       f.count(&g.From),
@@ -184,7 +184,7 @@ func (f *fields) gap(path string, n *node, p *wire.Pool) {
 		"generation": f.count(&g.Generation),
 		"paused":     f.yes(&g.Paused),
 	})
-	p.Gap = &g
+	return &g
 }
 
 func (f *fields) holes(path string, n *node, p *wire.Pool) {

@@ -72,14 +72,19 @@ var listedStates = []string{
 }
 
 func (f *fields) listRules(req wire.ListRequest) {
-	if req.Offset < 0 && !f.bad("offset") {
-		f.fault("offset", "want a whole number from 0, got %d", req.Offset)
-	}
-	if !f.bad("limit") {
-		f.between("limit", req.Limit, 1, MaxListLimit)
-	}
+	f.page(req.Offset, req.Limit)
 	if req.State != "" && !f.bad("state") {
 		f.oneOf("state", req.State, listedStates...)
+	}
+}
+
+// page judges which page of a list is asked for.
+func (f *fields) page(offset, limit int) {
+	if offset < 0 && !f.bad("offset") {
+		f.fault("offset", "want a whole number from 0, got %d", offset)
+	}
+	if !f.bad("limit") {
+		f.between("limit", limit, 1, MaxListLimit)
 	}
 }
 

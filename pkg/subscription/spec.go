@@ -9,15 +9,8 @@ import (
 // spec returns the readers of a spec's members. s must hold the defaults.
 func (f *fields) spec(s *wire.Spec) map[string]reader {
 	return map[string]reader{
-		"store": f.text(&s.Store),
-		"selector": func(path string, n *node) {
-			f.object(path, n, map[string]reader{
-				"by_stream":        f.texts(&s.Selector.ByStream),
-				"by_event_type":    f.texts(&s.Selector.ByEventType),
-				"by_event_pattern": keepRaw(&s.Selector.ByEventPattern),
-				"by_event_payload": keepRaw(&s.Selector.ByEventPayload),
-			})
-		},
+		"store":        f.text(&s.Store),
+		"selector":     f.selector(&s.Selector),
 		"start":        f.position(&s.Start),
 		"deliver":      f.deliver(&s.Deliver),
 		"order_by":     f.orderBy(&s.OrderBy),
@@ -34,6 +27,17 @@ func (f *fields) spec(s *wire.Spec) map[string]reader {
 		"expire_after": f.duration(&s.ExpireAfter),
 		"on_gap":       f.text(&s.OnGap),
 		"labels":       f.labels(&s.Labels),
+	}
+}
+
+func (f *fields) selector(into *wire.Selector) reader {
+	return func(path string, n *node) {
+		f.object(path, n, map[string]reader{
+			"by_stream":        f.texts(&into.ByStream),
+			"by_event_type":    f.texts(&into.ByEventType),
+			"by_event_pattern": keepRaw(&into.ByEventPattern),
+			"by_event_payload": keepRaw(&into.ByEventPayload),
+		})
 	}
 }
 

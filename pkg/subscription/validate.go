@@ -24,23 +24,11 @@ func Validate(name string, spec *wire.Spec, ns wire.Namespace) []wire.Fault {
 // fault already is not judged again.
 func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 	f.name(name)
-	typed := fields{faults: f.faults} // the faults of types alone
-	check := func(path string, rule func(path string)) {
-		if !typed.bad(path) {
-			rule(path)
-		}
-	}
+	check := f.checker()
 	check("store", func(p string) { f.store(p, s.Store, ns) })
-	check("selector", func(p string) { f.someSelector(p, s.Selector) })
-	check("selector.by_stream", func(p string) { f.each(p, s.Selector.ByStream, filterFault) })
-	check("selector.by_event_type", func(p string) { f.each(p, s.Selector.ByEventType, typeFault) })
-	check("selector.by_event_pattern", func(p string) { f.pattern(p, s.Selector.ByEventPattern, pattern.ParseEvent) })
-	check("selector.by_event_payload", func(p string) { f.pattern(p, s.Selector.ByEventPayload, pattern.ParsePayload) })
+	f.selectorRules(check, s.Selector)
 	check("start", func(p string) { f.start(p, s.Start) })
-	check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
-	check("deliver.stream", func(p string) { f.target(p, s, ns) })
-	check("deliver.ack", func(p string) { f.oneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
-	check("deliver.mode", func(p string) { f.oneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
+	f.deliverRules(check, s, ns)
 	check("order_by", func(p string) { f.order(p, s.OrderBy) })
 	check("pool_size.min", func(p string) { f.between(p, s.PoolSize.Min, 1, MaxPoolSize) })
 	check("pool_size.max", func(p string) { f.between(p, s.PoolSize.Max, 1, MaxPoolSize) })
@@ -59,6 +47,32 @@ func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 	check("on_gap", func(p string) { f.oneOf(p, s.OnGap, wire.GapContinue, wire.GapPause) })
 	check("labels", func(p string) { f.labelRules(p, s.Labels) })
 	f.pairs(s)
+}
+
+// checker returns what applies a rule to a field, unless its type is wrong. What
+// is found from now on is no fault of types.
+func (f *fields) checker() func(path string, rule func(path string)) {
+	typed := fields{faults: f.faults}
+	return func(path string, rule func(path string)) {
+		if !typed.bad(path) {
+			rule(path)
+		}
+	}
+}
+
+func (f *fields) selectorRules(check func(path string, rule func(path string)), s wire.Selector) {
+	check("selector", func(p string) { f.someSelector(p, s) })
+	check("selector.by_stream", func(p string) { f.each(p, s.ByStream, filterFault) })
+	check("selector.by_event_type", func(p string) { f.each(p, s.ByEventType, typeFault) })
+	check("selector.by_event_pattern", func(p string) { f.pattern(p, s.ByEventPattern, pattern.ParseEvent) })
+	check("selector.by_event_payload", func(p string) { f.pattern(p, s.ByEventPayload, pattern.ParsePayload) })
+}
+
+func (f *fields) deliverRules(check func(path string, rule func(path string)), s *wire.Spec, ns wire.Namespace) {
+	check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
+	check("deliver.stream", func(p string) { f.target(p, s, ns) })
+	check("deliver.ack", func(p string) { f.oneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
+	check("deliver.mode", func(p string) { f.oneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
 }
 
 // pairs judges relations between fields, where each by itself is right.

@@ -24,6 +24,7 @@ const (
 	CodeStoreRetention  ErrCode = 300012 // the store's retention is not limits
 	CodeNoReplay        ErrCode = 300013 // no such replay
 	CodeNotYetSupported ErrCode = 300014 // this version does not have the verb
+	CodeUnconfirmed     ErrCode = 300016 // the confirm value of a dry run is missing or no longer true
 )
 
 // Status returns the HTTP-like code that goes with c.
@@ -33,7 +34,7 @@ func (c ErrCode) Status() int {
 		return 400
 	case CodeNoSubscription, CodeNoStore, CodeNoReplay:
 		return 404
-	case CodeConflict, CodeNeedsRestart:
+	case CodeConflict, CodeNeedsRestart, CodeUnconfirmed:
 		return 409
 	case CodeTooLarge:
 		return 413

@@ -47,6 +47,8 @@ const (
 	VerbReplayGet          = "replay.get"
 	VerbReplayList         = "replay.list"
 	VerbReplayCancel       = "replay.cancel"
+	VerbReplayPause        = "replay.pause"
+	VerbReplayResume       = "replay.resume"
 	VerbParkedList         = "parked.list"
 	VerbParkedReplay       = "parked.replay"
 	VerbParkedDiscard      = "parked.discard"

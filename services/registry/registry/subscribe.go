@@ -71,7 +71,7 @@ func (s *api) allFaults(ctx context.Context, st *stores, name string, req *wire.
 	if err != nil {
 		return bad
 	}
-	return subscription.RefusalWith(bad, t.faults(req))
+	return subscription.RefusalWith(bad, t.Faults(req.Store, req.Deliver))
 }
 
 // sameTarget reports whether two specs read and deliver at the same place.
@@ -168,7 +168,7 @@ func (p *planner) checkTarget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if bad := subscription.Refusal(t.faults(p.req)); bad != nil {
+	if bad := subscription.Refusal(t.Faults(p.req.Store, p.req.Deliver)); bad != nil {
 		return bad
 	}
 	p.warnings = t.warnings(p.req)
