@@ -104,6 +104,9 @@ func plain(err error) error {
 // be read in the store, but an event that is not parked holds its lane.
 func (p *Parker) publish(ctx context.Context, e pool.Parked) error {
 	id := fmt.Sprintf("%s:%d:%d", e.UID, e.Epoch, e.Event.Sequence)
+	if e.Replay != "" {
+		id += ":" + e.Replay
+	}
 	var err error
 	for _, keep := range []parts{{headers: true, body: true}, {body: true}, {}} {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
@@ -153,7 +156,11 @@ func (p *Parker) message(e pool.Parked, keep parts) *nats.Msg {
 		set(wire.HeaderParkedHeaders, wire.Omitted)
 	}
 	set(wire.HeaderSubscription, e.Name)
-	set(wire.HeaderEpoch, strconv.FormatUint(e.Epoch, 10))
+	if e.Replay == "" {
+		set(wire.HeaderEpoch, strconv.FormatUint(e.Epoch, 10))
+	} else {
+		set(wire.HeaderReplay, e.Replay)
+	}
 	set(wire.HeaderAttempts, strconv.Itoa(e.Attempts))
 	set(wire.HeaderParkReason, bus.HeaderText(e.Reason, maxReason))
 	set(wire.HeaderParkedAt, time.Now().UTC().Format(time.RFC3339Nano))

@@ -311,3 +311,26 @@ func (p *publisher) PublishMsg(_ context.Context, m *nats.Msg, opts ...jetstream
 	}
 	return &jetstream.PubAck{}, nil
 }
+
+func TestAnEventParkedByAReplayNamesItAndNoEpoch(t *testing.T) {
+	t.Parallel()
+	js := natstest.Start(t).JetStream()
+	if _, err := bus.Ensure(t.Context(), js, bus.Layout{Namespace: wire.DefaultNamespace}.WithDefaults(), zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	live, replayed := parked([]byte("body"), "no"), parked([]byte("body"), "no")
+	replayed.Replay = "r1"
+	park(t, js, 1<<20, live)
+	park(t, js, 1<<20, replayed) // not taken for the same one
+	stream, err := js.Stream(t.Context(), wire.DefaultNamespace.StreamParked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.GetMsg(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, epoch := m.Header.Get(wire.HeaderReplay), m.Header[wire.HeaderEpoch]; got != "r1" || epoch != nil {
+		t.Errorf("replay %q, epoch %q; want r1 and none", got, epoch)
+	}
+}

@@ -274,6 +274,7 @@ type config struct {
 	cp     wire.Checkpoint
 	budget *core.Budget
 	ranges int
+	replay pool.Replay
 }
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
@@ -286,7 +287,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
-		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges,
+		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges, Replay: c.replay,
 		Notify: func(n core.Notice) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -40,10 +40,15 @@ func (c *Carriers) give(m *carrier) {
 func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 	to, n := &p.cfg.Record.Spec.Deliver, 0
 	n = c.put(n, wire.HeaderSubscription, p.Name())
-	n = c.put(n, wire.HeaderEpoch, p.epoch)
+	id := p.cfg.Replay.ID
+	if id == "" {
+		n = c.put(n, wire.HeaderEpoch, p.epoch)
+	} else {
+		n = c.put(n, wire.HeaderReplay, id) // its epochs are not those of live delivery
+	}
 	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.Token.Attempt()))
 	if to.Stream != "" {
-		n = c.put(n, wire.HeaderMsgID, d.Event.Store+":"+strconv.FormatUint(d.Event.Sequence, 10)+":"+p.Name())
+		n = c.put(n, wire.HeaderMsgID, messageID(d.Event, p.Name(), id))
 	}
 	for _, f := range d.Event.Fields() {
 		n = c.putAll(n, f)
@@ -54,6 +59,16 @@ func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 		c.msg.Reply = d.Token.Reply(p.cfg.AnswerPrefix)
 	}
 	return &c.msg
+}
+
+// messageID is by what a target stream knows a delivery. That of a replay is
+// another one: it is to be stored once more.
+func messageID(e *event.Event, name, replay string) string {
+	id := e.Store + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + name
+	if replay != "" {
+		id += ":" + replay
+	}
+	return id
 }
 
 // put sets the n-th header to one value and returns the number of the next.

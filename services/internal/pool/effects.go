@@ -32,7 +32,7 @@ func (p *Pool) carryOut(t *core.Tasks) {
 // park hands an event to the parker.
 func (p *Pool) park(e core.Park) {
 	taken := p.cfg.Parker.Park(Parked{
-		Event: e.Event, Name: p.Name(), UID: p.cfg.Record.UID, Epoch: p.cfg.Epoch,
+		Event: e.Event, Name: p.Name(), UID: p.cfg.Record.UID, Replay: p.cfg.Replay.ID, Epoch: p.cfg.Epoch,
 		Attempts: e.Attempts, Reason: e.Reason, Open: p.open,
 	}, func(err error) {
 		p.send(func(c *core.Pool, now time.Time) { c.Parked(now, e.Item, err) })

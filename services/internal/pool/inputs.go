@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -15,7 +16,20 @@ import (
 // have been offered before. It returns false, and takes nothing, where the pool
 // has no room: the reader must then leave it behind. An event that loops is taken
 // as OfferToPark takes it. Nothing is sent before Flush.
-func (p *Pool) Offer(e *event.Event) bool { return p.OfferToPark(e, "") }
+func (p *Pool) Offer(e *event.Event) bool {
+	reason := ""
+	if also := p.cfg.Replay.Also; also != nil {
+		switch v := also.Judge(&e.Event); v {
+		case pattern.Matches:
+		case pattern.NoMatch:
+			return true
+		default:
+			reason = wire.ParkedTooCostly
+		}
+		e.DropDocument()
+	}
+	return p.OfferToPark(e, reason)
+}
 
 // OfferToPark is Offer for an event that is not to be delivered, whether it
 // matches or not: it is parked for the reason, when the turn comes to it among

@@ -32,6 +32,8 @@ type Config struct {
 	Asker        Asker
 	Timers       *timers.Timers
 	Budget       *core.Budget
+	// Replay makes it the pool of a replay.
+	Replay Replay
 	// MaxRanges bounds the finished ranges above the floor, and with them the
 	// size of a checkpoint. Defaults to checkpoint.DefaultMaxRanges; see
 	// checkpoint.RangesWithin.
@@ -41,6 +43,14 @@ type Config struct {
 	Notify func(core.Notice)
 	// Moved is called after the checkpoint or the state moved; it must not block.
 	Moved func()
+}
+
+// Replay is what makes a pool one of a replay. The zero value is live delivery.
+type Replay struct {
+	ID    string            // is in each delivery; "" is live delivery
+	Until uint64            // the last sequence to deliver
+	Also  *selector.Matcher // must hold beside the subscription's selector; nil: nothing must
+	Rate  int               // deliveries a second at most; 0 is no bound
 }
 
 // Pool delivers the events of one subscription. Its methods are safe for
@@ -67,7 +77,7 @@ func New(cfg Config) (*Pool, error) {
 		cfg: cfg, matcher: m, epoch: strconv.FormatUint(cfg.Epoch, 10),
 		core: core.New(core.Config{
 			Record: cfg.Record, State: cfg.State, Checkpoint: cfg.Checkpoint, Gap: cfg.Gap, LostFrom: cfg.LostFrom, Holes: cfg.Holes,
-			Budget: cfg.Budget, MaxRanges: cfg.MaxRanges, Seed: rand.Uint64(),
+			Budget: cfg.Budget, MaxRanges: cfg.MaxRanges, Until: cfg.Replay.Until, Rate: cfg.Replay.Rate, Seed: rand.Uint64(),
 		}),
 	}, nil
 }

@@ -25,6 +25,7 @@ type Parked struct {
 	Event    *event.Event
 	Name     string
 	UID      string
+	Replay   string // the id of the replay that it was delivered by; "": it was live
 	Epoch    uint64
 	Attempts int
 	Reason   string

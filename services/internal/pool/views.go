@@ -55,12 +55,18 @@ func (p *Pool) State() (state wire.PoolState, why string) {
 
 // Status is what the pool is doing, in numbers. Owner and StoreLast are left
 // to the caller.
-func (p *Pool) Status() (s wire.PoolStatus) {
+func (p *Pool) Status() wire.PoolStatus {
+	_, s := p.Progress()
+	return s
+}
+
+// Progress is Checkpoint and Status at one moment.
+func (p *Pool) Progress() (cp wire.Checkpoint, s wire.PoolStatus) {
 	p.take(nil, func(c *core.Pool, now time.Time) {
-		s = c.Status(now)
+		cp, s = c.Checkpoint(), c.Status(now)
 		s.Epoch, s.Evaluated = p.cfg.Epoch, p.source.count()
 	})
-	return s
+	return cp, s
 }
 
 // Room returns a channel that is closed when the pool can take events again,

@@ -12,6 +12,7 @@ type flow struct {
 	draining  bool
 	captive   string // why nothing is delivered: it would become an event; "" if it would not
 	holdUntil time.Time
+	pace      pace
 	limit     limit.Limit
 	presence  presence
 	breaker   breaker
@@ -29,7 +30,7 @@ func (f *flow) next(now time.Time, out int) (ok bool, at time.Time) {
 	if !asks && at.IsZero() || !passes && until.IsZero() {
 		return false, time.Time{}
 	}
-	for _, t := range [...]time.Time{until, f.holdUntil} {
+	for _, t := range [...]time.Time{until, f.holdUntil, f.pace.next(now)} {
 		if t.After(at) {
 			at = t
 		}

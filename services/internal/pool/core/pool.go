@@ -24,6 +24,10 @@ type Config struct {
 	// MaxRanges bounds the finished ranges above the floor, and with them the
 	// size of a checkpoint. Defaults to checkpoint.DefaultMaxRanges.
 	MaxRanges int
+	// Until is the last sequence that the pool takes; 0: there is none.
+	Until uint64
+	// Rate is how many deliveries a second may be sent at most; 0 is no bound.
+	Rate int
 	// Seed makes what is drawn by lot differ among pools.
 	Seed uint64
 }
@@ -78,6 +82,7 @@ func New(cfg Config) *Pool {
 		tracker: checkpoint.Restore(cfg.Checkpoint),
 		lanes:   map[string]*lane{},
 		flow: flow{
+			pace:    newPace(cfg.Rate),
 			limit:   limit.New(least, spec.PoolSize.Max),
 			breaker: breaker{failures: spec.Breaker.Failures, openFor: spec.Breaker.OpenFor.Std(), gen: 1},
 		},
@@ -105,6 +110,9 @@ func (p *Pool) Offer(e *event.Event, parkFor string) bool {
 	case p.flow.closed || p.flow.draining:
 		return false
 	case e.Sequence <= p.place.read:
+		return true
+	case p.cfg.Until > 0 && e.Sequence > p.cfg.Until:
+		p.place.read = e.Sequence // it is not for this pool, nor is what follows
 		return true
 	case p.settledBefore(e):
 		p.place.read = e.Sequence

@@ -58,6 +58,7 @@ func (p *Pool) launch(it *Item, now time.Time) Delivery {
 	it.sent, it.received, it.captured = now, false, false
 	it.due = now.Add(p.spec.AckWait.Std())
 	p.move(it, inFlight)
+	p.flow.pace.spend(now)
 	p.stats.delivered++
 	return Delivery{Item: it, Event: it.event, Token: it.token}
 }
