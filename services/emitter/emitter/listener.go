@@ -27,7 +27,7 @@ type listener struct {
 
 // listen subscribes, and announces the service, until stop is called.
 func (l *listener) listen() (stop func(), err error) {
-	if err := l.link.answers.subscribe(l.link.data, l.replies.On(l.link.data)); err != nil {
+	if err := l.link.answers.Subscribe(l.link.data, l.replies.On(l.link.data)); err != nil {
 		return nil, err
 	}
 	if _, err := l.link.ctl.Subscribe(l.ns.Lifecycle("*"), l.replayed); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+	"github.com/sluicehq/sluice/services/internal/answers"
 	"github.com/sluicehq/sluice/services/internal/ask"
 	"github.com/sluicehq/sluice/services/internal/fetch"
 	"github.com/sluicehq/sluice/services/internal/park"
@@ -33,7 +34,7 @@ type link struct {
 	ctl, data     *nats.Conn // apart, so that no flood of events delays a renewal
 	ctlJS, dataJS jetstream.JetStream
 	buckets       *bus.Buckets
-	answers       *answers // of data
+	answers       *answers.Answers // of data
 }
 
 // parts are an emitter that is connected. Service.build makes all of them at once.
@@ -100,7 +101,7 @@ func (s *Service) members(l link, hs *holdings, queue *workQueue, replies *bus.R
 		Namespace: s.ns, Service: wire.ServiceEmitter, Instance: s.instance, TTL: s.common.SessionTTL, Responder: replies,
 		Load: func() wire.Session {
 			return wire.Session{
-				Pools: hs.count(), InFlight: l.answers.inFlight(), Version: wire.Version, Draining: hs.draining.Load(),
+				Pools: hs.count(), InFlight: l.answers.InFlight(), Version: wire.Version, Draining: hs.draining.Load(),
 			}
 		},
 	}, s.log)

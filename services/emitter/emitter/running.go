@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/answers"
 	"github.com/sluicehq/sluice/services/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -16,7 +17,7 @@ import (
 type runner struct {
 	shared     pool.Config // what all pools have in common
 	maxPayload func() int64
-	answers    *answers
+	answers    *answers.Answers
 	readers    *reader.Set
 	dues       *dues
 	advisories *advisories
@@ -36,7 +37,7 @@ func (r *runner) start(h *holding) error {
 		return nil
 	}
 	h.fresh.Store(true)
-	id, prefix := r.answers.reserve()
+	id, prefix := r.answers.Reserve()
 	cfg := r.shared
 	cfg.Record, cfg.Epoch, cfg.State, cfg.Checkpoint = h.rec, h.entry.Epoch, h.entry.State, h.entry.Checkpoint
 	cfg.Gap, cfg.LostFrom, cfg.Holes = h.entry.Gap, h.entry.LostFrom, h.entry.Holes
@@ -45,13 +46,13 @@ func (r *runner) start(h *holding) error {
 	cfg.Moved = func() { r.dues.moved(h) }
 	p, err := pool.New(cfg)
 	if err != nil {
-		r.answers.remove(id)
+		r.answers.Remove(id)
 		return fmt.Errorf("start pool %q: %w", h.name, err)
 	}
 	h.mu.Lock()
 	h.pool, h.id = p, id
 	h.mu.Unlock()
-	r.answers.add(id, p)
+	r.answers.Add(id, p)
 	r.readers.Attach(p, h.rec, begin(h))
 	return nil
 }
@@ -94,7 +95,7 @@ func (r *runner) halt(h *holding) {
 	}
 	r.readers.Detach(h.rec.Spec.Store, h.pool)
 	h.pool.Close()
-	r.answers.remove(h.id)
+	r.answers.Remove(h.id)
 	last := h.snapshot()
 	h.mu.Lock()
 	h.pool, h.entry = nil, last

@@ -11,6 +11,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/answers"
 )
 
 // Service is one emitter instance. It connects, and then makes and runs the parts
@@ -51,7 +52,7 @@ func (s *Service) Name() string { return wire.ServiceEmitter }
 
 // Run claims and serves pools until ctx ends, then hands them over and returns.
 func (s *Service) Run(ctx context.Context) error {
-	l := link{answers: newAnswers(s.ns.Answers(s.instance))}
+	l := link{answers: answers.New(s.ns.Answers(s.instance))}
 	dial := bus.Dialer{Config: s.common.NATS, Name: s.ns.MicroName(s.instance), Log: s.log, Waiting: s.nats.Fail}
 	var err error
 	if l.ctl, err = dial.Connect(ctx); err != nil {
@@ -59,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	defer l.ctl.Close()
 	dial.Name += "/data"
-	if l.data, err = dial.Connect(ctx, l.answers.watch); err != nil {
+	if l.data, err = dial.Connect(ctx, l.answers.Watch); err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.data.Close()

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+	"github.com/sluicehq/sluice/services/internal/answers"
 )
 
 const testStore = "EVENTS"
@@ -66,7 +67,7 @@ func (b *bed) emitter(drain time.Duration) *instance {
 func (b *bed) run(s *instance, harm func(bucket.KeyValue) bucket.KeyValue) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
-	l := link{answers: newAnswers(s.ns.Answers(s.instance))}
+	l := link{answers: answers.New(s.ns.Answers(s.instance))}
 	var err error
 	if l.ctl, err = bus.Connect(ctx, s.common.NATS, "ctl", s.log); err != nil {
 		b.t.Fatal(err)
@@ -263,7 +264,7 @@ func (b *bed) unanswered(s *instance, n int) (answer func(n int)) {
 		b.t.Fatal(err)
 	}
 	natstest.Await(b.t, "the deliveries", func() error {
-		if got := s.listener.link.answers.inFlight(); got != n {
+		if got := s.listener.link.answers.InFlight(); got != n {
 			return fmt.Errorf("%d of %d are out", got, n)
 		}
 		return nil

@@ -1,4 +1,4 @@
-package emitter
+package answers
 
 import (
 	"maps"
@@ -36,7 +36,7 @@ func quietPool(tb testing.TB) *pool.Pool {
 func TestAnAnswerFindsItsOwnPoolOnlyHoweverManyComeAndGo(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a := newAnswers("answers")
+		a := New("answers")
 		live, ended, most := map[uint64]*pool.Pool{}, []uint64{}, 0
 		check := func() {
 			for id, p := range live {
@@ -53,16 +53,16 @@ func TestAnAnswerFindsItsOwnPoolOnlyHoweverManyComeAndGo(t *testing.T) {
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			if len(live) > 0 && rapid.Bool().Draw(t, "end one") {
 				id := rapid.SampledFrom(slices.Sorted(maps.Keys(live))).Draw(t, "id")
-				a.remove(id)
+				a.Remove(id)
 				delete(live, id)
 				ended = append(ended, id)
 			} else {
-				id, prefix := a.reserve()
+				id, prefix := a.Reserve()
 				if _, twice := live[id]; twice || slices.Contains(ended, id) || prefix != "answers."+strconv.FormatUint(id, 36)+"." {
 					t.Fatalf("id %d, prefix %s", id, prefix)
 				}
 				live[id] = new(pool.Pool)
-				a.add(id, live[id])
+				a.Add(id, live[id])
 				most = max(most, len(live))
 			}
 			check()
@@ -75,9 +75,9 @@ func TestAnAnswerFindsItsOwnPoolOnlyHoweverManyComeAndGo(t *testing.T) {
 
 func TestAnswersAreLookedForWhilePoolsComeAndGo(t *testing.T) {
 	t.Parallel()
-	a, p, stays := newAnswers("answers"), quietPool(t), quietPool(t)
-	id, _ := a.reserve()
-	a.add(id, stays)
+	a, p, stays := New("answers"), quietPool(t), quietPool(t)
+	id, _ := a.Reserve()
+	a.Add(id, stays)
 	var looking sync.WaitGroup
 	stop := make(chan struct{})
 	looking.Go(func() {
@@ -88,7 +88,7 @@ func TestAnswersAreLookedForWhilePoolsComeAndGo(t *testing.T) {
 			default:
 			}
 			a.find(other)
-			a.inFlight()
+			a.InFlight()
 			if a.find(id) != stays {
 				t.Error("a pool that stays is not found")
 				return
@@ -98,12 +98,12 @@ func TestAnswersAreLookedForWhilePoolsComeAndGo(t *testing.T) {
 	for range 10 {
 		var ids []uint64
 		for range 2 * minSeats {
-			id, _ := a.reserve()
-			a.add(id, p)
+			id, _ := a.Reserve()
+			a.Add(id, p)
 			ids = append(ids, id)
 		}
 		for _, id := range ids {
-			a.remove(id)
+			a.Remove(id)
 		}
 	}
 	close(stop)
@@ -115,11 +115,11 @@ func TestAnswersAreLookedForWhilePoolsComeAndGo(t *testing.T) {
 func BenchmarkAnAnswerFindsItsPool(b *testing.B) {
 	for _, pools := range []int{10, 10_000} {
 		b.Run(strconv.Itoa(pools), func(b *testing.B) {
-			a, p := newAnswers("_SLUICE.answers.e"), quietPool(b)
+			a, p := New("_SLUICE.answers.e"), quietPool(b)
 			msgs := make([]*nats.Msg, pools)
 			for i := range msgs {
-				id, prefix := a.reserve()
-				a.add(id, p)
+				id, prefix := a.Reserve()
+				a.Add(id, p)
 				msgs[i] = &nats.Msg{Subject: prefix + "no token", Data: []byte("+ACK")}
 			}
 			b.ReportAllocs()

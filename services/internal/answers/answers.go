@@ -1,4 +1,5 @@
-package emitter
+// Package answers takes what subscribers answer, for all pools of an instance.
+package answers
 
 import (
 	"fmt"
@@ -13,9 +14,9 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
-// answers takes the subscribers' answers for all pools of the instance through
+// Answers takes the subscribers' answers for all pools of the instance through
 // one subscription. Its subjects are <prefix>.<pool>.<token>.
-type answers struct {
+type Answers struct {
 	prefix string
 	seats  atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
 
@@ -35,16 +36,18 @@ const (
 	minSeats   = 64
 )
 
-func newAnswers(prefix string) *answers {
-	a := &answers{prefix: prefix + "."}
+// New returns the answers on subjects that begin with a prefix. None are taken before
+// Subscribe.
+func New(prefix string) *Answers {
+	a := &Answers{prefix: prefix + "."}
 	a.seats.Store(&[]atomic.Pointer[seat]{})
 	return a
 }
 
-// reserve returns an id for a pool and the prefix of its reply subjects. Ids
+// Reserve returns an id for a pool and the prefix of its reply subjects. Ids
 // are never used again, so that an answer to a pool that has ended finds nobody.
-// The id lasts until remove.
-func (a *answers) reserve() (id uint64, prefix string) {
+// The id lasts until Remove.
+func (a *Answers) Reserve() (id uint64, prefix string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.free) == 0 {
@@ -56,7 +59,7 @@ func (a *answers) reserve() (id uint64, prefix string) {
 }
 
 // grow doubles the seats. a.mu is held.
-func (a *answers) grow() {
+func (a *Answers) grow() {
 	old := *a.seats.Load()
 	seats := make([]atomic.Pointer[seat], max(minSeats, 2*len(old)))
 	for slot := range old {
@@ -68,14 +71,15 @@ func (a *answers) grow() {
 	a.seats.Store(&seats)
 }
 
-func (a *answers) add(id uint64, p *pool.Pool) {
+// Add has the answers of an id given to a pool.
+func (a *Answers) Add(id uint64, p *pool.Pool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	(*a.seats.Load())[id%generation].Store(&seat{id, p})
 }
 
-// remove ends an id, whether or not it was added.
-func (a *answers) remove(id uint64) {
+// Remove ends an id, whether or not it was added.
+func (a *Answers) Remove(id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	(*a.seats.Load())[id%generation].Store(nil)
@@ -83,7 +87,7 @@ func (a *answers) remove(id uint64) {
 }
 
 // find returns the pool of an id, nil if there is none.
-func (a *answers) find(id uint64) *pool.Pool {
+func (a *Answers) find(id uint64) *pool.Pool {
 	seats := *a.seats.Load()
 	if slot := id % generation; slot < uint64(len(seats)) {
 		if s := seats[slot].Load(); s != nil && s.id == id {
@@ -93,15 +97,15 @@ func (a *answers) find(id uint64) *pool.Pool {
 	return nil
 }
 
-// inFlight counts the deliveries that wait for an answer.
-func (a *answers) inFlight() int {
+// InFlight counts the deliveries that wait for an answer.
+func (a *Answers) InFlight() int {
 	n := 0
 	a.each(func(p *pool.Pool) { n += p.InFlight() })
 	return n
 }
 
 // each calls f with the pools that are there, one after the other.
-func (a *answers) each(f func(*pool.Pool)) {
+func (a *Answers) each(f func(*pool.Pool)) {
 	seats := *a.seats.Load()
 	for i := range seats {
 		if s := seats[i].Load(); s != nil {
@@ -114,9 +118,9 @@ func (a *answers) each(f func(*pool.Pool)) {
 // delivery in flight, and those are bounded by the pools' limits.
 const pendingAnswers = 1 << 20
 
-// subscribe has answers taken that come in over nc, and answered where the
+// Subscribe has answers taken that come in over nc, and answered where the
 // subscriber asks for that.
-func (a *answers) subscribe(nc *nats.Conn, replies *bus.Responder) error {
+func (a *Answers) Subscribe(nc *nats.Conn, replies *bus.Responder) error {
 	sub, err := nc.Subscribe(a.prefix+">", func(m *nats.Msg) {
 		if settled := a.handle(m); settled {
 			_ = replies.Answer(m, nil, nil) // the subscriber may ask whether we heard; if this is lost it asks again
@@ -132,7 +136,7 @@ func (a *answers) subscribe(nc *nats.Conn, replies *bus.Responder) error {
 }
 
 // handle gives an answer to its pool, and reports whether that settled something.
-func (a *answers) handle(m *nats.Msg) (settled bool) {
+func (a *Answers) handle(m *nats.Msg) (settled bool) {
 	if len(m.Subject) <= len(a.prefix) {
 		return false
 	}
@@ -145,9 +149,9 @@ func (a *answers) handle(m *nats.Msg) (settled bool) {
 	return p != nil && p.Answer(token, m.Data, m.Header)
 }
 
-// watch is a nats.Option of the connection that pools deliver over: it has them
+// Watch is a nats.Option of the connection that pools deliver over: it has them
 // told when it is lost and when it is back, behind what the options before it do.
-func (a *answers) watch(o *nats.Options) error {
+func (a *Answers) Watch(o *nats.Options) error {
 	lost, back := o.DisconnectedErrCB, o.ReconnectedCB
 	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
 		if lost != nil {
