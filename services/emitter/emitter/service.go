@@ -60,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	defer l.ctl.Close()
 	dial.Name += "/data"
-	if l.data, err = dial.Connect(ctx, l.answers.Watch); err != nil {
+	if l.data, err = dial.Connect(ctx, l.answers.Observe); err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.data.Close()

@@ -149,9 +149,9 @@ func (a *Answers) handle(m *nats.Msg) (settled bool) {
 	return p != nil && p.Answer(token, m.Data, m.Header)
 }
 
-// Watch is a nats.Option of the connection that pools deliver over: it has them
+// Observe is a nats.Option of the connection that pools deliver over: it has them
 // told when it is lost and when it is back, behind what the options before it do.
-func (a *Answers) Watch(o *nats.Options) error {
+func (a *Answers) Observe(o *nats.Options) error {
 	lost, back := o.DisconnectedErrCB, o.ReconnectedCB
 	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
 		if lost != nil {
