@@ -68,8 +68,8 @@ plots: ## Draw the plots of docs/performance.md from what was measured
 		grep "$${of}_cpu" $$of.jsonl | $$plot -x x -y value -by line -logx -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel 'percent of a core at rest' -o $$of-cpu.svg && \
 		grep "$${of}_seconds" $$of.jsonl | $$plot -x x -y value -by line -logx -logy -xlabel $$(test $$of = scale && echo subscriptions || echo stores) -ylabel seconds -o $$of-seconds.svg || exit 1; \
 	done
-	$(GO) run ./services/internal/limit/simulate | \
-		.tools/plot -x seconds -y limit -by scenario -xlabel seconds -ylabel 'deliveries in flight, at most' -o docs/performance/limit.svg
+	POINTS=$(CURDIR)/.tools/limit.jsonl $(GO) test -count=1 -run Plotted ./services/internal/limit/simulate
+	.tools/plot -x seconds -y limit -by scenario -xlabel seconds -ylabel 'deliveries in flight, at most' -o docs/performance/limit.svg < .tools/limit.jsonl
 
 .PHONY: compose-test
 compose-test: ## Start compose, deliver, kill an emitter, deliver on (needs Docker)

@@ -3,6 +3,7 @@ package layout
 import (
 	"fmt"
 	"go/ast"
+	pathpkg "path"
 	"slices"
 )
 
@@ -28,9 +29,8 @@ func readsReplies() map[string]string {
 // others call wire.Marshal, which leaves < and > as people wrote them.
 func encodesJSON() map[string]string {
 	return map[string]string{
-		"pkg/wire/json.go":                         "it is wire.Marshal",
-		"pkg/pattern/value.go":                     "the pattern language knows nothing of the contract",
-		"services/internal/limit/simulate/main.go": "prints numbers for a plot",
+		"pkg/wire/json.go":     "it is wire.Marshal",
+		"pkg/pattern/value.go": "the pattern language knows nothing of the contract",
 	}
 }
 
@@ -63,6 +63,8 @@ func CheckCalls(name string, file *ast.File) []string {
 		case of != nil && of.Name == "json" && encodesJSON()[name] == "" &&
 			slices.Contains([]string{"Marshal", "MarshalIndent", "NewEncoder"}, what):
 			fault(" calls json.%s: use wire.Marshal", what)
+		case of != nil && of.Name == "time" && isPure(pathpkg.Dir(name)) && slices.Contains([]string{"Now", "Since", "Until"}, what):
+			fault(" calls time.%s: it is told the time", what)
 		}
 		return true
 	})

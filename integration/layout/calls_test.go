@@ -57,6 +57,9 @@ func TestCallsThatAnswerOrEncodeByThemselvesAreFound(t *testing.T) {
 		{"services/x/x.go", `kv.Follow(ctx, f)`, ""},
 		{"pkg/natstest/x.go", `m.Respond(nil)`, ""},
 		{"integration/x/x.go", `m.Respond(nil)`, ""},
+		{"services/internal/limit/x.go", `_ = time.Now()`, "calls time.Now"},
+		{"services/internal/pool/core/x.go", `_ = time.Since(t)`, "calls time.Since"},
+		{"services/internal/pool/x.go", `_ = time.Now()`, ""},
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), tt.file, "package x\nfunc f() { "+tt.code+" }", parser.SkipObjectResolution)
 		if err != nil {

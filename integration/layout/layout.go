@@ -59,6 +59,9 @@ func CheckImports(ps []Package) []string {
 			if why := forbidden(from, path(imported), false); why != "" {
 				faults = append(faults, fmt.Sprintf("%s imports %s: %s", from, path(imported), why))
 			}
+			if isPure(from) && isOutside(imported) {
+				faults = append(faults, fmt.Sprintf("%s imports %s: it only decides, and takes no lock and no connection", from, imported))
+			}
 		}
 		for _, imported := range slices.Concat(p.TestImports, p.XTestImports) {
 			if why := forbidden(from, path(imported), true); why != "" {
@@ -94,6 +97,18 @@ func forbidden(from, to string, test bool) string {
 		return "parts of a service are below it"
 	}
 	return ""
+}
+
+// isPure reports whether the package at path only decides: what it does depends
+// on what it is given, the time included. Its tests rely on that.
+func isPure(path string) bool {
+	return slices.Contains([]string{"services/internal/pool/core", "services/internal/checkpoint", "services/internal/limit"}, path)
+}
+
+// isOutside reports whether an import is of what a pure package does without. It
+// may have counters: sync/atomic makes nobody wait.
+func isOutside(imported string) bool {
+	return imported == "sync" || imported == "context" || under(imported, "net") || under(imported, "github.com/nats-io/nats.go")
 }
 
 // under reports whether path is dir or inside it.

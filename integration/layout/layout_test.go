@@ -181,6 +181,26 @@ func TestEachImportIsJudgedByWhereItIsAndWhatItImports(t *testing.T) {
 	}
 }
 
+func TestPackagesThatOnlyDecideHaveNoLockAndNoConnection(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		from, to string
+		allowed  bool
+	}{
+		{"services/internal/pool/core", "sync", false},
+		{"services/internal/pool/core", "github.com/nats-io/nats.go/jetstream", false},
+		{"services/internal/checkpoint", "context", false},
+		{"services/internal/limit", "net/http", false},
+		{"services/internal/pool/core", "sync/atomic", true},
+		{"services/internal/pool", "sync", true},
+	} {
+		p := Package{ImportPath: Module + "/" + tt.from, Imports: []string{"time", tt.to}}
+		if faults := CheckImports([]Package{p}); (len(faults) == 0) != tt.allowed {
+			t.Errorf("%s -> %s: faults %q, want allowed: %v", tt.from, tt.to, faults, tt.allowed)
+		}
+	}
+}
+
 func TestFilesThatAreTooLongAndCommentsThatAreNotOneAreFound(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -1,10 +1,12 @@
+// Package timers wakes pools at the times they ask for, from one goroutine.
 package timers
 
 import (
-	"container/heap"
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sluicehq/sluice/services/internal/heap"
 )
 
 // Wakeable is something that wants to be woken. Tick must not block for long:
@@ -14,15 +16,14 @@ type Wakeable interface{ Tick(now time.Time) }
 // Timers holds at most one pending wake-up for each Wakeable.
 type Timers struct {
 	mu    sync.Mutex
-	queue queue
+	queue heap.Of[*alarm]
 	index map[Wakeable]*alarm
 	kick  chan struct{} // cap 1: the first alarm may have changed
 }
 
 type alarm struct {
-	at   time.Time
-	who  Wakeable
-	slot int // in the heap
+	heap.Due
+	who Wakeable
 }
 
 // New returns timers that wake nobody until Run.
@@ -37,16 +38,13 @@ func (t *Timers) Set(w Wakeable, at time.Time) {
 	a, ok := t.index[w]
 	switch {
 	case !ok:
-		a = &alarm{at: at, who: w}
+		a = &alarm{who: w}
 		t.index[w] = a
-		heap.Push(&t.queue, a)
-	case at.Before(a.at):
-		a.at = at
-		heap.Fix(&t.queue, a.slot)
-	default:
+	case !at.Before(a.At):
 		return
 	}
-	if a.slot == 0 {
+	t.queue.Set(a, at)
+	if t.queue[0] == a {
 		select {
 		case t.kick <- struct{}{}:
 		default:
@@ -59,7 +57,7 @@ func (t *Timers) Forget(w Wakeable) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if a, ok := t.index[w]; ok {
-		heap.Remove(&t.queue, a.slot)
+		t.queue.Remove(a)
 		delete(t.index, w)
 	}
 }
@@ -90,8 +88,9 @@ func (t *Timers) Run(ctx context.Context) error {
 func (t *Timers) due(now time.Time) (ws []Wakeable, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.queue) > 0 && !t.queue[0].at.After(now) {
-		a := heap.Pop(&t.queue).(*alarm)
+	for len(t.queue) > 0 && !t.queue[0].At.After(now) {
+		a := t.queue[0]
+		t.queue.Remove(a)
 		delete(t.index, a.who)
 		ws = append(ws, a.who)
 	}
@@ -99,34 +98,8 @@ func (t *Timers) due(now time.Time) (ws []Wakeable, wait time.Duration) {
 	case len(ws) > 0:
 		return ws, 0 // look again once these have been woken
 	case len(t.queue) > 0:
-		return nil, t.queue[0].at.Sub(now)
+		return nil, t.queue[0].At.Sub(now)
 	default:
 		return nil, time.Hour
 	}
-}
-
-// queue is a heap of alarms, the earliest first.
-type queue []*alarm
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].slot, q[j].slot = i, j
-}
-
-// Push is part of heap.Interface.
-func (q *queue) Push(x any) {
-	a := x.(*alarm)
-	a.slot = len(*q)
-	*q = append(*q, a)
-}
-
-// Pop is part of heap.Interface.
-func (q *queue) Pop() any {
-	old := *q
-	a := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	return a
 }

@@ -1,8 +1,11 @@
-package main
+package simulate
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +160,29 @@ func TestASubscriberThatFailsGetsLessAndThenMoreAgain(t *testing.T) {
 	}
 	if lo, _ := limits(between(ps, 38, 40)); lo < maximum/2 {
 		t.Errorf("well again: the limit is %d, want it on its way to %d", lo, maximum)
+	}
+}
+
+// TestTheScenariosCanBePlotted writes all points, one JSON object a line, into
+// the file that POINTS names: see make plots.
+func TestTheScenariosCanBePlotted(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	for _, s := range scenarios() {
+		ps := s.run()
+		if last := ps[len(ps)-1].Seconds; last < s.lasts.Seconds()-0.1 {
+			t.Errorf("%s: the last point is at %.1f s of %v", s.name, last, s.lasts)
+		}
+		for _, p := range ps {
+			if err := enc.Encode(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if file := os.Getenv("POINTS"); file != "" {
+		if err := os.WriteFile(file, lines.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

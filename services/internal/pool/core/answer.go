@@ -72,7 +72,7 @@ func (p *Pool) heard(it *Item, a wire.Answer, current bool, now time.Time) (sett
 		p.stats.extended = now
 		if current {
 			p.items.inFlight.remove(it)
-			it.due = now.Add(p.spec.AckWait.Std())
+			it.At = now.Add(p.spec.AckWait.Std())
 			p.items.inFlight.add(it)
 		}
 	case wire.AnswerNak:

@@ -3,8 +3,6 @@ package core
 import (
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/sluicehq/sluice/services/internal/event"
 )
 
@@ -30,7 +28,7 @@ type Tasks struct {
 type Notice struct {
 	What, Detail string // What is one of wire.Adv…
 	Data         map[string]any
-	Trail        nats.Header // of the event that it is about; nil: about none
+	Trail        map[string][]string // the headers that say which event it is about; nil: about none
 }
 
 // Park is an item to be parked.

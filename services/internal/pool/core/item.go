@@ -7,26 +7,26 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/heap"
 )
 
 // Item is one event on its way through the pool. The shell hands it back as it
 // got it, and looks at nothing of it.
 type Item struct {
-	event  *event.Event // nil while it is spilled or reloaded
-	stored time.Time    // when the event was stored
-	size   int          // bytes of the event
-	mark   checkpoint.Mark
-	phase  phase
+	heap.Due              // when ack_wait ends, or its backoff: only then is it in a heap
+	event    *event.Event // nil while it is spilled or reloaded
+	stored   time.Time    // when the event was stored
+	size     int          // bytes of the event
+	mark     checkpoint.Mark
+	phase    phase
 
 	lane        *lane
 	next        *Item // behind it in its lane
 	left, right *Item // its neighbours in the list of ready items, or of those in flight
-	place       int   // its index in the heap of items that back off
 
 	token      Token     // of the delivery sent last; its slot is -1 before there is one
 	spent      int       // attempts that failed and count towards retry.max_attempts
 	sent       time.Time // when it was sent last
-	due        time.Time // when ack_wait ends, or its backoff
 	breakerGen uint64    // the breaker's generation in which its outcome counts; 0: it does not
 	received   bool      // somebody has got the delivery that is in flight
 	captured   bool      // a stream that is not the target has stored that delivery

@@ -1,8 +1,10 @@
 package core
 
 import (
-	"container/heap"
+	"slices"
 	"time"
+
+	"github.com/sluicehq/sluice/services/internal/heap"
 )
 
 // items are the unsettled items outside of their lanes: in the order in which
@@ -10,7 +12,7 @@ import (
 type items struct {
 	ready    list // ready, or ready spilled
 	inFlight list // all wait equally long, so the first is due first
-	backoff  backoff
+	backoff  heap.Of[*Item]
 	slots    []*Item
 	free     []int32 // slots in no use
 	nonce    uint32  // of the item that was given a slot last
@@ -32,7 +34,7 @@ func (b *items) enter(it *Item) {
 	case inFlight:
 		b.inFlight.add(it)
 	case backingOff, backedSpilled:
-		heap.Push(&b.backoff, it)
+		b.backoff.Set(it, it.At)
 		if it.parkFor != "" {
 			b.unparked++
 		}
@@ -51,7 +53,7 @@ func (b *items) leave(it *Item) {
 	case inFlight:
 		b.inFlight.remove(it)
 	case backingOff, backedSpilled:
-		heap.Remove(&b.backoff, it.place)
+		b.backoff.Remove(it)
 		if it.parkFor != "" {
 			b.unparked--
 		}
@@ -151,38 +153,11 @@ func (l *list) remove(it *Item) {
 	l.n--
 }
 
-// backoff is a heap of items that back off, the one that is due first on top.
-type backoff []*Item
-
-func (b backoff) Len() int           { return len(b) }
-func (b backoff) Less(i, j int) bool { return b[i].due.Before(b[j].due) }
-func (b backoff) Swap(i, j int) {
-	b[i], b[j] = b[j], b[i]
-	b[i].place, b[j].place = i, j
-}
-
-// Push is part of heap.Interface.
-func (b *backoff) Push(x any) {
-	it := x.(*Item)
-	it.place = len(*b)
-	*b = append(*b, it)
-}
-
-// Pop is part of heap.Interface.
-func (b *backoff) Pop() any {
-	old := *b
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*b = old[:len(old)-1]
-	return it
-}
-
 // hurry makes all items due that back off and are to be parked.
 func (b *items) hurry(now time.Time) {
-	for _, it := range b.backoff {
+	for _, it := range slices.Clone(b.backoff) { // they change places
 		if it.parkFor != "" {
-			it.due = now
+			b.backoff.Set(it, now)
 		}
 	}
-	heap.Init(&b.backoff)
 }

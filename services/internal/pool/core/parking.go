@@ -66,7 +66,7 @@ func (p *Pool) parkOffered(it *Item) {
 		p.handOver(it)
 		return
 	}
-	it.due = p.blockade.next
+	it.At = p.blockade.next
 	p.move(it, backingOff)
 }
 

@@ -223,7 +223,7 @@ func (p *Pool) moveFirst(it *Item, to phase) {
 // or the pool has more than it may hold.
 func (p *Pool) backOff(it *Item, d time.Duration, now time.Time) {
 	p.leave(it)
-	it.due = now.Add(d)
+	it.At = now.Add(d)
 	if it.event == nil || it.exhausted || p.room.bytes > bytesPerPool {
 		p.become(it, backedSpilled)
 	} else {

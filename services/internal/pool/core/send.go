@@ -56,7 +56,7 @@ func (p *Pool) launch(it *Item, now time.Time) Delivery {
 	}
 	it.token.attempt++
 	it.sent, it.received, it.captured = now, false, false
-	it.due = now.Add(p.spec.AckWait.Std())
+	it.At = now.Add(p.spec.AckWait.Std())
 	p.move(it, inFlight)
 	p.flow.pace.spend(now)
 	p.stats.delivered++

@@ -26,14 +26,14 @@ func (p *Pool) expire(now time.Time) {
 	if p.spec.Deliver.Mode != wire.ModeAck {
 		return
 	}
-	for it := p.items.inFlight.first; it != nil && !now.Before(it.due); it = p.items.inFlight.first {
+	for it := p.items.inFlight.first; it != nil && !now.Before(it.At); it = p.items.inFlight.first {
 		p.failed(it, "not answered within "+p.spec.AckWait.String(), -1, now)
 	}
 }
 
 // wakeDue ends the backoffs that are over.
 func (p *Pool) wakeDue(now time.Time) {
-	for len(p.items.backoff) > 0 && !now.Before(p.items.backoff[0].due) {
+	for len(p.items.backoff) > 0 && !now.Before(p.items.backoff[0].At) {
 		p.makeReady(p.items.backoff[0], now) // or park it, if the parker had no room before
 	}
 }
@@ -49,10 +49,10 @@ func (p *Pool) wakeAt() (at time.Time) {
 		}
 	}
 	if first := p.items.inFlight.first; first != nil && p.spec.Deliver.Mode == wire.ModeAck {
-		sooner(first.due)
+		sooner(first.At)
 	}
 	if len(p.items.backoff) > 0 {
-		sooner(p.items.backoff[0].due)
+		sooner(p.items.backoff[0].At)
 	}
 	sooner(p.flow.presence.settlesAt())
 	if p.room.refused > 0 {

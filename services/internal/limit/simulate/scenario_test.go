@@ -1,10 +1,14 @@
-package main
+// Package simulate plays subscribers of several kinds in virtual time, to show how
+// a pool's limit follows them. It is tests only: they hold the limit against what
+// docs/adr/0017 says of it, and write what the plot in docs/performance.md is
+// made from.
+package simulate
 
 import (
-	"container/heap"
 	"math/rand/v2"
 	"time"
 
+	"github.com/sluicehq/sluice/services/internal/heap"
 	"github.com/sluicehq/sluice/services/internal/limit"
 )
 
@@ -82,25 +86,9 @@ type point struct {
 
 // outcome is an answer on its way.
 type outcome struct {
-	at, sent, waited time.Duration
-	failed           bool
-}
-
-type outcomes []outcome
-
-func (o outcomes) Len() int           { return len(o) }
-func (o outcomes) Less(i, j int) bool { return o[i].at < o[j].at }
-func (o outcomes) Swap(i, j int)      { o[i], o[j] = o[j], o[i] }
-
-// Push is part of heap.Interface.
-func (o *outcomes) Push(x any) { *o = append(*o, x.(outcome)) }
-
-// Pop is part of heap.Interface.
-func (o *outcomes) Pop() any {
-	old := *o
-	last := old[len(old)-1]
-	*o = old[:len(old)-1]
-	return last
+	heap.Due
+	sent, waited time.Duration // since the start; before the subscriber began with it
+	failed       bool
 }
 
 // run plays the scenario in virtual time.
@@ -108,7 +96,7 @@ func (s scenario) run() []point {
 	const every = 100 * time.Millisecond
 	var (
 		points   []point
-		out      outcomes
+		out      heap.Of[*outcome]
 		epoch    = time.Unix(0, 0)
 		free     = make([]time.Duration, s.workers) // when each worker is free again
 		random   = rand.New(rand.NewPCG(1, 2))
@@ -118,30 +106,33 @@ func (s scenario) run() []point {
 	)
 	for now < s.lasts {
 		for len(out) < l.Value() {
-			heap.Push(&out, s.deliver(now, free, random))
+			o, after := s.deliver(now, free, random)
+			out.Set(o, epoch.Add(after))
 		}
-		o := heap.Pop(&out).(outcome)
-		for next := time.Duration(len(points)+1) * every; next <= o.at; next += every {
+		o := out[0]
+		out.Remove(o)
+		at := o.At.Sub(epoch)
+		for next := time.Duration(len(points)+1) * every; next <= at; next += every {
 			points = append(points, point{
 				Scenario: s.name, Seconds: next.Seconds(), Limit: l.Value(),
 				Rate: float64(answered) / every.Seconds(), WaitMS: float64(o.waited) / float64(time.Millisecond),
 			})
 			answered = 0
 		}
-		now = o.at
+		now = at
 		if o.failed {
-			l.Failed(epoch.Add(now))
+			l.Failed(o.At)
 			continue
 		}
 		answered++
-		l.Answered(epoch.Add(now), now-o.sent, len(out)+1)
+		l.Answered(o.At, now-o.sent, len(out)+1)
 	}
 	return points
 }
 
 // deliver hands an event to the worker that is free first. What an event takes
-// varies by half to either side.
-func (s scenario) deliver(now time.Duration, free []time.Duration, random *rand.Rand) outcome {
+// varies by half to either side. It returns the answer, and when that arrives.
+func (s scenario) deliver(now time.Duration, free []time.Duration, random *rand.Rand) (o *outcome, at time.Duration) {
 	first := 0
 	for i := range free {
 		if free[i] < free[first] {
@@ -153,5 +144,5 @@ func (s scenario) deliver(now time.Duration, free []time.Duration, random *rand.
 	took = took/2 + time.Duration(random.Int64N(int64(took)+1))
 	free[first] = begin + took
 	failed := s.fails != nil && random.Float64() < s.fails(begin)
-	return outcome{at: begin + took + trip/2, sent: now, waited: begin - now - trip/2, failed: failed}
+	return &outcome{sent: now, waited: begin - now - trip/2, failed: failed}, begin + took + trip/2
 }
