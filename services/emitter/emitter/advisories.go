@@ -51,14 +51,10 @@ func (a *advisories) Run(ctx context.Context) error {
 		case n := <-a.notices:
 			a.publish(n)
 		case <-ctx.Done():
-			for {
-				select {
-				case n := <-a.notices:
-					a.publish(n)
-				default:
-					return nil
-				}
+			for range len(a.notices) {
+				a.publish(<-a.notices)
 			}
+			return nil
 		}
 	}
 }

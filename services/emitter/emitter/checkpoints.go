@@ -3,6 +3,7 @@ package emitter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,20 +62,15 @@ func (c *checkpointer) writeDue(ctx context.Context) {
 		ranges := c.write(ctx, h)
 		pace.ReserveN(time.Now(), min(ranges/rangesPerToken, maxWrites)) // those to come wait for it
 	}
-	var first sync.WaitGroup
-	defer first.Wait()
-	first.Go(func() {
-		for h := c.dues.first.next(ctx); h != nil && slots.Acquire(ctx, 1) == nil; h = c.dues.first.next(ctx) {
+	serve := func(q *dueQueue, wait func(context.Context) error) {
+		for h := q.next(ctx); h != nil && wait(ctx) == nil && slots.Acquire(ctx, 1) == nil; h = q.next(ctx) {
 			go write(h) // owned by slots, all of which writeDue takes before it returns
 		}
-	})
-	for {
-		h := c.dues.later.next(ctx)
-		if h == nil || pace.Wait(ctx) != nil || slots.Acquire(ctx, 1) != nil {
-			return // ctx has ended
-		}
-		go write(h) // likewise
 	}
+	var first sync.WaitGroup
+	defer first.Wait()
+	first.Go(func() { serve(c.dues.first, func(context.Context) error { return nil }) })
+	serve(c.dues.later, pace.Wait)
 }
 
 // touchIdle makes the place of every pool due now and then, that of pools too
@@ -122,4 +118,92 @@ func (c *checkpointer) write(ctx context.Context, h *holding) (ranges int) {
 		c.dues.add(h, checkpointAgain)
 	}
 	return len(next.Checkpoint.Ranges)
+}
+
+// dues are the holdings whose place is to be written: those of which nothing was
+// written since their claim, and the others. Each is in them once at most.
+type dues struct{ first, later *dueQueue }
+
+func newDues() *dues { return &dues{first: newDueQueue(), later: newDueQueue()} }
+
+// moved is called by a pool whose checkpoint or state moved.
+func (d *dues) moved(h *holding) { d.add(h, checkpointAfter) }
+
+// add has the place of a pool written after a while, unless it is to be anyway.
+func (d *dues) add(h *holding, wait time.Duration) {
+	if !h.moved.CompareAndSwap(false, true) {
+		return
+	}
+	q := d.later
+	if h.fresh.Load() {
+		q = d.first
+	}
+	q.add(h, time.Now().Add(wait))
+}
+
+// dueQueue has holdings in the order in which they are due.
+type dueQueue struct {
+	wake chan struct{} // cap 1: there is something new
+
+	mu   sync.Mutex
+	list []due
+}
+
+type due struct {
+	h  *holding
+	at time.Time
+}
+
+func newDueQueue() *dueQueue { return &dueQueue{wake: make(chan struct{}, 1)} }
+
+func (q *dueQueue) add(h *holding, at time.Time) {
+	q.mu.Lock()
+	i, _ := slices.BinarySearchFunc(q.list, at, func(d due, at time.Time) int {
+		if d.at.After(at) {
+			return 1
+		}
+		return -1 // also where it is the same: behind those that are there
+	})
+	q.list = slices.Insert(q.list, i, due{h, at})
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits until one is due and takes it; nil once ctx has ended.
+func (q *dueQueue) next(ctx context.Context) *holding {
+	for {
+		h, wait := q.take()
+		if h != nil {
+			return h
+		}
+		var ripe <-chan time.Time
+		if wait > 0 {
+			ripe = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ripe:
+		case <-q.wake:
+		}
+	}
+}
+
+// take takes the first if it is due; else it says when it will be, 0 if there is none.
+func (q *dueQueue) take() (h *holding, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.list) == 0 {
+		return nil, 0
+	}
+	if wait = time.Until(q.list[0].at); wait > 0 {
+		return nil, wait
+	}
+	h = q.list[0].h
+	q.list[0] = due{}
+	q.list = q.list[1:]
+	return h, 0
 }

@@ -50,18 +50,6 @@ type claimer struct {
 	log          zerolog.Logger
 }
 
-// drainTime is how long an action waits for answers before it begins, at most.
-func (c *claimer) drainTime(a claim.Action) (atMost time.Duration, drains bool) {
-	switch a {
-	case claim.Restart:
-		return restartDrain, true
-	case claim.Release:
-		return c.drainTimeout, true
-	default:
-		return 0, false
-	}
-}
-
 // act takes an action on a pool that has drained, in at most actTimeout. After an
 // error the pool is to be looked at again.
 func (c *claimer) act(ctx context.Context, name string, a claim.Action, v claim.View) error {
@@ -74,16 +62,13 @@ func (c *claimer) act(ctx context.Context, name string, a claim.Action, v claim.
 	case a == claim.Remove:
 		return c.remove(ctx, name, h, v)
 	case h == nil: // lost since the decision was made
-		return nil
-	}
-	switch a {
-	case claim.Restart:
+	case a == claim.Restart:
 		return c.restart(ctx, h, v)
-	case claim.Release:
+	case a == claim.Release:
 		return c.release(ctx, h)
-	case claim.Restore:
+	case a == claim.Restore:
 		return c.restore(ctx, h)
-	case claim.Drop:
+	case a == claim.Drop:
 		c.contests.Lost(name, time.Now())
 		c.lose(h, "another claim was made")
 	}
@@ -266,12 +251,17 @@ func (c *claimer) restore(ctx context.Context, h *holding) error {
 
 // lose stops a pool at once, without a write: it is no longer ours.
 func (c *claimer) lose(h *holding, why string) {
-	if h == nil {
-		return
-	}
 	h.turn.Lock()
 	defer h.turn.Unlock()
 	c.forget(h, why)
+}
+
+// abandon stops a pool whose session has lapsed, and keeps where it stood.
+func (c *claimer) abandon(h *holding) {
+	c.lose(h, "the session could not be renewed in time")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.left.keep(h.entry, time.Now())
 }
 
 // write stores next as the entry of h while the session can be trusted, and no

@@ -3,6 +3,7 @@ package emitter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,9 +119,9 @@ func (h *holding) overwrites(now bucket.Seen) error {
 	case err != nil:
 		return nil // what cannot be read is nobody's claim, and the place is known here
 	case stored.Owner == h.me && stored.Epoch == h.entry.Epoch:
-		return nil // also at a lower revision, as in a bucket that was restored from a backup
+		return nil // at whatever revision: the bucket may have been restored from a backup
 	case now.Revision < h.rev && h.entry.Owner == h.me && stored.Epoch < h.entry.Epoch:
-		return nil // likewise, with a claim from before ours
+		return nil // a claim from before ours, in a bucket that was restored from a backup
 	case now.Revision < h.rev:
 		return errStale
 	default:
@@ -141,14 +142,6 @@ func (h *holding) snapshot() wire.Pool {
 
 // differs reports whether a snapshot is worth writing.
 func differs(a, b *wire.Pool) bool {
-	if a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.LostFrom != b.LostFrom || a.Holes != b.Holes || a.Checkpoint.Floor != b.Checkpoint.Floor ||
-		len(a.Checkpoint.Ranges) != len(b.Checkpoint.Ranges) {
-		return true
-	}
-	for i, r := range a.Checkpoint.Ranges {
-		if r != b.Checkpoint.Ranges[i] {
-			return true
-		}
-	}
-	return false
+	return a.State != b.State || a.Reason != b.Reason || a.Gap != b.Gap || a.LostFrom != b.LostFrom || a.Holes != b.Holes ||
+		a.Checkpoint.Floor != b.Checkpoint.Floor || !slices.Equal(a.Checkpoint.Ranges, b.Checkpoint.Ranges)
 }

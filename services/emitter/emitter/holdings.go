@@ -1,8 +1,13 @@
 package emitter
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/sluicehq/sluice/pkg/wire"
 )
 
 // holdings are the pools that this instance owns.
@@ -25,17 +30,7 @@ func (hs *holdings) of(name string) *holding {
 func (hs *holdings) all() []*holding {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	all := make([]*holding, 0, len(hs.byName))
-	for _, h := range hs.byName {
-		all = append(all, h)
-	}
-	return all
-}
-
-func (hs *holdings) count() int {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	return len(hs.byName)
+	return slices.Collect(maps.Values(hs.byName))
 }
 
 func (hs *holdings) add(h *holding) {
@@ -50,5 +45,48 @@ func (hs *holdings) remove(h *holding) {
 	defer hs.mu.Unlock()
 	if hs.byName[h.name] == h {
 		delete(hs.byName, h.name)
+	}
+}
+
+// left are the entries of pools that were lost with the session, as the pools
+// stood then. What is stored may be older, since a session mostly ends while
+// nothing can be written. They count for a pool that nobody has claimed since.
+type left struct {
+	mu      sync.Mutex
+	entries map[string]wire.Pool
+	at      time.Time // of the last one
+}
+
+func (l *left) keep(entry wire.Pool, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.entries == nil {
+		l.entries = map[string]wire.Pool{}
+	}
+	l.entries[entry.Name], l.at = entry, now
+}
+
+// of returns what was left of the same claim as stored, or stored. The next claim
+// has another epoch.
+func (l *left) of(stored *wire.Pool) *wire.Pool {
+	if stored == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.entries[stored.Name]
+	if !ok || e.UID != stored.UID || e.Owner != stored.Owner || e.Epoch != stored.Epoch {
+		return stored
+	}
+	return &e
+}
+
+// expire forgets all, once the last one is older than d: others have claimed
+// those pools.
+func (l *left) expire(now time.Time, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.at) > d {
+		l.entries = nil
 	}
 }

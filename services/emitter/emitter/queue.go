@@ -1,6 +1,8 @@
 package emitter
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -32,19 +34,14 @@ func (q *workQueue) add(names ...string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, name := range names {
-		q.put(name)
-	}
-}
-
-// put is add of one. q.mu is held.
-func (q *workQueue) put(name string) {
-	if _, twice := q.dirty[name]; twice || !wire.ValidName(name) {
-		return
-	}
-	q.dirty[name] = struct{}{}
-	if _, busy := q.busy[name]; !busy {
-		q.list = append(q.list, name)
-		q.signal()
+		if _, twice := q.dirty[name]; twice || !wire.ValidName(name) {
+			continue
+		}
+		q.dirty[name] = struct{}{}
+		if _, busy := q.busy[name]; !busy {
+			q.list = append(q.list, name)
+			q.signal()
+		}
 	}
 }
 
@@ -102,11 +99,10 @@ func (q *workQueue) retry(name string) {
 // addFailed adds the pools that are to be tried again.
 func (q *workQueue) addFailed() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for name := range q.failed {
-		q.put(name)
-	}
+	failed := slices.Collect(maps.Keys(q.failed))
 	clear(q.failed)
+	q.mu.Unlock()
+	q.add(failed...)
 }
 
 // signal wakes whoever takes from the queue.

@@ -30,14 +30,12 @@ const (
 // reconciler looks at pools that may have changed, and has done what claim.Decide
 // says.
 type reconciler struct {
-	queue   *workQueue
-	view    *viewer
-	claims  *claimer
-	session trust
-	left    *left
-	ttl     time.Duration       // of sessions
-	slots   *semaphore.Weighted // of actions; those that drain have none
-	log     zerolog.Logger      // for what many pools may share
+	queue  *workQueue
+	view   *viewer
+	claims *claimer
+	ttl    time.Duration       // of sessions
+	slots  *semaphore.Weighted // of actions; those that drain have none
+	log    zerolog.Logger      // for what many pools may share
 }
 
 // Run looks at pools and acts until ctx ends; it returns once no action is under
@@ -65,10 +63,10 @@ func (r *reconciler) Run(ctx context.Context) error {
 		case <-again.C:
 			r.queue.addFailed()
 		case now := <-idle.C:
-			r.left.expire(now, 10*r.ttl)
+			r.claims.left.expire(now, 10*r.ttl)
 			passOver = true
 		}
-		if !r.session.Valid() || !r.view.synced() {
+		if !r.claims.session.Valid() || !r.view.synced() {
 			continue // what is to be done stays in the queue
 		}
 		if passOver {
@@ -83,10 +81,10 @@ func (r *reconciler) Run(ctx context.Context) error {
 	}
 }
 
-// comparedAgain is after which time everything is compared again, where it took
-// so long.
+// comparedAgain is how long after a comparison that took so long the next one is due.
+// It is bounded, since the time may have passed while the machine stood still.
 func comparedAgain(took time.Duration) time.Duration {
-	return min(max(compareEvery, compareShare*took), maxCompare) // it may have been the machine that stood still
+	return min(max(compareEvery, compareShare*took), maxCompare)
 }
 
 // work begins an action for each pool that is in the queue now and is not settled,
@@ -135,12 +133,20 @@ func (r *reconciler) look(ctx context.Context, name string) {
 // drain drains a pool where the action asks for it, and gives the slot of the
 // action to others meanwhile.
 func (r *reconciler) drain(ctx context.Context, name string, action claim.Action) {
-	atMost, drains := r.claims.drainTime(action)
+	var atMost time.Duration
+	switch action {
+	case claim.Restart:
+		atMost = restartDrain
+	case claim.Release:
+		atMost = r.claims.drainTimeout
+	default:
+		return
+	}
 	h := r.claims.holdings.of(name)
-	if h == nil || !drains {
+	if h == nil {
 		return
 	}
 	r.slots.Release(1)
 	r.claims.runner.drain(ctx, h, atMost)
-	_ = r.slots.Acquire(ctx, 1) // comes, since every action ends; ctx does not
+	_ = r.slots.Acquire(ctx, 1) // cannot fail: ctx has no end, and every action gives its slot back
 }

@@ -36,11 +36,10 @@ func TestEntriesThatCannotBeReadAreNotSaidAtEveryLook(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- m.Run(ctx) }()
 	<-m.Synced()
-	w := &viewer{me: "me", ns: wire.DefaultNamespace, copies: copies{m, m}, holdings: newHoldings(), log: bus.Rarely(zerolog.New(&log))}
+	w := &viewer{me: "me", ns: wire.DefaultNamespace, copies: copies{m, m}, holdings: newHoldings(), idle: claim.NewIdle("me", time.Hour, nil), log: bus.Rarely(zerolog.New(&log))}
 	for range 10 {
 		for i := range 50 {
-			v := claim.View{Me: w.me}
-			if w.decode(&v, fmt.Sprint("s", i)); v.Record != nil || !v.PoolNewer {
+			if v := w.decode(w.glance(fmt.Sprint("s", i), nil)); v.Record != nil || !v.PoolNewer {
 				t.Errorf("%+v", v)
 			}
 		}
@@ -148,7 +147,8 @@ func TestFollow_HasEverythingComparedWhenTheConnectionIsBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		done <- s.follow(nc, newCopies(buckettest.New(0), buckettest.New(0), queue, mirror.Options{}), queue)(ctx)
+		copies := newCopies(buckettest.New(0), buckettest.New(0), queue, mirror.Options{})
+		done <- (&parts{Service: s.Service, link: link{ctl: nc}, queue: queue, view: &viewer{copies: copies}}).follow(ctx)
 	}()
 	for _, what := range []string{"the first comparison", "another one"} {
 		natstest.Await(t, what, func() error {

@@ -264,7 +264,7 @@ func (b *bed) unanswered(s *instance, n int) (answer func(n int)) {
 		b.t.Fatal(err)
 	}
 	natstest.Await(b.t, "the deliveries", func() error {
-		if got := s.listener.link.answers.InFlight(); got != n {
+		if got := s.answers.InFlight(); got != n {
 			return fmt.Errorf("%d of %d are out", got, n)
 		}
 		return nil
@@ -401,7 +401,7 @@ func TestAWriteThatHangsHoldsUpNoLookAtItsPool(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, p := range s.listener.reports.statuses(nil) {
+		for _, p := range s.reports.statuses(nil) {
 			if p.Name != "s" || p.Epoch == 0 {
 				t.Errorf("the status is %+v", p)
 			}

@@ -1,10 +1,13 @@
 package emitter
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -28,17 +31,14 @@ const verbPools = "emitter.pools"
 func (r *reporter) tellPools(req *endpoint.Request) {
 	var q wire.PoolsRequest
 	var bad *wire.Error
-	if len(req.Body) > 0 {
-		if err := json.Unmarshal(req.Body, &q); err != nil {
-			bad = wire.Errorf(wire.CodeBadJSON, "the question cannot be read: %s", err)
-		}
-	}
-	var pools []wire.PoolStatus
 	now := time.Now().UTC()
-	if bad == nil {
-		pools = r.statuses(q.Names)
+	answer := wire.PoolsResponse{At: &now}
+	if err := json.Unmarshal(req.Body, &q); err != nil && len(req.Body) > 0 {
+		bad = wire.Errorf(wire.CodeBadJSON, "the question cannot be read: %s", err)
+	} else {
+		answer.Pools = r.statuses(q.Names)
 	}
-	if err := req.Answer(wire.PoolsResponse{Pools: pools, At: &now}, bad); err != nil {
+	if err := req.Answer(answer, bad); err != nil {
 		r.log.Debug().Err(err).Msg("question about pools not answered")
 	}
 }
@@ -95,4 +95,28 @@ func (r *reporter) totals() totals {
 		sum.InFlight += p.InFlight
 	}
 	return sum
+}
+
+// registerMetrics has metrics read from the pools when somebody asks, so that
+// counting costs deliveries nothing.
+func registerMetrics(m metric.Meter, reports *reporter) (metric.Registration, error) {
+	var errs []error
+	gauge := func(name, unit, text string) metric.Int64ObservableGauge {
+		g, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(text))
+		errs = append(errs, err)
+		return g
+	}
+	pools := gauge("emitter.pools", "{pool}", "Pools that this instance owns.")
+	pending := gauge("emitter.pending", "{event}", "Events that are matched and not finished.")
+	inFlight := gauge("emitter.in_flight", "{event}", "Deliveries that wait for an answer.")
+	held := gauge("emitter.held", "By", "Bytes of events held in memory.")
+	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		now := reports.totals()
+		o.ObserveInt64(pools, int64(now.Pools))
+		o.ObserveInt64(pending, int64(now.Pending))
+		o.ObserveInt64(inFlight, int64(now.InFlight))
+		o.ObserveInt64(held, now.HeldBytes)
+		return nil
+	}, pools, pending, inFlight, held)
+	return reg, errors.Join(append(errs, err)...)
 }

@@ -18,83 +18,32 @@ import (
 // one subscription. Its subjects are <prefix>.<pool>.<token>.
 type Answers struct {
 	prefix string
-	seats  atomic.Pointer[[]atomic.Pointer[seat]] // by slot; replaced by a longer one when all are taken
-
-	mu   sync.Mutex // taken to change seats, not to read them
-	free []uint64   // ids to be given out, one for each free slot
+	last   atomic.Uint64 // the id that was given out last
+	pools  sync.Map      // each *pool.Pool by its id
 }
-
-// seat is where an answer finds its pool.
-type seat struct {
-	id   uint64
-	pool *pool.Pool
-}
-
-// An id is a slot, plus a generation for each pool that had the slot before.
-const (
-	generation = 1 << 32
-	minSeats   = 64
-)
 
 // New returns the answers on subjects that begin with a prefix. None are taken before
 // Subscribe.
-func New(prefix string) *Answers {
-	a := &Answers{prefix: prefix + "."}
-	a.seats.Store(&[]atomic.Pointer[seat]{})
-	return a
-}
+func New(prefix string) *Answers { return &Answers{prefix: prefix + "."} }
 
 // Reserve returns an id for a pool and the prefix of its reply subjects. Ids
 // are never used again, so that an answer to a pool that has ended finds nobody.
-// The id lasts until Remove.
 func (a *Answers) Reserve() (id uint64, prefix string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.free) == 0 {
-		a.grow()
-	}
-	last := len(a.free) - 1
-	id, a.free = a.free[last], a.free[:last]
+	id = a.last.Add(1)
 	return id, a.prefix + strconv.FormatUint(id, 36) + "."
 }
 
-// grow doubles the seats. a.mu is held.
-func (a *Answers) grow() {
-	old := *a.seats.Load()
-	seats := make([]atomic.Pointer[seat], max(minSeats, 2*len(old)))
-	for slot := range old {
-		seats[slot].Store(old[slot].Load())
-	}
-	for slot := len(seats) - 1; slot >= len(old); slot-- {
-		a.free = append(a.free, uint64(slot))
-	}
-	a.seats.Store(&seats)
-}
-
 // Add has the answers of an id given to a pool.
-func (a *Answers) Add(id uint64, p *pool.Pool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	(*a.seats.Load())[id%generation].Store(&seat{id, p})
-}
+func (a *Answers) Add(id uint64, p *pool.Pool) { a.pools.Store(id, p) }
 
 // Remove ends an id, whether or not it was added.
-func (a *Answers) Remove(id uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	(*a.seats.Load())[id%generation].Store(nil)
-	a.free = append(a.free, id+generation)
-}
+func (a *Answers) Remove(id uint64) { a.pools.Delete(id) }
 
 // find returns the pool of an id, nil if there is none.
 func (a *Answers) find(id uint64) *pool.Pool {
-	seats := *a.seats.Load()
-	if slot := id % generation; slot < uint64(len(seats)) {
-		if s := seats[slot].Load(); s != nil && s.id == id {
-			return s.pool
-		}
-	}
-	return nil
+	p, _ := a.pools.Load(id)
+	found, _ := p.(*pool.Pool)
+	return found
 }
 
 // InFlight counts the deliveries that wait for an answer.
@@ -106,12 +55,10 @@ func (a *Answers) InFlight() int {
 
 // each calls f with the pools that are there, one after the other.
 func (a *Answers) each(f func(*pool.Pool)) {
-	seats := *a.seats.Load()
-	for i := range seats {
-		if s := seats[i].Load(); s != nil {
-			f(s.pool)
-		}
-	}
+	a.pools.Range(func(_, p any) bool {
+		f(p.(*pool.Pool))
+		return true
+	})
 }
 
 // pendingAnswers bounds the answers that wait to be handled. Each belongs to a

@@ -28,8 +28,9 @@ type group struct {
 
 // cluster shares pools among the readers that run and new ones; all come in the
 // order of their positions. Each pool goes to the reader that is next below it,
-// since a pool ignores what it has read already. New readers begin after the
-// largest gaps that are larger than span, as many as are free. Pools below which there is nothing wait for the next reader.
+// since a pool ignores what it has read already. New readers, as many as are free,
+// begin after the largest gaps, if these are larger than span. Pools below which
+// there is nothing wait for the next reader.
 func cluster(pools []waiter, readers []running, span uint64, free int) (groups []group, left []waiter) {
 	begin := beginnings(pools, readers, span, free)
 	for i, p := range pools {

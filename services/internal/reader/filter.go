@@ -153,11 +153,7 @@ func (s *Store) watchFront() {
 // the head, which moves on with events that they do not see.
 func (s *Store) widenDrained(ctx context.Context, now info) {
 	for _, r := range s.allReaders() {
-		r.mu.Lock()
-		drained := r.drained
-		r.drained = false
-		r.mu.Unlock()
-		if drained && (r.position.Load()+s.cfg.tune.span >= now.last || s.advanceIfIdle(ctx, r, now.last)) {
+		if r.drained.Swap(false) && (r.position.Load()+s.cfg.tune.span >= now.last || s.advanceIfIdle(ctx, r, now.last)) {
 			r.mu.Lock()
 			r.widen(nil)
 			r.mu.Unlock()

@@ -77,9 +77,6 @@ func (s *Store) look(ctx context.Context) (now info, ok bool) {
 	s.looks.requested.Store(false)
 	s.round.looked = time.Now()
 	now, err := s.inspect(ctx)
-	if err == nil {
-		err = s.findMissing(ctx, &now)
-	}
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		s.lookHealth.note(feed.State{})
@@ -98,7 +95,12 @@ func (s *Store) look(ctx context.Context) (now info, ok bool) {
 	return now, true
 }
 
-// inspect asks what the store holds.
+// maxMissing bounds the sequences that a store may lack for its list of them to be
+// asked for: the server writes each of them out, some 8 bytes.
+const maxMissing = 20_000
+
+// inspect asks what the store holds. It asks which sequences the store lacks only
+// where somebody needs to know.
 func (s *Store) inspect(ctx context.Context) (info, error) {
 	look := s.looks.begun.Add(1) // first: what is met from now on may be younger than the answer
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -108,41 +110,22 @@ func (s *Store) inspect(ctx context.Context) (info, error) {
 		return info{}, jsapi.Denied(s.cfg.JetStream.Conn(), "STREAM.INFO."+s.name, err)
 	}
 	c := stream.CachedInfo()
-	return info{
-		first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, deleted: c.State.NumDeleted,
+	now := info{
+		first: max(c.State.FirstSeq, 1), last: c.State.LastSeq, created: c.Created, look: look, missingKnown: c.State.NumDeleted == 0,
 		sourcing: sourcing{c.Config.Subjects, c.Config.Mirror, c.Config.Sources},
-	}, nil
+	}
+	if now.missingKnown || c.State.NumDeleted > maxMissing || !s.needsMissing(now) {
+		return now, nil
+	}
+	if c, err = stream.Info(ctx, jetstream.WithDeletedDetails(true)); err != nil {
+		return info{}, fmt.Errorf("look at what store %q lacks: %w", s.name, err)
+	}
+	now.missing, now.missingKnown = rangesOf(c.State.Deleted), true
+	return now, nil
 }
 
-// maxMissing bounds the sequences that a store may lack for its list of them to be
-// asked for: the server writes each of them out, some 8 bytes.
-const maxMissing = 20_000
-
-// findMissing adds to a look at the store which sequences it lacks between its
-// first and its last, where somebody needs to know: a pool that begins, or one
-// whose reader asks for a part of the events and has passed something.
-func (s *Store) findMissing(ctx context.Context, now *info) error {
-	if now.deleted == 0 {
-		now.missingKnown = true
-		return nil
-	}
-	if now.deleted > maxMissing || !s.needsMissing(*now) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	stream, err := s.cfg.JetStream.Stream(ctx, s.name)
-	if err != nil {
-		return fmt.Errorf("look at what store %q lacks: %w", s.name, err)
-	}
-	i, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
-	if err != nil {
-		return fmt.Errorf("look at what store %q lacks: %w", s.name, err)
-	}
-	now.missing, now.missingKnown = rangesOf(i.State.Deleted), true
-	return nil
-}
-
+// needsMissing reports whether a pool begins, or has passed a hole under a reader
+// that asked for a part of the events only.
 func (s *Store) needsMissing(now info) bool {
 	s.lock()
 	defer s.mu.Unlock()

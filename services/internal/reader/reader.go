@@ -22,6 +22,7 @@ type reader struct {
 	store   *Store
 	atHead  atomic.Bool // of the stream: the pools of this reader are live, unless it lags
 	arrived atomic.Bool // it may have come to where the reader at the head is
+	drained atomic.Bool // what it asks for may have come to its end, short of the head
 
 	// Of the rounds.
 	feed  *feed.Feed // nil: it is closed
@@ -38,7 +39,6 @@ type reader struct {
 	filters match.Filters           // what it asks for: all that its pools want, and perhaps more
 	holes   holes                   // not yet judged
 	lag     lag                     // at the head
-	drained bool                    // what it asks for may have come to its end, short of the head
 	health  *health                 // of its feed; changed by the rounds only
 	cancel  func()                  // ends its feed; nil before that is opened
 	stale   bool                    // it is to be opened anew: it asks for more than it did

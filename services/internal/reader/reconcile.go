@@ -12,7 +12,6 @@ import (
 // makeRound does what is to be done for the store. Rest is how long it may go
 // without a look, and without a round.
 func (s *Store) makeRound(ctx context.Context, rest time.Duration) outcome {
-	s.looks.woken.Store(false) // first: what happens from now on is for the next round
 	s.round.followed = false
 	s.mergeArrived()
 	if now := time.Now(); now.Sub(s.round.watched) >= s.cfg.tune.look {
@@ -45,11 +44,7 @@ func (s *Store) outlook(rest time.Duration) outcome {
 func (s *Store) wake() { s.turn.ask(0, s.cfg.tune.pause) }
 
 // wakeSoon has a round made within a second. Readers ask for it with each hole.
-func (s *Store) wakeSoon() {
-	if !s.looks.woken.Load() && !s.looks.woken.Swap(true) {
-		s.turn.ask(s.cfg.tune.look, s.cfg.tune.pause)
-	}
-}
+func (s *Store) wakeSoon() { s.turn.ask(s.cfg.tune.look, s.cfg.tune.pause) }
 
 // requestLook has the store looked at, at once, and not again within the given time.
 func (s *Store) requestLook(since time.Duration) {

@@ -45,7 +45,6 @@ type looks struct {
 	begun     atomic.Uint64 // how many have begun
 	end       atomic.Uint64 // the store's end at the last one
 	before    atomic.Uint64 // the store's end at the one before
-	woken     atomic.Bool   // another round has been asked for since the last one began
 }
 
 // round is what only the rounds over a store use.
@@ -61,8 +60,7 @@ type info struct {
 	first, last  uint64
 	created      time.Time
 	look         uint64 // which look it was
-	deleted      int    // how many sequences it lacks between first and last
-	missing      ranges // those, where missingKnown
+	missing      ranges // what it lacks between first and last, where missingKnown
 	missingKnown bool
 	sourcing     sourcing
 }
@@ -92,7 +90,7 @@ func (s *Store) attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	s.wake()
 }
 
-// detach takes p off its reader. Once it returns nothing more is offered.
+// detach is Set.Detach.
 func (s *Store) detach(p *pool.Pool) {
 	s.lock()
 	defer s.mu.Unlock()
@@ -107,8 +105,7 @@ func (s *Store) detach(p *pool.Pool) {
 	s.wake()
 }
 
-// retire takes p off its reader as detach does. It stays a member until it has
-// been told of the gaps that it has passed. Then told is closed.
+// retire is Set.Retire. P stays a member until it has been told.
 func (s *Store) retire(p *pool.Pool) (told <-chan struct{}) {
 	s.lock()
 	defer s.mu.Unlock()
@@ -148,8 +145,7 @@ func (s *Store) headPosition() uint64 {
 	return math.MaxUint64
 }
 
-// atEnd reports whether a pool that has read up to a sequence can join the reader
-// at the head, and has read everything. So it was at the last look.
+// atEnd is Set.AtEnd.
 func (s *Store) atEnd(created time.Time, at uint64) bool {
 	s.lock()
 	defer s.mu.Unlock()

@@ -61,11 +61,5 @@ func pause(losses int) time.Duration {
 	if losses <= 1 {
 		return 0
 	}
-	d := firstPause
-	for range losses - 2 {
-		if d *= 2; d >= maxPause {
-			return maxPause
-		}
-	}
-	return d
+	return min(firstPause<<min(losses-2, 10), maxPause)
 }

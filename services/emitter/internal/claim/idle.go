@@ -24,7 +24,9 @@ const failsOfIdle = 3
 // It knows at most the pools times the instances that failed for them. Its
 // methods may be called from any goroutine.
 type Idle struct {
-	ttl time.Duration
+	me    string
+	ttl   time.Duration
+	owned func(instance string) map[string]uint64
 
 	mu    sync.Mutex
 	waits map[string]wait  // by pool
@@ -45,9 +47,10 @@ type fail struct {
 	liveAt time.Time         // when its session was last seen
 }
 
-// NewIdle returns an Idle that suspects nobody, for sessions of a TTL.
-func NewIdle(ttl time.Duration) *Idle {
-	return &Idle{ttl: ttl, waits: map[string]wait{}, fails: map[string]*fail{}}
+// NewIdle returns the Idle of instance me that suspects nobody, for sessions of a TTL.
+// Owned returns the pools that an instance owns, with their epochs.
+func NewIdle(me string, ttl time.Duration, owned func(instance string) map[string]uint64) *Idle {
+	return &Idle{me: me, ttl: ttl, owned: owned, waits: map[string]wait{}, fails: map[string]*fail{}}
 }
 
 // patience is how long a pool waits before the next instance is left out, where
@@ -79,58 +82,49 @@ func (i *Idle) out(instance, name string) bool {
 	return f.owned != nil || failed
 }
 
-// Any reports whether any instance is left out.
-func (i *Idle) Any() bool {
+// Suspects reports whether an instance is left out for any pool. Claimed may change that.
+func (i *Idle) Suspects(instance string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return len(i.fails) > 0
+	return i.fails[instance] != nil
 }
 
-// Waiting is a pool that another instance should claim, and does not.
-type Waiting struct {
-	Name       string
-	Candidates []string // as Idle gives them
-	Me         string
-	// Owned returns the pools that an instance owns, with their epochs.
-	Owned func(instance string) map[string]uint64
-}
-
-// Waits notes that a pool still waits, and returns who is left out for it from
-// now on.
-func (i *Idle) Waits(w Waiting, now time.Time) (left []string) {
+// Waits notes that a pool still waits for another instance, where candidates are as
+// Candidates gives them. It returns who is left out for the pool from now on.
+func (i *Idle) Waits(name string, candidates []string, now time.Time) (left []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	have, ok := i.waits[w.Name]
+	have, ok := i.waits[name]
 	if !ok {
 		have.since = now
 	}
-	rest := slices.Clone(w.Candidates)
+	rest := slices.Clone(candidates)
 	for len(rest) > 0 && now.Sub(have.since) >= i.patience(have.passed) {
-		first := Rightful(w.Name, rest)
-		if first == w.Me {
+		first := Rightful(name, rest)
+		if first == i.me {
 			break // nobody leaves itself out
 		}
 		rest = slices.DeleteFunc(rest, func(in string) bool { return in == first })
 		left = append(left, first)
 		have.passed++
-		i.failed(first, w, now)
+		i.failed(first, name, now)
 	}
 	have.at = now
-	i.waits[w.Name] = have
+	i.waits[name] = have
 	return left
 }
 
 // failed notes that instance did not claim what it should have. i.mu is held.
-func (i *Idle) failed(instance string, w Waiting, now time.Time) {
+func (i *Idle) failed(instance, name string, now time.Time) {
 	f := i.fails[instance]
 	if f == nil {
 		f = &fail{pools: map[string]struct{}{}}
 		i.fails[instance] = f
 	}
-	f.pools[w.Name] = struct{}{}
+	f.pools[name] = struct{}{}
 	f.liveAt = now
 	if f.owned == nil && len(f.pools) >= failsOfIdle {
-		f.owned = w.Owned(instance)
+		f.owned = i.owned(instance)
 	}
 }
 

@@ -63,6 +63,17 @@ func (w *town) act(me string) {
 	}
 }
 
+// owned are the epochs of the pools of an instance.
+func (w *town) owned(instance string) map[string]uint64 {
+	owned := map[string]uint64{}
+	for p, o := range w.owners {
+		if o == instance {
+			owned[p] = w.epochs[p]
+		}
+	}
+	return owned
+}
+
 func (w *town) look(me string) {
 	idle := w.real[me]
 	idle.Live(w.live(), w.now)
@@ -71,18 +82,7 @@ func (w *town) look(me string) {
 			idle.Settled(pool)
 			continue
 		}
-		idle.Waits(Waiting{
-			Name: pool, Candidates: idle.Candidates(pool, w.live()), Me: me,
-			Owned: func(in string) map[string]uint64 {
-				owned := map[string]uint64{}
-				for p, o := range w.owners {
-					if o == in {
-						owned[p] = w.epochs[p]
-					}
-				}
-				return owned
-			},
-		}, w.now)
+		idle.Waits(pool, idle.Candidates(pool, w.live()), w.now)
 	}
 }
 
@@ -116,7 +116,8 @@ func sortedKeys[V any](m map[string]V) []string {
 func newTown(reals, fakes, pools int) *town {
 	w := &town{now: time.Now(), real: map[string]*Idle{}, owners: map[string]string{}, epochs: map[string]uint64{}, refuses: map[string]string{}}
 	for i := range reals {
-		w.real[fmt.Sprintf("emitter-%d", i)] = NewIdle(testTTL)
+		me := fmt.Sprintf("emitter-%d", i)
+		w.real[me] = NewIdle(me, testTTL, w.owned)
 	}
 	for i := range fakes {
 		w.fake = append(w.fake, fmt.Sprintf("fake-%d", i))
@@ -145,7 +146,7 @@ func TestEveryPoolIsServedHoweverManySessionsAreFake(t *testing.T) {
 
 func TestAnInstanceThatFailedForThreePoolsIsLeftOutForAllUntilItClaimsOne(t *testing.T) {
 	t.Parallel()
-	i := NewIdle(testTTL)
+	i := NewIdle("me", testTTL, func(string) map[string]uint64 { return map[string]uint64{"old": 7} })
 	now := time.Now()
 	both := []string{"me", "stuck"}
 	var names []string // of pools that are the other's
@@ -157,10 +158,7 @@ func TestAnInstanceThatFailedForThreePoolsIsLeftOutForAllUntilItClaimsOne(t *tes
 	rightful := func(name string) string { return Rightful(name, i.Candidates(name, both)) }
 	wait := func(name string) {
 		for _, at := range []time.Duration{0, 2 * testTTL} {
-			i.Waits(Waiting{
-				Name: name, Candidates: i.Candidates(name, both), Me: "me",
-				Owned: func(string) map[string]uint64 { return map[string]uint64{"old": 7} },
-			}, now.Add(at))
+			i.Waits(name, i.Candidates(name, both), now.Add(at))
 		}
 	}
 	last := names[failsOfIdle]
@@ -187,7 +185,7 @@ func TestAnInstanceThatFailedForThreePoolsIsLeftOutForAllUntilItClaimsOne(t *tes
 	if got := rightful(names[0]); got != "me" {
 		t.Error("a pool that it failed for is handed back to it though it did not claim it")
 	}
-	if i.Live(nil, now.Add(20*testTTL)); i.Any() {
+	if i.Live(nil, now.Add(20*testTTL)); i.Suspects("stuck") {
 		t.Error("remembered long after it was gone")
 	}
 }
@@ -216,15 +214,15 @@ func TestOnePoolThatAnInstanceCannotClaimCostsItNoOther(t *testing.T) {
 
 func TestWhoCouldNotSeeGivesEverybodyTheirTimeAnew(t *testing.T) {
 	t.Parallel()
-	i := NewIdle(testTTL)
+	i := NewIdle("me", testTTL, func(string) map[string]uint64 { return nil })
 	now := time.Now()
-	w := Waiting{Name: "p", Candidates: []string{"other"}, Me: "me", Owned: func(string) map[string]uint64 { return nil }}
-	i.Waits(w, now)
+	others := []string{"other"}
+	i.Waits("p", others, now)
 	i.Blind()
-	if left := i.Waits(w, now.Add(3*testTTL)); len(left) > 0 {
+	if left := i.Waits("p", others, now.Add(3*testTTL)); len(left) > 0 {
 		t.Errorf("left out: %v", left)
 	}
-	if left := i.Waits(w, now.Add(5*testTTL)); !slices.Equal(left, w.Candidates) {
-		t.Errorf("left out: %v, want %v", left, w.Candidates)
+	if left := i.Waits("p", others, now.Add(5*testTTL)); !slices.Equal(left, others) {
+		t.Errorf("left out: %v, want %v", left, others)
 	}
 }

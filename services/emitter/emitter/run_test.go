@@ -8,8 +8,8 @@ func TestHandover_HasTheSessionSaySoFirst(t *testing.T) {
 	t.Parallel()
 	said := false
 	hs := newHoldings()
-	o := &handover{claims: &claimer{holdings: hs}, renew: func() { said = hs.draining.Load() }}
-	o.Run(t.Context())
+	p := &parts{Service: &Service{}, holdings: hs, claims: &claimer{}}
+	p.handOver(t.Context(), func() { said = hs.draining.Load() })
 	if !said {
 		t.Error("the session is renewed, and does not say that this instance drains")
 	}
