@@ -107,11 +107,14 @@ func owned(t *testing.T, s *checkpointer, name string, ranges ...[2]uint64) *hol
 	h.moved.Store(true) // whatever the pool says of its beginning is known
 	defer h.moved.Store(false)
 	h.pool, err = pool.New(pool.Config{
-		Record: &wire.Record{Name: name, Spec: wire.Spec{
-			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
-			Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
-		}},
-		Epoch: 1, Checkpoint: entry.Checkpoint, Timers: timers.New(), Budget: core.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Config: core.Config{
+			Record: &wire.Record{Name: name, Spec: wire.Spec{
+				Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
+				Breaker: wire.Breaker{Failures: 1, OpenFor: wire.Duration(time.Second)},
+			}},
+			Entry: entry, Budget: core.NewBudget(1 << 20),
+		},
+		Timers: timers.New(), Carriers: &pool.Carriers{},
 		Notify: func(core.Notice) {}, Moved: func() { s.dues.moved(h) },
 	})
 	if err != nil {

@@ -131,13 +131,10 @@ func (h *holding) overwrites(now bucket.Seen) error {
 
 // snapshot is the entry as the pool stands now. h.turn is held.
 func (h *holding) snapshot() wire.Pool {
-	next := h.entry
-	if h.pool != nil {
-		next.Checkpoint = h.pool.Checkpoint()
-		next.State, next.Reason = h.pool.State()
-		next.Gap, next.LostFrom, next.Holes = h.pool.Gap(), h.pool.LostFrom(), h.pool.Holes()
+	if h.pool == nil {
+		return h.entry
 	}
-	return next
+	return h.pool.Entry(h.entry)
 }
 
 // differs reports whether a snapshot is worth writing.

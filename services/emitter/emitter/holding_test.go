@@ -13,6 +13,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -199,7 +200,7 @@ func TestTheLossOfTheStoresEndIsWorthAWrite(t *testing.T) {
 	spec := subscription.Default()
 	spec.Selector.ByStream = wire.StringList{">"}
 	var err error
-	h.pool, err = pool.New(pool.Config{Record: &wire.Record{Name: "s", Spec: spec}, Moved: func() {}})
+	h.pool, err = pool.New(pool.Config{Config: core.Config{Record: &wire.Record{Name: "s", Spec: spec}}, Moved: func() {}})
 	if err != nil {
 		t.Fatal(err)
 	}

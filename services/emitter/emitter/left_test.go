@@ -101,7 +101,7 @@ func TestASessionThatLapsesWhileNothingIsWrittenRepeatsNothingThatIsFinished(t *
 	}
 	natstest.Await(t, "the events to be finished and not written", func() error {
 		h := s.claims.holdings.of("s")
-		if h == nil || h.pool.Checkpoint().Floor < 5 || f.refused.Load() == 0 {
+		if h == nil || h.pool.Status().Floor < 5 || f.refused.Load() == 0 {
 			return errors.New("not yet")
 		}
 		return nil

@@ -132,8 +132,9 @@ func (p *parts) makeRunner() {
 	p.runner = &runner{
 		maxPayload: p.ctl.MaxPayload, answers: p.answers, readers: readers, dues: newDues(), advisories: p.advisories,
 		shared: pool.Config{
-			Publisher: p.data, Carriers: &pool.Carriers{}, Parker: parker, Timers: clock,
-			Budget: core.NewBudget(p.cfg.EventBytes), Fetcher: fetcher, Asker: asker,
+			Config:  core.Config{Budget: core.NewBudget(p.cfg.EventBytes)},
+			Publish: p.data.PublishMsg, Park: parker.Add, Fetch: fetcher.Fetch, Ask: asker.Add,
+			Carriers: &pool.Carriers{}, Timers: clock,
 		},
 	}
 	p.background = append(p.background, clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run)

@@ -39,9 +39,8 @@ func (r *runner) start(h *holding) error {
 	h.fresh.Store(true)
 	id, prefix := r.answers.Reserve()
 	cfg := r.shared
-	cfg.Record, cfg.Epoch, cfg.State, cfg.Checkpoint = h.rec, h.entry.Epoch, h.entry.State, h.entry.Checkpoint
-	cfg.Gap, cfg.LostFrom, cfg.Holes = h.entry.Gap, h.entry.LostFrom, h.entry.Holes
-	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(r.maxPayload())
+	cfg.Record, cfg.Entry, cfg.MaxRanges = h.rec, h.entry, checkpoint.RangesWithin(r.maxPayload())
+	cfg.AnswerPrefix = prefix
 	cfg.Notify = func(n core.Notice) { r.advisories.tellOf(h.name, n) }
 	cfg.Moved = func() { r.dues.moved(h) }
 	p, err := pool.New(cfg)

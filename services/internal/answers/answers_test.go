@@ -20,11 +20,14 @@ import (
 func quietPool(tb testing.TB) *pool.Pool {
 	tb.Helper()
 	p, err := pool.New(pool.Config{
-		Record: &wire.Record{Name: "s", Spec: wire.Spec{
-			Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
-			Breaker: wire.Breaker{Failures: 1},
-		}},
-		Epoch: 1, Timers: timers.New(), Budget: core.NewBudget(1 << 20), Carriers: &pool.Carriers{},
+		Config: core.Config{
+			Record: &wire.Record{Name: "s", Spec: wire.Spec{
+				Deliver: wire.Deliver{Mode: wire.ModeAck}, PoolSize: wire.PoolSize{Min: 1, Max: 16},
+				Breaker: wire.Breaker{Failures: 1},
+			}},
+			Budget: core.NewBudget(1 << 20),
+		},
+		Timers: timers.New(), Carriers: &pool.Carriers{},
 		Notify: func(core.Notice) {}, Moved: func() {},
 	})
 	if err != nil {

@@ -30,24 +30,20 @@ type Prober interface {
 	Around(ctx context.Context, sendings []presence.Sending) ([][2]presence.Listeners, error)
 }
 
-// Asker is a pool.Asker that asks the servers, for all pools of an instance.
+// Asker asks the servers, for all pools of an instance. What is added to it is
+// answered by Run.
 type Asker struct {
+	*work.Queue[pool.Question]
 	prober Prober
 	log    zerolog.Logger
-	queue  work.Queue[pool.Question]
 }
 
 // New returns an asker that asks nothing before Run.
 func New(p Prober, log zerolog.Logger) *Asker {
-	return &Asker{prober: p, log: log, queue: work.NewQueue[pool.Question](queueSize)}
+	a := &Asker{prober: p, log: log}
+	a.Queue = work.NewQueue(queueSize, workers, together, a.answer)
+	return a
 }
-
-// Ask takes a question on, unless 4,096 wait already. It is not answered if Run
-// ends first.
-func (a *Asker) Ask(q pool.Question) bool { return a.queue.Add(q) }
-
-// Run asks until ctx ends.
-func (a *Asker) Run(ctx context.Context) error { return a.queue.Run(ctx, workers, together, a.answer) }
 
 // answer looks who listens, and has what somebody may receive sent.
 func (a *Asker) answer(ctx context.Context, qs []pool.Question) {

@@ -90,7 +90,7 @@ func running(t *testing.T) (srv *natstest.Server, nc *nats.Conn, ask func(subjec
 				t.Error(err)
 			}
 		}}
-		if !a.Ask(q) {
+		if !a.Add(q) {
 			t.Fatal("no room")
 		}
 		return <-answer, sent

@@ -44,7 +44,7 @@ func run(t *testing.T, js Source) func(store string, seq uint64) result {
 		t.Helper()
 		got := make(chan result, 1)
 		if !f.Fetch(pool.Wanted{
-			Store: store, Sequence: seq, Open: func() bool { return true },
+			Store: store, Reload: core.Reload{Sequence: seq}, Open: func() bool { return true },
 			Got: func(e *event.Event, err error) { got <- result{e, err} },
 		}) {
 			t.Fatal("the fetcher took nothing on")
@@ -174,7 +174,7 @@ func TestAStoreThatDoesNotAnswerHoldsUpNoOther(t *testing.T) {
 		}
 		began, got := time.Now(), make(chan error, 100)
 		for seq := range uint64(100) {
-			if !f.Fetch(pool.Wanted{Store: "ORDERS", Sequence: seq, Open: open, Got: func(_ *event.Event, err error) { got <- err }}) {
+			if !f.Fetch(pool.Wanted{Store: "ORDERS", Reload: core.Reload{Sequence: seq}, Open: open, Got: func(_ *event.Event, err error) { got <- err }}) {
 				t.Fatal("another store has no room")
 			}
 		}
@@ -197,7 +197,7 @@ func TestWhatIsForLaterLeavesRoomForOthers(t *testing.T) {
 	t.Parallel()
 	f := New(silent(""), zerolog.Nop())
 	n := 0
-	for ; f.Fetch(pool.Wanted{Store: "ORDERS", Ahead: true}); n++ {
+	for ; f.Fetch(pool.Wanted{Store: "ORDERS", Reload: core.Reload{Ahead: true}}); n++ {
 		if n > queueSize {
 			t.Fatal("the queue has no bound")
 		}

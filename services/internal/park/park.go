@@ -36,54 +36,42 @@ type Publisher interface {
 	PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error)
 }
 
-// Parker stores events in the parked stream, a few at a time.
+// Parker stores events in the parked stream, a few at a time. What is added to it
+// is stored by Run, unless its pool is closed first.
 type Parker struct {
+	*work.Queue[pool.Parked]
 	js         Publisher
 	ns         wire.Namespace
 	maxPayload func() int64
 	log        zerolog.Logger
-	queue      work.Queue[job]
-}
-
-type job struct {
-	event pool.Parked
-	done  func(error)
 }
 
 // New returns a parker that stores nothing before Run. MaxPayload is the
 // largest message that the server takes.
 func New(js Publisher, ns wire.Namespace, maxPayload func() int64, log zerolog.Logger) *Parker {
-	return &Parker{js: js, ns: ns, maxPayload: maxPayload, log: bus.Rarely(log), queue: work.NewQueue[job](queueSize)}
-}
-
-// Park takes an event on, unless 1,024 wait already. Done is called once it is
-// stored, or could not be; it is not called if Run ends, or the event's pool is
-// closed, first.
-func (p *Parker) Park(e pool.Parked, done func(error)) bool { return p.queue.Add(job{e, done}) }
-
-// Run stores events until ctx ends.
-func (p *Parker) Run(ctx context.Context) error {
-	return p.queue.Run(ctx, workers, 1, func(ctx context.Context, jobs []job) {
-		for _, j := range jobs {
-			p.store(ctx, j)
+	p := &Parker{js: js, ns: ns, maxPayload: maxPayload, log: bus.Rarely(log)}
+	p.Queue = work.NewQueue(queueSize, workers, 1, func(ctx context.Context, es []pool.Parked) {
+		for _, e := range es {
+			p.store(ctx, e)
 		}
 	})
+	return p
 }
 
 // store tries once: the pool asks again after a while, so that an event for
 // which there is no room holds no worker. A repeat after a timeout is recognised
 // by its message id, so the event is stored once.
-func (p *Parker) store(ctx context.Context, j job) {
-	if !j.event.Open() {
+func (p *Parker) store(ctx context.Context, e pool.Parked) {
+	if !e.Open() {
 		return
 	}
-	err := p.publish(ctx, j.event)
+	err := p.publish(ctx, e)
 	switch {
 	case err == nil:
-		j.done(nil)
+		e.Done(nil)
 	case ctx.Err() == nil:
-		p.log.Warn().Err(err).Str("subscription", j.event.Name).Uint64("sequence", j.event.Event.Sequence).Msg("event not parked yet")
-		j.done(plain(err))
+		p.log.Warn().Err(err).Str("subscription", e.Name).Uint64("sequence", e.Event.Sequence).Msg("event not parked yet")
+		e.Done(plain(err))
 	}
 }
 

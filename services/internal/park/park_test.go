@@ -36,7 +36,10 @@ func (m message) Data() []byte         { return m.data }
 func parked(body []byte, reason string) pool.Parked {
 	e := event.New("ORDERS", 42, time.Now(), message{"orders.1.paid", nats.Header{"x-region": {"eu"}, "Nats-Msg-Id": {"m1"}}, body})
 	e.Matched()
-	return pool.Parked{Event: e, Name: "triage", UID: "u1", Epoch: 7, Attempts: 5, Reason: reason, Open: func() bool { return true }}
+	return pool.Parked{
+		Park: core.Park{Event: e, Attempts: 5, Reason: reason}, Name: "triage", UID: "u1", Epoch: 7,
+		Open: func() bool { return true },
+	}
 }
 
 // park parks one event through pub and waits until it is stored.
@@ -52,16 +55,15 @@ func parkWith(t *testing.T, parker *Parker, p pool.Parked) {
 	ended := make(chan error, 1)
 	go func() { ended <- parker.Run(ctx) }()
 	stored := make(chan struct{})
-	var again func(error)
-	again = func(err error) {
+	p.Done = func(err error) {
 		switch {
 		case err == nil:
 			close(stored)
-		case !parker.Park(p, again):
+		case !parker.Add(p):
 			t.Error("the parker took nothing on")
 		}
 	}
-	if !parker.Park(p, again) {
+	if !parker.Add(p) {
 		t.Fatal("the parker took nothing on")
 	}
 	select {
@@ -132,11 +134,11 @@ func TestAFullParkerSaysSo(t *testing.T) {
 	t.Parallel()
 	parker := New(&publisher{}, wire.DefaultNamespace, func() int64 { return 0 }, zerolog.Nop())
 	for range queueSize {
-		if !parker.Park(pool.Parked{}, func(error) {}) {
+		if !parker.Add(pool.Parked{}) {
 			t.Fatal("refused before it was full")
 		}
 	}
-	if parker.Park(pool.Parked{}, func(error) {}) {
+	if parker.Add(pool.Parked{}) {
 		t.Error("took on more than it has room for")
 	}
 }
@@ -246,13 +248,15 @@ func TestAnEventThatCannotBeParkedHoldsNoWorkerAndItsPoolIsTold(t *testing.T) {
 		told := make(chan error, 2*workers)
 		for range 2 * workers {
 			p := parked(nil, "why")
-			p.Name = "jammed"
-			if !parker.Park(p, func(err error) { told <- err }) {
+			p.Name, p.Done = "jammed", func(err error) { told <- err }
+			if !parker.Add(p) {
 				t.Fatal("the parker took nothing on")
 			}
 		}
 		stored := make(chan error, 1)
-		if !parker.Park(parked(nil, "why"), func(err error) { stored <- err }) { // another's, behind all of them
+		other := parked(nil, "why")
+		other.Done = func(err error) { stored <- err }
+		if !parker.Add(other) { // behind all of them
 			t.Fatal("the parker took nothing on")
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -278,8 +282,8 @@ func TestEventsOfClosedPoolsAreNotParked(t *testing.T) {
 	pub := &publisher{}
 	parker := New(pub, wire.DefaultNamespace, func() int64 { return 1 << 20 }, zerolog.Nop())
 	p := parked(nil, "why")
-	p.Open = func() bool { return false }
-	if !parker.Park(p, func(error) { t.Error("a closed pool is told") }) {
+	p.Open, p.Done = func() bool { return false }, func(error) { t.Error("a closed pool is told") }
+	if !parker.Add(p) {
 		t.Fatal("the parker took nothing on")
 	}
 	parkWith(t, parker, parked(nil, "why"))

@@ -76,17 +76,17 @@ type parker struct {
 	mu     sync.Mutex
 	refuse bool
 	got    []pool.Parked
-	done   []func(error)
+	open   []pool.Parked // of these, those that have not been answered
 }
 
-func (p *parker) Park(e pool.Parked, done func(error)) bool {
+func (p *parker) Park(e pool.Parked) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refuse {
 		return false
 	}
 	p.got = append(p.got, e)
-	p.done = append(p.done, done)
+	p.open = append(p.open, e)
 	return true
 }
 
@@ -109,11 +109,11 @@ func (p *parker) store() { p.answer(nil) }
 // answer tells what became of what has been handed over.
 func (p *parker) answer(err error) {
 	p.mu.Lock()
-	done := p.done
-	p.done = nil
+	open := p.open
+	p.open = nil
 	p.mu.Unlock()
-	for _, f := range done {
-		f(err)
+	for _, e := range open {
+		e.Done(err)
 	}
 }
 
@@ -274,6 +274,8 @@ type config struct {
 	cp     wire.Checkpoint
 	budget *core.Budget
 	ranges int
+	until  uint64
+	rate   int
 	replay pool.Replay
 }
 
@@ -286,8 +288,9 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec := c.record
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
-		Record: &rec, Epoch: 7, Checkpoint: c.cp, AnswerPrefix: prefix,
-		Publisher: b.pub, Carriers: &pool.Carriers{}, Parker: b.park, Fetcher: b.fetch, Asker: b.ask, Timers: tm, Budget: b.budget, MaxRanges: c.ranges, Replay: c.replay,
+		Config:       core.Config{Record: &rec, Entry: wire.Pool{Epoch: 7, Checkpoint: c.cp}, Budget: b.budget, MaxRanges: c.ranges, Until: c.until, Rate: c.rate},
+		AnswerPrefix: prefix, Carriers: &pool.Carriers{}, Timers: tm, Replay: c.replay,
+		Publish: b.pub.PublishMsg, Park: b.park.Park, Fetch: b.fetch.Fetch, Ask: b.ask.Ask,
 		Notify: func(n core.Notice) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -426,17 +429,20 @@ func (b *bed) ended() context.Context {
 	return ctx
 }
 
+// entry is what the pool has to say in its entry.
+func (b *bed) entry() wire.Pool { return b.Entry(wire.Pool{}) }
+
 func (b *bed) wantState(want wire.PoolState) {
 	b.Helper()
-	if got, why := b.State(); got != want {
-		b.Fatalf("state = %s (%s), want %s", got, why, want)
+	if e := b.entry(); e.State != want {
+		b.Fatalf("state = %s (%s), want %s", e.State, e.Reason, want)
 	}
 }
 
 // wantAllFinished requires that everything read is finished and let go.
 func (b *bed) wantAllFinished() {
 	b.Helper()
-	if cp := b.Checkpoint(); cp.Floor != b.Position() || len(cp.Ranges) > 0 {
+	if cp := b.entry().Checkpoint; cp.Floor != b.Position() || len(cp.Ranges) > 0 {
 		b.Fatalf("checkpoint = %+v at position %d: not all is finished", cp, b.Position())
 	}
 	st := b.Status()

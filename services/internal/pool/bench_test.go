@@ -30,8 +30,8 @@ func BenchmarkPoolAck(b *testing.B) {
 	go func() { _ = tm.Run(ctx) }()
 	pub := &lastReply{}
 	p, err := pool.New(pool.Config{
-		Record: &wire.Record{Name: "triage", Spec: spec()}, AnswerPrefix: prefix, Publisher: pub, Carriers: &pool.Carriers{},
-		Timers: tm, Budget: core.NewBudget(1 << 30),
+		Config:       core.Config{Record: &wire.Record{Name: "triage", Spec: spec()}, Budget: core.NewBudget(1 << 30)},
+		AnswerPrefix: prefix, Publish: pub.PublishMsg, Carriers: &pool.Carriers{}, Timers: tm,
 		Notify: func(core.Notice) {}, Moved: func() {},
 	})
 	if err != nil {

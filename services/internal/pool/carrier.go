@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -51,7 +52,7 @@ func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 		n = c.put(n, wire.HeaderMsgID, messageID(d.Event, p.Name(), id))
 	}
 	for _, f := range d.Event.Fields() {
-		n = c.putAll(n, f)
+		n = c.put(n, f.Name, f.Values...)
 	}
 	c.cut(n)
 	c.msg.Subject, c.msg.Reply, c.msg.Data = to.Subject, "", d.Event.Data
@@ -71,30 +72,17 @@ func messageID(e *event.Event, name, replay string) string {
 	return id
 }
 
-// put sets the n-th header to one value and returns the number of the next.
-func (c *carrier) put(n int, name, value string) int {
-	if n < len(c.names) && c.names[n] == name && len(c.values[n]) == 1 {
-		c.values[n][0] = value
+// put sets the n-th header and returns the number of the next. A header of another
+// name, or with more or fewer values, takes the place of all from there on.
+func (c *carrier) put(n int, name string, values ...string) int {
+	if n < len(c.names) && c.names[n] == name && len(c.values[n]) == len(values) {
+		copy(c.values[n], values)
 		return n + 1
 	}
-	return c.renew(n, name, []string{value})
-}
-
-// putAll is put for a header of the event, which may have several values.
-func (c *carrier) putAll(n int, f event.Field) int {
-	if n < len(c.names) && c.names[n] == f.Name && len(c.values[n]) == len(f.Values) {
-		copy(c.values[n], f.Values)
-		return n + 1
-	}
-	return c.renew(n, f.Name, append([]string(nil), f.Values...))
-}
-
-// renew sets the n-th header to another name than before; those behind it go.
-func (c *carrier) renew(n int, name string, values []string) int {
 	c.cut(n)
 	c.names = append(c.names, name)
-	c.values = append(c.values, values)
-	c.msg.Header[name] = values
+	c.values = append(c.values, slices.Clone(values))
+	c.msg.Header[name] = c.values[n]
 	return n + 1
 }
 

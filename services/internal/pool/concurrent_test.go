@@ -68,7 +68,7 @@ func TestReaderAnswersAndQuestionsMayComeAtOnce(t *testing.T) {
 				if st := b.Status(); st.Floor > st.Position {
 					t.Errorf("floor %d is beyond position %d", st.Floor, st.Position)
 				}
-				b.Checkpoint()
+				b.entry()
 				<-time.After(100 * time.Microsecond)
 			}
 		})

@@ -46,7 +46,7 @@ func TestAnyTextIsAnAckAndFinishes(t *testing.T) {
 				t.Errorf("%q did not settle the event", text)
 			}
 			b.one("2/1")
-			if cp := b.Checkpoint(); cp.Floor != 1 {
+			if cp := b.entry().Checkpoint; cp.Floor != 1 {
 				t.Errorf("floor = %d, want 1", cp.Floor)
 			}
 			if !b.answer(d, text) {
@@ -157,12 +157,12 @@ func TestTermParksAtOnceAndHoldsTheLaneUntilStored(t *testing.T) {
 			p.Name != "triage" || p.UID != "u1" || p.Epoch != 7 {
 			t.Errorf("parked %+v", p)
 		}
-		if cp := b.Checkpoint(); cp.Floor != 0 {
+		if cp := b.entry().Checkpoint; cp.Floor != 0 {
 			t.Error("finished before it was stored")
 		}
 		b.park.store()
 		b.one("2/1")
-		if cp := b.Checkpoint(); cp.Floor != 1 {
+		if cp := b.entry().Checkpoint; cp.Floor != 1 {
 			t.Errorf("floor = %d, want 1", cp.Floor)
 		}
 		if st := b.Status(); st.Parked != 1 || b.count(wire.AdvEventParked) != 1 {

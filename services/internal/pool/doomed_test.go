@@ -66,7 +66,7 @@ func TestPool_AnEventOfferedToBeParkedWaitsForNoSubscriber(t *testing.T) {
 				for _, d := range b.wantSent("1/1", "2/1") {
 					away(b, d)
 				}
-				if state, _ := b.State(); state == wire.PoolLive {
+				if state := b.entry().State; state == wire.PoolLive {
 					t.Error("nothing holds deliveries back: this shows nothing")
 				}
 				b.unjudged(3, "c.x")

@@ -10,32 +10,65 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
-// carryOut has done what a step of the core asks of others.
-func (p *Pool) carryOut(t *core.Tasks) {
-	for _, n := range t.Notices {
+// Parked is an event to be parked.
+type Parked struct {
+	core.Park
+	Name, UID string
+	Epoch     uint64
+	Replay    string      // the id of the replay that it was delivered by; "": it was live
+	Open      func() bool // whether the pool still is: a closed one wants nothing parked
+	// Done is called, from any goroutine, once the event is safely stored, or
+	// with an error where it could not be: a text that says so to people, and
+	// that is core.ErrFull where there is no room for it.
+	Done func(error)
+}
+
+// Wanted is an event to be fetched.
+type Wanted struct {
+	core.Reload
+	Store string
+	Open  func() bool // whether the pool still is
+	// Got takes the event; or core.ErrGone, but only where the store is known to
+	// have lost it; or any other error, after which it is asked for again. It is
+	// called once, from any goroutine and with no lock of the caller's held.
+	Got func(*event.Event, error)
+}
+
+// Question asks who listens on a subject.
+type Question struct {
+	Subject string
+	Target  string          // the stream that is somebody too; "": none is
+	Send    func()          // sends a message, only where somebody may listen; nil: the answer is all that is wanted
+	Told    func(core.Told) // called once, from any goroutine; not if the asker ends first
+}
+
+// carryOut has done what steps of the core ask of others.
+func (p *Pool) carryOut(fx *core.Effects) {
+	if fx.Moved {
+		p.cfg.Moved()
+	}
+	for _, n := range fx.Notices {
 		p.cfg.Notify(n)
 	}
-	for _, e := range t.Park {
+	for _, e := range fx.Park {
 		p.park(e)
 	}
-	for _, e := range t.Reload {
+	for _, e := range fx.Reload {
 		p.reload(e)
 	}
-	if t.Ask.Item != nil {
-		p.ask(t.Ask)
+	if a := fx.Ask; a.Item != nil {
+		p.ask(func() { p.sendAsking(a) }, func(c *core.Pool, now time.Time, t core.Told) { c.Told(now, a, t) })
 	}
-	if t.Peek {
-		p.peek()
+	if fx.Peek {
+		p.ask(nil, (*core.Pool).Peeked)
 	}
 }
 
 // park hands an event to the parker.
 func (p *Pool) park(e core.Park) {
-	taken := p.cfg.Parker.Park(Parked{
-		Event: e.Event, Name: p.Name(), UID: p.cfg.Record.UID, Replay: p.cfg.Replay.ID, Epoch: p.cfg.Epoch,
-		Attempts: e.Attempts, Reason: e.Reason, Open: p.open,
-	}, func(err error) {
-		p.send(func(c *core.Pool, now time.Time) { c.Parked(now, e.Item, err) })
+	taken := p.cfg.Park(Parked{
+		Park: e, Name: p.Name(), UID: p.cfg.Record.UID, Replay: p.cfg.Replay.ID, Epoch: p.cfg.Entry.Epoch, Open: p.open,
+		Done: func(err error) { p.send(func(c *core.Pool, now time.Time) { c.Parked(now, e.Item, err) }) },
 	})
 	if !taken {
 		p.take(nil, func(c *core.Pool, now time.Time) { c.NotTaken(now, e.Item) })
@@ -46,8 +79,8 @@ var errQueueFull = errors.New("too many events are being fetched")
 
 // reload hands an event to the fetcher.
 func (p *Pool) reload(e core.Reload) {
-	taken := p.cfg.Fetcher.Fetch(Wanted{
-		Store: p.cfg.Record.Spec.Store, Sequence: e.Sequence, Ahead: e.Ahead, Open: p.open,
+	taken := p.cfg.Fetch(Wanted{
+		Reload: e, Store: p.cfg.Record.Spec.Store, Open: p.open,
 		Got: func(ev *event.Event, err error) {
 			p.send(func(c *core.Pool, now time.Time) { c.Reloaded(now, e.Item, ev, err) })
 		},
@@ -57,15 +90,13 @@ func (p *Pool) reload(e core.Reload) {
 	}
 }
 
-// ask has the asker find out who listens, and send an item where anybody may.
-func (p *Pool) ask(a core.Ask) {
-	q := p.question()
-	q.Send = func() { p.sendAsking(a) }
-	q.Told = func(t core.Told) {
-		p.send(func(c *core.Pool, now time.Time) { c.Told(now, a, t) })
-	}
-	if !p.cfg.Asker.Ask(q) {
-		q.Told(core.Told{})
+// ask has the asker find out who listens, and send where anybody may. The core
+// is told; where the asker has no room, that nothing is known.
+func (p *Pool) ask(send func(), tell func(*core.Pool, time.Time, core.Told)) {
+	to := &p.cfg.Record.Spec.Deliver
+	told := func(t core.Told) { p.send(func(c *core.Pool, now time.Time) { tell(c, now, t) }) }
+	if !p.cfg.Ask(Question{Subject: to.Subject, Target: to.Stream, Send: send, Told: told}) {
+		told(core.Told{})
 	}
 }
 
@@ -77,32 +108,13 @@ func (p *Pool) sendAsking(a core.Ask) {
 	if !ok {
 		return
 	}
-	if failed := p.publish(d[:]); len(failed) > 0 {
-		p.take(nil, func(c *core.Pool, now time.Time) { c.Published(now, nil, failed) })
+	if failed := p.publish(d[:]); failed {
+		p.take(nil, func(c *core.Pool, now time.Time) { c.Published(now, d[:]) })
 	}
-}
-
-// peek has the asker find out who listens.
-func (p *Pool) peek() {
-	q := p.question()
-	q.Told = func(t core.Told) {
-		p.send(func(c *core.Pool, now time.Time) { c.Peeked(now, t) })
-	}
-	if !p.cfg.Asker.Ask(q) {
-		q.Told(core.Told{})
-	}
-}
-
-// question is one about the delivery subject.
-func (p *Pool) question() Question {
-	d := &p.cfg.Record.Spec.Deliver
-	return Question{Subject: d.Subject, Target: d.Stream}
 }
 
 // open reports whether the pool has not been closed.
-func (p *Pool) open() bool {
-	return view(p, func(c *core.Pool) bool { return !c.Closed() })
-}
+func (p *Pool) open() bool { return view(p, func(c *core.Pool) bool { return !c.Closed() }) }
 
 // isHopeless reports whether sending the same message again must fail again.
 func isHopeless(err error) bool {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
 func TestDrainWaitsForAnswersAndSendsNothingMore(t *testing.T) {
@@ -39,7 +40,7 @@ func TestDrainWaitsForAnswersAndSendsNothingMore(t *testing.T) {
 		<-done
 		after(time.Hour)
 		b.wantSent()
-		if cp := b.Checkpoint(); fmt.Sprint(cp) != "{1 [[4 4]]}" {
+		if cp := b.entry().Checkpoint; fmt.Sprint(cp) != "{1 [[4 4]]}" {
 			t.Errorf("checkpoint = %v", cp)
 		}
 	})
@@ -77,7 +78,7 @@ func TestCloseLetsGoOfEverythingAndMayBeRepeated(t *testing.T) {
 			}
 			return b.Room()
 		}()
-		before := b.Checkpoint()
+		before := b.entry().Checkpoint
 		for range 2 {
 			b.Close()
 			if !isClosed(room) || !isClosed(b.Room()) {
@@ -96,7 +97,7 @@ func TestCloseLetsGoOfEverythingAndMayBeRepeated(t *testing.T) {
 		b.Tick(time.Now())
 		after(time.Hour)
 		b.wantSent()
-		if got := b.Checkpoint(); fmt.Sprint(got) != fmt.Sprint(before) || b.budget.Used() != 0 {
+		if got := b.entry().Checkpoint; fmt.Sprint(got) != fmt.Sprint(before) || b.budget.Used() != 0 {
 			t.Errorf("checkpoint = %v, was %v; %d bytes held", got, before, b.budget.Used())
 		}
 		b.Status()
@@ -127,7 +128,7 @@ func TestWhatIsFinishedBeforeTheReaderMovesOnIsInTheCheckpoint(t *testing.T) {
 		b.Flush() // by another goroutine, before the reader's position moves
 		moved := b.moved.Load()
 		b.answer(b.one("5/1"), "")
-		if cp := b.Checkpoint(); cp.Floor != 5 || b.moved.Load() == moved {
+		if cp := b.entry().Checkpoint; cp.Floor != 5 || b.moved.Load() == moved {
 			t.Errorf("floor = %d, want 5: no later write would bring it", cp.Floor)
 		}
 	})
@@ -144,7 +145,7 @@ func TestStateSaysWhatHoldsThePoolUp(t *testing.T) {
 		gap := wire.Gap{From: 3, To: 9}
 		b.Lost(gap)
 		st := b.Status()
-		if st.Position != 20 || st.Floor != 20 || st.Reason != "gone" || st.Gap == nil || *st.Gap != gap || *b.Gap() != gap {
+		if st.Position != 20 || st.Floor != 20 || st.Reason != "gone" || st.Gap == nil || *st.Gap != gap || *b.entry().Gap != gap {
 			t.Errorf("status = %+v", st)
 		}
 		b.Attach(&b.position, &b.taken, 20, true)
@@ -188,7 +189,7 @@ func TestEvaluatedIsWhatItsReadersTookMeanwhile(t *testing.T) {
 func TestABadSelectorIsRefused(t *testing.T) {
 	s := spec()
 	s.Selector.ByEventPayload = []byte(`{"a":[{"nosuch":1}]}`)
-	_, err := pool.New(pool.Config{Record: &wire.Record{Name: "triage", Spec: s}})
+	_, err := pool.New(pool.Config{Config: core.Config{Record: &wire.Record{Name: "triage", Spec: s}}})
 	if err == nil || !strings.Contains(err.Error(), `pool "triage"`) {
 		t.Errorf("New = %v", err)
 	}
@@ -200,13 +201,13 @@ func TestPool_KnowsWhatItsReaderHasRead(t *testing.T) {
 	withPool(t, config{spec: spec()}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x")
 		b.position.Store(7)
-		if got, cp := b.Position(), b.Checkpoint(); got != 7 || cp.Floor != 0 {
+		if got, cp := b.Position(), b.entry().Checkpoint; got != 7 || cp.Floor != 0 {
 			t.Errorf("position %d, checkpoint %+v, want 7 and nothing finished", got, cp)
 		}
 		b.answer(b.one("1/1"), "")
 		b.position.Store(9)
 		b.Detach(9)
-		if cp := b.Checkpoint(); cp.Floor != 9 {
+		if cp := b.entry().Checkpoint; cp.Floor != 9 {
 			t.Errorf("checkpoint %+v, want all up to 9", cp)
 		}
 	})

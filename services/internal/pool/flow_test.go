@@ -323,7 +323,7 @@ func TestFinishedRangesAreBounded(t *testing.T) {
 			for seq := uint64(1); b.Offer(makeEvent(seq, "a.x", nil, 0)); seq += 2 { // every other one matches
 				n++
 			}
-			if got := len(b.Checkpoint().Ranges); got > want || n < want {
+			if got := len(b.entry().Checkpoint.Ranges); got > want || n < want {
 				t.Errorf("%d ranges after %d events, want at most %d", got, n, want)
 			}
 			if isClosed(b.Room()) {
@@ -343,7 +343,7 @@ func TestACheckpointStaysWritableWhateverFinishesFirst(t *testing.T) {
 				b.answer(d, "")
 			}
 		}
-		if cp := b.Checkpoint(); cp.Floor != 0 || len(cp.Ranges) != 150 || cp.Ranges[149] != [2]uint64{300, 300} {
+		if cp := b.entry().Checkpoint; cp.Floor != 0 || len(cp.Ranges) != 150 || cp.Ranges[149] != [2]uint64{300, 300} {
 			t.Errorf("%d ranges above %d: %v", len(cp.Ranges), cp.Floor, cp.Ranges)
 		}
 	})

@@ -38,14 +38,14 @@ func TestHoles_AreBoundedAndForgottenOncePassed(t *testing.T) {
 			holes = append(holes, [2]uint64{10 + 2*i, 10 + 2*i})
 		}
 		b.Began(10_000, holes, true)
-		if diff := cmp.Diff(&wire.Holes{To: 10_000, Many: true}, b.Holes()); diff != "" {
+		if diff := cmp.Diff(&wire.Holes{To: 10_000, Many: true}, b.entry().Holes); diff != "" {
 			t.Errorf("of too many holes (-want +got):\n%s", diff)
 		}
 	})
 	withPool(t, config{}, func(t *testing.T, b *bed) {
 		b.Began(100, [][2]uint64{{3, 4}, {50, 60}}, true)
 		b.SkipTo(30)
-		if diff := cmp.Diff(&wire.Holes{To: 100, Ranges: [][2]uint64{{50, 60}}}, b.Holes()); diff != "" {
+		if diff := cmp.Diff(&wire.Holes{To: 100, Ranges: [][2]uint64{{50, 60}}}, b.entry().Holes); diff != "" {
 			t.Errorf("once it has passed the first (-want +got):\n%s", diff)
 		}
 	})

@@ -65,14 +65,15 @@ func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bo
 	return settled
 }
 
-// ConnectionLost takes back all deliveries that wait for an answer, and sends
-// them again as soon as the connection takes them.
+// ConnectionLost is [core.Pool.ConnectionLost]. What it takes back leaves as soon as
+// the connection takes it.
 func (p *Pool) ConnectionLost() { p.send((*core.Pool).ConnectionLost) }
 
 // ConnectionBack sends what could not be sent meanwhile, without a wait.
-func (p *Pool) ConnectionBack() {
-	p.send(func(c *core.Pool, _ time.Time) { c.ConnectionBack() })
-}
+func (p *Pool) ConnectionBack() { p.send(func(c *core.Pool, _ time.Time) { c.ConnectionBack() }) }
+
+// Captive is [core.Pool.Captive]. What may be sent again leaves at once.
+func (p *Pool) Captive(why string) { p.send(func(c *core.Pool, _ time.Time) { c.Captive(why) }) }
 
 // Attach puts the pool under a reader, whose position it shares from now on:
 // everything up to base has been read, and the reader offers what follows. What
@@ -92,48 +93,27 @@ func (p *Pool) Detach(base uint64) {
 	})
 }
 
-// Live says whether the reader of the pool is near to the end of the store.
-func (p *Pool) Live(live bool) {
-	p.tell(func(c *core.Pool) { c.Live(live) })
-}
+// Live is [core.Pool.Live].
+func (p *Pool) Live(live bool) { p.tell(func(c *core.Pool) { c.Live(live) }) }
 
-// SkipTo notes that the events up to seq are not there to be read.
-func (p *Pool) SkipTo(seq uint64) {
-	p.tell(func(c *core.Pool) { c.SkipTo(seq) })
-}
+// SkipTo is [core.Pool.SkipTo].
+func (p *Pool) SkipTo(seq uint64) { p.tell(func(c *core.Pool) { c.SkipTo(seq) }) }
 
-// Lost notes that events of the range from..to were gone before they were read.
-func (p *Pool) Lost(gap wire.Gap) {
-	p.tell(func(c *core.Pool) { c.Lost(gap) })
-}
+// Lost is [core.Pool.Lost].
+func (p *Pool) Lost(gap wire.Gap) { p.tell(func(c *core.Pool) { c.Lost(gap) }) }
 
-// LoseEnd notes that the store has lost what the pool has read from the given
-// sequence on. That cannot be taken back: what the store keeps there from now on
-// are other events.
-func (p *Pool) LoseEnd(from uint64) {
-	p.tell(func(c *core.Pool) { c.LoseEnd(from) })
-}
+// LoseEnd is [core.Pool.LoseEnd].
+func (p *Pool) LoseEnd(from uint64) { p.tell(func(c *core.Pool) { c.LoseEnd(from) }) }
 
-// Began notes what the store lacks up to last, its end, as the pool begins to
-// read there: ascending ranges, or that they are not known. Only the first call
-// since the pool's start or a seek counts.
+// Began is [core.Pool.Began].
 func (p *Pool) Began(last uint64, holes [][2]uint64, known bool) {
 	p.tell(func(c *core.Pool) { c.Began(last, holes, known) })
 }
 
-// Hold says what the pool waits for while no reader serves it: PoolStoreLost,
-// PoolNotBegun or PoolNoReader, and why; "" is nothing. Attach ends it.
+// Hold is [core.Pool.Hold].
 func (p *Pool) Hold(state wire.PoolState, why string) {
 	p.tell(func(c *core.Pool) { c.Hold(state, why) })
 }
 
-// Trouble notes what keeps the pool's reader from reading.
-func (p *Pool) Trouble(t core.Trouble) {
-	p.tell(func(c *core.Pool) { c.Trouble(t) })
-}
-
-// Captive says why nothing may be delivered, since it would become an event of
-// the store; "" is that it would not. What is out already may still be answered.
-func (p *Pool) Captive(why string) {
-	p.send(func(c *core.Pool, _ time.Time) { c.Captive(why) })
-}
+// Trouble is [core.Pool.Trouble].
+func (p *Pool) Trouble(t core.Trouble) { p.tell(func(c *core.Pool) { c.Trouble(t) }) }

@@ -7,54 +7,51 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
-// Config is what a pool needs.
+// Config is what a pool needs: that of its core, but for the seed, and what is
+// around it. No function here may block.
 type Config struct {
-	Record     *wire.Record
-	Epoch      uint64
-	State      wire.PoolState // as others are told of it already; "" if they are not
-	Checkpoint wire.Checkpoint
-	Gap        *wire.Gap   // the last range lost by an earlier owner, if any
-	LostFrom   uint64      // as an earlier owner's LoseEnd noted it
-	Holes      *wire.Holes // as an earlier owner's Began noted them; nil if none has
+	core.Config
 	// AnswerPrefix begins the reply subjects of this pool; what follows it is
 	// the token that Answer takes.
 	AnswerPrefix string
-	Publisher    Publisher
 	Carriers     *Carriers // shared by the pools of an instance
-	Parker       Parker
-	Fetcher      Fetcher
-	Asker        Asker
 	Timers       *timers.Timers
-	Budget       *core.Budget
-	// Replay makes it the pool of a replay.
-	Replay Replay
-	// MaxRanges bounds the finished ranges above the floor, and with them the
-	// size of a checkpoint. Defaults to checkpoint.DefaultMaxRanges; see
-	// checkpoint.RangesWithin.
-	MaxRanges int
+	Replay       Replay // makes it the pool of a replay
+	// Publish sends a message. It must not keep it or its header once it has
+	// returned: the pool uses them again.
+	Publish func(*nats.Msg) error
+	// Park stores an event that cannot be delivered. Like Fetch and Ask it
+	// returns false where its queue is full. It may drop the event of a closed
+	// pool.
+	Park func(Parked) bool
+	// Fetch gets an event again from its store. It may drop what a closed pool
+	// wants.
+	Fetch func(Wanted) bool
+	// Ask finds out who listens.
+	Ask func(Question) bool
 	// Notify reports what a user would want to know, e.g. wire.AdvPoolWaiting.
-	// It must not block.
 	Notify func(core.Notice)
-	// Moved is called after the checkpoint or the state moved; it must not block.
+	// Moved is called after the checkpoint or the state moved.
 	Moved func()
 }
 
 // Replay is what makes a pool one of a replay. The zero value is live delivery.
 type Replay struct {
-	ID    string            // is in each delivery; "" is live delivery
-	Until uint64            // the last sequence to deliver
-	Also  *selector.Matcher // must hold beside the subscription's selector; nil: nothing must
-	Rate  int               // deliveries a second at most; 0 is no bound
+	ID   string            // is in each delivery; "" is live delivery
+	Also *selector.Matcher // must hold beside the subscription's selector; nil: nothing must
 }
 
 // Pool delivers the events of one subscription. Its methods are safe for
-// concurrent use, but only one reader may offer at a time.
+// concurrent use, but only one reader may offer at a time. Those that only hand
+// on to a method of core.Pool say which one.
 type Pool struct {
 	cfg     Config
 	matcher *selector.Matcher
@@ -73,13 +70,8 @@ func New(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
 	}
-	return &Pool{
-		cfg: cfg, matcher: m, epoch: strconv.FormatUint(cfg.Epoch, 10),
-		core: core.New(core.Config{
-			Record: cfg.Record, State: cfg.State, Checkpoint: cfg.Checkpoint, Gap: cfg.Gap, LostFrom: cfg.LostFrom, Holes: cfg.Holes,
-			Budget: cfg.Budget, MaxRanges: cfg.MaxRanges, Until: cfg.Replay.Until, Rate: cfg.Replay.Rate, Seed: rand.Uint64(),
-		}),
-	}, nil
+	cfg.Seed = rand.Uint64()
+	return &Pool{cfg: cfg, matcher: m, epoch: strconv.FormatUint(cfg.Entry.Epoch, 10), core: core.New(cfg.Config)}, nil
 }
 
 // Name is the subscription's name.
@@ -133,12 +125,7 @@ func (p *Pool) unlock() {
 		release(&p.idle)
 	}
 	p.mu.Unlock()
-	if fx.Moved {
-		p.cfg.Moved()
-	}
-	if fx.Tasks != nil {
-		p.carryOut(fx.Tasks)
-	}
+	p.carryOut(&fx)
 }
 
 // release lets go whoever waits for a channel, if anybody does.
@@ -155,28 +142,26 @@ const sendBatch = 16
 // send has the core take a step, and publishes what may be sent.
 func (p *Pool) send(f step) {
 	var batch [sendBatch]core.Delivery
-	var failed []core.Unsent
 	n := 0
-	published := func(c *core.Pool, now time.Time) { c.Published(now, batch[:n], failed) }
+	published := func(c *core.Pool, now time.Time) { c.Published(now, batch[:n]) }
 	for {
-		n = p.take(batch[:], f)
-		if n == 0 {
+		if n = p.take(batch[:], f); n == 0 {
 			return
 		}
-		failed = p.publish(batch[:n])
-		if len(failed) == 0 && n < len(batch) && p.cfg.Record.Spec.Deliver.Mode == wire.ModeAck {
+		if failed := p.publish(batch[:n]); !failed && n < len(batch) && p.cfg.Record.Spec.Deliver.Mode == wire.ModeAck {
 			return // what has become ready since is for whoever made it so
 		}
 		f = published
 	}
 }
 
-// publish sends a batch, and returns what did not leave.
-func (p *Pool) publish(batch []core.Delivery) (failed []core.Unsent) {
+// publish sends a batch, and notes what did not leave.
+func (p *Pool) publish(batch []core.Delivery) (failed bool) {
 	c := p.cfg.Carriers.take()
 	for i := range batch {
-		if err := p.cfg.Publisher.PublishMsg(c.load(p, &batch[i])); err != nil {
-			failed = append(failed, core.Unsent{Delivery: batch[i], Err: err, Never: isHopeless(err)})
+		d := &batch[i]
+		if d.Err = p.cfg.Publish(c.load(p, d)); d.Err != nil {
+			failed, d.Never = true, isHopeless(d.Err)
 		}
 	}
 	p.cfg.Carriers.give(c)

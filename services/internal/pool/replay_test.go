@@ -17,7 +17,7 @@ import (
 func TestAReplayedDeliveryNamesTheReplayAndNoEpoch(t *testing.T) {
 	s := spec()
 	s.Deliver.Stream = "T"
-	withPool(t, config{spec: s, replay: pool.Replay{ID: "r1", Until: 9}}, func(t *testing.T, b *bed) {
+	withPool(t, config{spec: s, until: 9, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x")
 		d := b.one("1/1")
 		want := nats.Header{
@@ -31,7 +31,7 @@ func TestAReplayedDeliveryNamesTheReplayAndNoEpoch(t *testing.T) {
 }
 
 func TestAReplayTakesNothingAboveItsEnd(t *testing.T) {
-	withPool(t, config{spec: spec(), replay: pool.Replay{ID: "r1", Until: 2}}, func(t *testing.T, b *bed) {
+	withPool(t, config{spec: spec(), until: 2, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x", "b.x", "c.x", "a.x")
 		for _, d := range b.wantSent("1/1", "2/1") {
 			b.answer(d, "+ACK")
@@ -49,7 +49,7 @@ func TestAReplayCanNarrowTheSelector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withPool(t, config{spec: spec(), replay: pool.Replay{ID: "r1", Until: 9, Also: also}}, func(_ *testing.T, b *bed) {
+	withPool(t, config{spec: spec(), until: 9, replay: pool.Replay{ID: "r1", Also: also}}, func(_ *testing.T, b *bed) {
 		for i, body := range []string{`{"n":1}`, `{"n":2}`, `none`, `{"n":3}`} {
 			e := event.New("S", uint64(i+1), time.Unix(1000, 0), stored{"a." + body[:1], nil, []byte(body)})
 			e.Matched()
@@ -64,7 +64,7 @@ func TestAReplayCanNarrowTheSelector(t *testing.T) {
 }
 
 func TestAnEventParkedByAReplaySaysSo(t *testing.T) {
-	withPool(t, config{spec: spec(), replay: pool.Replay{ID: "r1", Until: 9}}, func(t *testing.T, b *bed) {
+	withPool(t, config{spec: spec(), until: 9, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x")
 		b.answer(b.one("1/1"), "+TERM no")
 		if len(b.park.got) != 1 || b.park.got[0].Replay != "r1" {
@@ -82,7 +82,7 @@ func TestTheRateIsHeldWithinFivePercent(t *testing.T) {
 		for _, mode := range []string{wire.ModeAck, wire.ModePublish} {
 			s := spec()
 			s.Deliver.Mode, s.OrderBy.Kind = mode, wire.OrderNone
-			withPool(t, config{spec: s, replay: pool.Replay{ID: "r1", Until: math.MaxUint64, Rate: perSecond}}, func(t *testing.T, b *bed) {
+			withPool(t, config{spec: s, until: math.MaxUint64, rate: perSecond, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
 				const seconds = 20
 				b.pub.saw = func(d sent) { go b.Answer(d.token, nil, nil) }
 				seq := uint64(0)

@@ -108,7 +108,7 @@ func TestAnEventThatIsGoneWhenItsTurnComesIsAGap(t *testing.T) {
 		b.fetch.set(func(f *fetcher) { delete(f.stored, 2); delete(f.stored, 3) })
 		after(time.Hour)
 		b.answer(b.one("1/2"), "")
-		if g := b.Gap(); g == nil || g.From != 2 || g.To != 3 || g.Generation != 3 || b.count(wire.AdvEventLost) != 2 {
+		if g := b.entry().Gap; g == nil || g.From != 2 || g.To != 3 || g.Generation != 3 || b.count(wire.AdvEventLost) != 2 {
 			t.Errorf("gap = %+v, told %d times", g, b.count(wire.AdvEventLost))
 		}
 		b.answer(b.one("4/1"), "")
@@ -125,12 +125,12 @@ func TestNoEventIsGivenUpWhileItsStoreIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withPool(t, config{spec: blocking()}, func(t *testing.T, b *bed) {
 				b.blocked()
-				before := b.Checkpoint()
+				before := b.entry().Checkpoint
 				b.fetch.set(func(f *fetcher) { clear(f.stored) })
 				lose(b)
 				after(2 * time.Hour)
-				if cp := b.Checkpoint(); b.Gap() != nil || b.count(wire.AdvEventLost) != 0 || fmt.Sprint(cp) != fmt.Sprint(before) {
-					t.Errorf("gap %v, checkpoint %v, was %v", b.Gap(), cp, before)
+				if cp := b.entry().Checkpoint; b.entry().Gap != nil || b.count(wire.AdvEventLost) != 0 || fmt.Sprint(cp) != fmt.Sprint(before) {
+					t.Errorf("gap %v, checkpoint %v, was %v", b.entry().Gap, cp, before)
 				}
 			})
 		})
@@ -144,7 +144,7 @@ func TestAGapThatIsYetToBePassedStaysNamed(t *testing.T) {
 		b.fetch.set(func(f *fetcher) { delete(f.stored, 1) })
 		after(time.Hour)
 		b.one("2/1")
-		if g := b.Gap(); g == nil || g.From != 6 || b.count(wire.AdvEventLost) != 2 {
+		if g := b.entry().Gap; g == nil || g.From != 6 || b.count(wire.AdvEventLost) != 2 {
 			t.Errorf("gap = %+v, want the one that is to be passed", g)
 		}
 	})
@@ -185,8 +185,8 @@ func TestAnEventIsFetchedUntilItIsThere(t *testing.T) {
 				after(2 * time.Second)
 				b.answer(b.one("1/2"), "")
 				b.one("2/1")
-				if b.fetch.asked() > 70 || b.Gap() != nil {
-					t.Errorf("asked %d times, gap %v", b.fetch.asked(), b.Gap())
+				if b.fetch.asked() > 70 || b.entry().Gap != nil {
+					t.Errorf("asked %d times, gap %v", b.fetch.asked(), b.entry().Gap)
 				}
 			})
 		})
@@ -387,7 +387,7 @@ func TestAPoolSaysWhichBoundOfItsCheckpointHoldsItBack(t *testing.T) {
 			}
 			moved = b.moved.Load()
 		}
-		_, why := b.State()
+		why := b.entry().Reason
 		if want := "an exhausted event holds its lane, and the checkpoint is full"; why != want || b.moved.Load() == moved {
 			t.Errorf("reason = %q, want %q; told that it is to be written: %v", why, want, b.moved.Load() != moved)
 		}
@@ -397,7 +397,7 @@ func TestAPoolSaysWhichBoundOfItsCheckpointHoldsItBack(t *testing.T) {
 		for ds := b.next(); len(ds) > 0; ds = b.next() {
 			b.answer(ds[0], "")
 		}
-		if _, why := b.State(); why != "" || !isClosed(room) {
+		if why := b.entry().Reason; why != "" || !isClosed(room) {
 			t.Errorf("all is finished, but the reason is %q", why)
 		}
 	})
@@ -411,7 +411,7 @@ func TestWhatWaitsBehindBlockedEventsIsBounded(t *testing.T) {
 		for b.Pool.Offer(makeEvent(n+1, "a.x", nil, 0)) {
 			n++
 		}
-		if _, why := b.State(); n != 131072 || !strings.Contains(why, "no more events can be remembered") || isClosed(b.Room()) {
+		if why := b.entry().Reason; n != 131072 || !strings.Contains(why, "no more events can be remembered") || isClosed(b.Room()) {
 			t.Errorf("%d events, %s", n, why)
 		}
 	})

@@ -8,49 +8,37 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
-// Position is the last sequence that the pool has read.
+// Position is [core.Pool.Position].
 func (p *Pool) Position() uint64 { return view(p, (*core.Pool).Position) }
 
-// Reach is the last sequence that the pool has read or knows to be finished.
+// Reach is [core.Pool.Reach].
 func (p *Pool) Reach() uint64 { return view(p, (*core.Pool).Reach) }
 
-// InFlight is the number of deliveries that wait for an answer.
+// InFlight is [core.Pool.InFlight].
 func (p *Pool) InFlight() int { return view(p, (*core.Pool).InFlight) }
 
-// LostFrom is what LoseEnd, of this owner or an earlier one, noted; else 0.
+// LostFrom is [core.Pool.LostFrom].
 func (p *Pool) LostFrom() uint64 { return view(p, (*core.Pool).LostFrom) }
 
-// Gap is the last range that was lost, nil if none was.
+// Gap is [core.Pool.Gap].
 func (p *Pool) Gap() *wire.Gap { return view(p, (*core.Pool).Gap) }
 
-// HasBegun reports whether Began was called, here or by an earlier owner.
+// HasBegun is [core.Pool.HasBegun].
 func (p *Pool) HasBegun() bool { return view(p, (*core.Pool).HasBegun) }
 
-// Holes is what Began noted, without what the pool has passed.
-func (p *Pool) Holes() *wire.Holes { return view(p, (*core.Pool).Holes) }
-
-// Checkpoint is what the pool has finished, in at most 1.5 × MaxRanges ranges.
-func (p *Pool) Checkpoint() wire.Checkpoint { return view(p, (*core.Pool).Checkpoint) }
-
-// Finished reports whether the whole range is known to be finished.
+// Finished is [core.Pool.Finished].
 func (p *Pool) Finished(from, to uint64) bool {
 	return view(p, func(c *core.Pool) bool { return c.Finished(from, to) })
 }
 
-// NotRead returns those of the holes of a store, in ascending ranges, that the
-// pool has lost: it has not finished them, and the store held them when the pool
-// began.
+// NotRead is [core.Pool.NotRead].
 func (p *Pool) NotRead(holes [][2]uint64) [][2]uint64 {
 	return view(p, func(c *core.Pool) [][2]uint64 { return c.NotRead(holes) })
 }
 
-// State says what the pool is doing, and why if it is not simply at work.
-func (p *Pool) State() (state wire.PoolState, why string) {
-	view(p, func(c *core.Pool) struct{} {
-		state, why = c.State()
-		return struct{}{}
-	})
-	return state, why
+// Entry is [core.Pool.Entry].
+func (p *Pool) Entry(e wire.Pool) wire.Pool {
+	return view(p, func(c *core.Pool) wire.Pool { return c.Entry(e) })
 }
 
 // Status is what the pool is doing, in numbers. Owner and StoreLast are left
@@ -64,7 +52,7 @@ func (p *Pool) Status() wire.PoolStatus {
 func (p *Pool) Progress() (cp wire.Checkpoint, s wire.PoolStatus) {
 	p.take(nil, func(c *core.Pool, now time.Time) {
 		cp, s = c.Checkpoint(), c.Status(now)
-		s.Epoch, s.Evaluated = p.cfg.Epoch, p.source.count()
+		s.Epoch, s.Evaluated = p.cfg.Entry.Epoch, p.source.count()
 	})
 	return cp, s
 }

@@ -39,7 +39,8 @@ func (e *env) idleThat(t tester, name string, floor uint64, onGap string) (*pool
 	spec := wire.Spec{Store: testStore, Selector: wire.Selector{ByEventType: wire.StringList{"none"}}, OnGap: onGap}
 	rec := &wire.Record{Name: name, UID: "u", Generation: 1, Spec: spec}
 	p, err := pool.New(pool.Config{
-		Record: rec, Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}, Timers: e.timers, Budget: e.budget,
+		Config: core.Config{Record: rec, Entry: wire.Pool{Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}}, Budget: e.budget},
+		Timers: e.timers,
 		Notify: func(core.Notice) {},
 		Moved:  func() {},
 	})
@@ -71,7 +72,7 @@ func TestTenThousandPoolsThatAreBehindAreServedAtOnce(t *testing.T) {
 	natstest.Await(t, "all are live", func() error {
 		var behind, waiting int
 		for _, p := range all {
-			switch st, _ := p.State(); st {
+			switch p.Status().State {
 			case wire.PoolLive:
 			case wire.PoolNoReader:
 				waiting++

@@ -113,7 +113,7 @@ func TestPoolsOfAHeadThatHasFallenBehindAreNotLive(t *testing.T) {
 	}
 	want := func(when string, want wire.PoolState) {
 		t.Helper()
-		if st, _ := first.State(); st != want {
+		if st := first.Status().State; st != want {
 			t.Errorf("%s it is %s, want %s", when, st, want)
 		}
 	}
@@ -128,7 +128,7 @@ func TestPoolsOfAHeadThatHasFallenBehindAreNotLive(t *testing.T) {
 	if ok, err := join(r, second, 100); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	if st, _ := second.State(); st != wire.PoolCatchingUp {
+	if st := second.Status().State; st != wire.PoolCatchingUp {
 		t.Errorf("one that comes is %s", st)
 	}
 	r.position.Store(49_990)

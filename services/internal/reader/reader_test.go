@@ -122,9 +122,12 @@ func (e *env) subscribe(name, filter string, floor uint64, slow bool, edit func(
 	spec.PoolSize = wire.PoolSize{Min: 1, Max: 1} // one at a time, so everything in order; holds 1,024 events
 	spec.AckWait = wire.Duration(time.Hour)       // a subscriber that is slow, or kept waiting, gets nothing again
 	cfg := pool.Config{
-		Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec}, Epoch: 1,
-		Checkpoint: wire.Checkpoint{Floor: floor}, AnswerPrefix: "answers.",
-		Publisher: s, Carriers: &pool.Carriers{}, Parker: noParker{}, Timers: e.timers, Budget: e.budget,
+		Config: core.Config{
+			Record: &wire.Record{Name: name, UID: name, Generation: 1, Spec: spec},
+			Entry:  wire.Pool{Epoch: 1, Checkpoint: wire.Checkpoint{Floor: floor}}, Budget: e.budget,
+		},
+		AnswerPrefix: "answers.", Publish: s.PublishMsg, Park: func(pool.Parked) bool { return false },
+		Carriers: &pool.Carriers{}, Timers: e.timers,
 		Notify: func(core.Notice) {}, Moved: func() {},
 	}
 	if edit != nil {
@@ -214,8 +217,8 @@ func pauses(cfg *pool.Config) { cfg.Record.Spec.OnGap = wire.GapPause }
 
 // in returns whether a subscriber's pool is in a state, and for what reason.
 func (s *subscriber) in(want wire.PoolState, reason string) error {
-	if st, why := s.pool.State(); st != want || !strings.Contains(why, reason) {
-		return fmt.Errorf("%s is %s (%s), want %s (%s)", s.pool.Name(), st, why, want, reason)
+	if st := s.pool.Status(); st.State != want || !strings.Contains(st.Reason, reason) {
+		return fmt.Errorf("%s is %s (%s), want %s (%s)", s.pool.Name(), st.State, st.Reason, want, reason)
 	}
 	return nil
 }
@@ -241,10 +244,6 @@ func (s *subscriber) got(floor, last uint64) error {
 	}
 	return nil
 }
-
-type noParker struct{}
-
-func (noParker) Park(pool.Parked, func(error)) bool { return false }
 
 // Publishing in multiples of ten keeps sequence and subject in step, which the
 // expectations rest on.
@@ -281,7 +280,7 @@ func TestPoolsMoveBetweenReadersWithoutGapOrRepeat(t *testing.T) {
 			for _, s := range all {
 				natstest.Await(t, "all events of "+s.pool.Name(), func() error { return s.got(s.floor, last) })
 				natstest.Await(t, s.pool.Name()+" is live", func() error {
-					if st, _ := s.pool.State(); st != wire.PoolLive {
+					if st := s.pool.Status().State; st != wire.PoolLive {
 						return fmt.Errorf("%s is %s at %d of %d", s.pool.Name(), st, s.pool.Position(), last)
 					}
 					return nil
@@ -290,7 +289,7 @@ func TestPoolsMoveBetweenReadersWithoutGapOrRepeat(t *testing.T) {
 			e.publish(100) // now all read at the head
 			for _, s := range all {
 				natstest.Await(t, "the last events of "+s.pool.Name(), func() error { return s.got(s.floor, last+100) })
-				if cp := s.pool.Checkpoint(); cp.Floor > last+100 || len(cp.Ranges) > 0 && cp.Floor == last+100 {
+				if cp := s.pool.Entry(wire.Pool{}).Checkpoint; cp.Floor > last+100 || len(cp.Ranges) > 0 && cp.Floor == last+100 {
 					t.Errorf("%s: checkpoint %v beyond the store's end %d", s.pool.Name(), cp, last+100)
 				}
 			}
@@ -378,7 +377,7 @@ func TestAPoolArrivesAtTheHeadAlthoughTheLastEventsWereDeleted(t *testing.T) {
 	s := e.subscribe("s", ">", 0, false, nil)
 	s.attach()
 	natstest.Await(t, "live", func() error {
-		if st, _ := s.pool.State(); st != wire.PoolLive {
+		if st := s.pool.Status().State; st != wire.PoolLive {
 			return fmt.Errorf("%s at %d", st, s.pool.Position())
 		}
 		return s.got(0, 90)

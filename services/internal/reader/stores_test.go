@@ -70,7 +70,7 @@ func TestARoundCostsNoWalkOverAllPools(t *testing.T) {
 			s.attach(p, rec, 0)
 		}
 		round(1)
-		if st, _ := s.anyOf(t).State(); st != wire.PoolLive {
+		if st := s.anyOf(t).Status().State; st != wire.PoolLive {
 			t.Fatalf("a pool is %s", st)
 		}
 		least := time.Hour

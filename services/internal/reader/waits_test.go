@@ -88,7 +88,7 @@ func TestAStoreThatIsGoneOrAnotherIsLost(t *testing.T) {
 	natstest.Await(t, "still lost: its sequences mean nothing there", func() error {
 		return errors.Join(lost(), s.got(0, 100))
 	})
-	if p := s.pool.Checkpoint(); p.Floor != 100 {
+	if p := s.pool.Status(); p.Floor != 100 {
 		t.Errorf("the checkpoint moved to %v", p)
 	}
 }
@@ -118,7 +118,7 @@ func TestAStoreThatLostItsEndStaysLostAlthoughItGrows(t *testing.T) {
 	natstest.Await(t, "its end is lost", func() error { return s.in(wire.PoolStoreLost, "ended at sequence 10") })
 	e.publish(110)
 	sought := e.subscribe("sought", ">", 100, false, nil) // as after a seek: it has lost nothing
-	next := e.subscribe("next", ">", 100, false, func(cfg *pool.Config) { cfg.LostFrom = s.pool.LostFrom() })
+	next := e.subscribe("next", ">", 100, false, func(cfg *pool.Config) { cfg.Entry.LostFrom = s.pool.LostFrom() })
 	next.attach()
 	sought.attach()
 	natstest.Await(t, "the sought one goes on", func() error { return sought.got(100, 120) })
@@ -131,7 +131,7 @@ func TestAStoreThatLostItsEndStaysLostAlthoughItGrows(t *testing.T) {
 		if err := lost.in(wire.PoolStoreLost, "ended at sequence 10"); err != nil {
 			t.Error(err)
 		}
-		if cp := lost.pool.Checkpoint(); cp.Floor != 100 {
+		if cp := lost.pool.Status(); cp.Floor != 100 {
 			t.Errorf("the checkpoint of %s moved to %v", lost.pool.Name(), cp)
 		}
 	}
@@ -160,8 +160,8 @@ func TestWhatWasReadBeyondTheStoreIsLostAndNotUnbegun(t *testing.T) {
 	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
 	e.publish(10)
 	read := e.subscribe("read", ">", 55, false, nil)
-	ranges := e.subscribe("ranges", ">", 49, false, func(cfg *pool.Config) { cfg.Checkpoint.Ranges = [][2]uint64{{52, 55}} })
-	below := e.subscribe("below", ">", 4, false, func(cfg *pool.Config) { cfg.Checkpoint.Ranges = [][2]uint64{{6, 55}} })
+	ranges := e.subscribe("ranges", ">", 49, false, func(cfg *pool.Config) { cfg.Entry.Checkpoint.Ranges = [][2]uint64{{52, 55}} })
+	below := e.subscribe("below", ">", 4, false, func(cfg *pool.Config) { cfg.Entry.Checkpoint.Ranges = [][2]uint64{{6, 55}} })
 	for _, s := range []*subscriber{read, ranges, below} {
 		s.begin = 50
 		s.attach()
@@ -227,7 +227,7 @@ func TestAGapIsPassedOnlyOnceThePauseForItIsOver(t *testing.T) {
 		return func(cfg *pool.Config) {
 			pauses(cfg)
 			cfg.Record.Generation = 6 // the gap was met at 5
-			cfg.Gap = &gap
+			cfg.Entry.Gap = &gap
 		}
 	}
 	changed := e.subscribe("changed", ">", 20, false, again(wire.Gap{From: 21, To: 50, Generation: 5}))

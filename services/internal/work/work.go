@@ -8,33 +8,40 @@ import (
 )
 
 // Queue holds jobs that wait for a worker.
-type Queue[T any] chan T
+type Queue[T any] struct {
+	jobs     chan T
+	workers  int
+	together int // jobs that a worker takes at once, at most
+	do       func(context.Context, []T)
+}
 
-// NewQueue returns a queue that has room for so many jobs.
-func NewQueue[T any](size int) Queue[T] { return make(Queue[T], size) }
+// NewQueue returns a queue that has room for so many jobs. Nothing is done before
+// Run.
+func NewQueue[T any](room, workers, together int, do func(context.Context, []T)) *Queue[T] {
+	return &Queue[T]{make(chan T, room), workers, together, do}
+}
 
 // Add takes a job on, unless the queue is full. It is not done if Run ends first.
-func (q Queue[T]) Add(job T) bool {
+func (q *Queue[T]) Add(job T) bool {
 	select {
-	case q <- job:
+	case q.jobs <- job:
 		return true
 	default:
 		return false
 	}
 }
 
-// Run has so many workers do what is in the queue, each of them up to together
-// jobs at once, until ctx ends.
-func (q Queue[T]) Run(ctx context.Context, workers, together int, do func(context.Context, []T)) error {
+// Run has the jobs done until ctx ends.
+func (q *Queue[T]) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
+	for range q.workers {
 		g.Go(func() error {
 			for {
 				select {
 				case <-ctx.Done():
 					return nil
-				case job := <-q:
-					do(ctx, q.more(job, together))
+				case job := <-q.jobs:
+					q.do(ctx, q.more(job))
 				}
 			}
 		})
@@ -43,11 +50,11 @@ func (q Queue[T]) Run(ctx context.Context, workers, together int, do func(contex
 }
 
 // more adds what waits too.
-func (q Queue[T]) more(job T, together int) []T {
+func (q *Queue[T]) more(job T) []T {
 	jobs := []T{job}
-	for len(jobs) < together {
+	for len(jobs) < q.together {
 		select {
-		case job := <-q:
+		case job := <-q.jobs:
 			jobs = append(jobs, job)
 		default:
 			return jobs

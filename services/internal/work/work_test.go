@@ -15,19 +15,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestQueue_BoundsWhatWaitsAndWhatIsDoneAtOnce(t *testing.T) {
 	t.Parallel()
 	const size, workers, together = 10, 3, 4
-	q := work.NewQueue[int](size)
-	for i := range size {
-		if !q.Add(i) {
-			t.Fatalf("no room for job %d", i)
-		}
-	}
-	if q.Add(size) {
-		t.Error("there is room without end")
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	seen, at := map[int]bool{}, 0
-	err := q.Run(ctx, workers, together, func(_ context.Context, jobs []int) {
+	q := work.NewQueue(size, workers, together, func(_ context.Context, jobs []int) {
 		mu.Lock()
 		defer mu.Unlock()
 		at = max(at, len(jobs))
@@ -38,6 +29,15 @@ func TestQueue_BoundsWhatWaitsAndWhatIsDoneAtOnce(t *testing.T) {
 			cancel()
 		}
 	})
+	for i := range size {
+		if !q.Add(i) {
+			t.Fatalf("no room for job %d", i)
+		}
+	}
+	if q.Add(size) {
+		t.Error("there is room without end")
+	}
+	err := q.Run(ctx)
 	if err != nil || len(seen) != size || at > together {
 		t.Errorf("Run = %v, did %v, up to %d at once", err, seen, at)
 	}
@@ -45,14 +45,10 @@ func TestQueue_BoundsWhatWaitsAndWhatIsDoneAtOnce(t *testing.T) {
 
 func TestQueue_AWorkerThatWaitsHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	q := work.NewQueue[int](10)
-	for i := range 10 {
-		q.Add(i)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	done := 0
-	err := q.Run(ctx, 2, 1, func(ctx context.Context, jobs []int) {
+	q := work.NewQueue(10, 2, 1, func(ctx context.Context, jobs []int) {
 		if jobs[0] == 0 {
 			<-ctx.Done()
 			return
@@ -63,6 +59,10 @@ func TestQueue_AWorkerThatWaitsHoldsUpNoOther(t *testing.T) {
 			cancel()
 		}
 	})
+	for i := range 10 {
+		q.Add(i)
+	}
+	err := q.Run(ctx)
 	if err != nil || done != 9 {
 		t.Errorf("Run = %v, %d jobs done", err, done)
 	}

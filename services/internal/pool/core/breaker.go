@@ -29,7 +29,7 @@ type breaker struct {
 
 	state     breakerState
 	gen       uint64        // grows with each change of state, from 1
-	openUntil time.Time     // open: when it lets a probe pass
+	openUntil time.Time     // when it lets a probe pass, if it is open
 	probing   bool          // half open: the probe is out
 	streak    int           // closed: failures in a row
 	first     uint64        // the event of the first of these
@@ -71,7 +71,7 @@ func (b *breaker) tryHalfOpen(now time.Time) (changed bool) {
 	if b.state != breakerOpen || now.Before(b.openUntil) {
 		return false
 	}
-	b.become(breakerHalfOpen)
+	b.become(breakerHalfOpen, now)
 	return true
 }
 
@@ -82,8 +82,15 @@ func (b *breaker) isProbe(gen uint64) bool { return b.state == breakerHalfOpen &
 func (b *breaker) count(gen, event uint64, o outcome, now time.Time) (changed bool) {
 	switch {
 	case gen != b.gen: // it began before the last change, or has been counted
-	case b.state == breakerHalfOpen:
-		return b.conclude(o, now)
+	case b.state == breakerHalfOpen: // it is the probe
+		b.probing = false
+		switch o {
+		case succeeded:
+			b.become(breakerClosed, now)
+		case failed:
+			b.become(breakerOpen, now)
+		}
+		return o != undone
 	case o == succeeded:
 		b.streak = 0
 	case o == failed:
@@ -92,32 +99,15 @@ func (b *breaker) count(gen, event uint64, o outcome, now time.Time) (changed bo
 		}
 		b.mixed = b.mixed || event != b.first
 		if b.streak >= b.failures && b.mixed {
-			b.open(now)
+			b.become(breakerOpen, now)
 			return true
 		}
 	}
 	return false
 }
 
-// conclude takes the outcome of the probe.
-func (b *breaker) conclude(o outcome, now time.Time) (changed bool) {
-	b.probing = false
-	switch o {
-	case succeeded:
-		b.become(breakerClosed)
-	case failed:
-		b.open(now)
-	}
-	return o != undone
-}
-
-func (b *breaker) open(now time.Time) {
-	b.become(breakerOpen)
-	b.openUntil = now.Add(b.openFor)
-}
-
-func (b *breaker) become(s breakerState) {
-	b.state, b.streak, b.probing = s, 0, false
+func (b *breaker) become(s breakerState, now time.Time) {
+	b.state, b.streak, b.probing, b.openUntil = s, 0, false, now.Add(b.openFor)
 	b.gen++
 }
 
@@ -144,7 +134,7 @@ func (p *Pool) pass(it *Item, now time.Time) *Item {
 // none it returns first.
 func untried(first *Item) *Item {
 	for it := first; it != nil; it = it.right {
-		if it.token.attempt == 0 && it.phase == ready {
+		if it.token.attempt == 0 && !it.spilled {
 			return it
 		}
 	}
@@ -167,15 +157,7 @@ func (p *Pool) noteBreaker(now time.Time) {
 	if b.told == nil {
 		b.told = rate.NewLimiter(rate.Every(changesEvery), changesAtOnce)
 	}
-	if !b.told.AllowN(now, 1) {
-		return
-	}
-	switch b.state {
-	case breakerOpen:
-		p.note(wire.AdvBreakerOpened, "", nil)
-	case breakerHalfOpen:
-		p.note(wire.AdvBreakerHalfOpened, "", nil)
-	default:
-		p.note(wire.AdvBreakerClosed, "", nil)
+	if b.told.AllowN(now, 1) {
+		p.note([...]string{wire.AdvBreakerClosed, wire.AdvBreakerOpened, wire.AdvBreakerHalfOpened}[b.state], "", nil)
 	}
 }

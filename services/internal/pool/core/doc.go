@@ -19,24 +19,22 @@
 //
 // # Phases
 //
-// An item, which is one event, is in one phase at a time. Its event is let go in
-// the phases with "spilled", and is on its way in preloading and reloading.
+// An item, which is one event, is in one phase at a time. It may be spilled while
+// it is queued, ready or backing off: its event was let go. In preloading and
+// reloading its event is on its way back.
 //
-//	phase                what it waits for         what may follow
-//	queued               its turn in the lane      spilled, ready, parking, backing off, backing off spilled
-//	spilled              its turn in the lane      preloading, ready spilled, backing off spilled
-//	preloading           its event, then its turn  queued, spilled, reloading
-//	ready                permission to send        in flight, asking, settled, parking, backing off, backing off spilled
-//	ready spilled        permission to send        reloading, ready spilled, settled, backing off spilled
-//	reloading            its event                 ready, parking, settled, backing off spilled
-//	asking               the asker                 in flight, ready, settled, parking, backing off, backing off spilled
-//	in flight            an answer, or ack_wait    settled, ready, parking, backing off, backing off spilled
-//	backing off          a time                    ready, backing off spilled, backing off, settled, parking
-//	backing off spilled  a time                    ready spilled, backing off spilled, settled
-//	parking              the parked stream         settled, backing off, backing off spilled
-//	settled              nothing                   nothing
+//	phase        what it waits for         what may follow
+//	queued       its turn in the lane      preloading, ready, parking, backing off
+//	preloading   its event, then its turn  queued, reloading
+//	ready        permission to send        ready, reloading, in flight, asking, settled, parking, backing off
+//	reloading    its event                 ready, parking, settled, backing off
+//	asking       the asker                 in flight, ready, settled, parking, backing off
+//	in flight    an answer, or ack_wait    settled, ready, parking, backing off
+//	backing off  a time                    ready, backing off, settled, parking
+//	parking      the parked stream         settled, backing off
+//	settled      nothing                   nothing
 //
-// An item leaves ready, asking and the backoffs for settled when an ack of an
+// An item leaves ready, asking and backing off for settled when an ack of an
 // earlier attempt comes late. A term that comes late has it parked. An item that
 // is to be parked goes from its turn to parking, or backs off while events
 // cannot be parked.

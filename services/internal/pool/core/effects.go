@@ -9,29 +9,24 @@ import (
 // Effects are what steps of the core ask the shell to do. Deliveries are no
 // part of them: see Pool.Send.
 type Effects struct {
-	WakeAt time.Time // call Tick then; zero: nothing changed about when
-	Moved  bool      // the checkpoint or the state changed, so the entry is to be written
-	Room   bool      // the pool can take events again
-	Tasks  *Tasks    // nil: there are none
+	WakeAt  time.Time // call Tick then; zero: nothing changed about when
+	Moved   bool      // the checkpoint or the state changed, so the entry is to be written
+	Room    bool      // the pool can take events again
+	Notices []Notice
+	Park    []Park
+	Reload  []Reload
+	Ask     Ask
+	Peek    bool // ask who listens, then call Peeked
 }
 
-// Tasks are what only few steps ask for.
-type Tasks struct {
-	Notices []Notice // publish as advisories
-	Park    []Park   // hand to the parker, then call Parked
-	Reload  []Reload // hand to the fetcher, then call Reloaded
-	Ask     Ask      // ask who listens, and send the item if anybody may, then call Told
-	Peek    bool     // ask who listens, then call Peeked
-}
-
-// Notice is what an advisory says of a pool.
+// Notice is to be published as an advisory of the pool.
 type Notice struct {
 	What, Detail string // What is one of wire.Adv…
 	Data         map[string]any
 	Trail        map[string][]string // the headers that say which event it is about; nil: about none
 }
 
-// Park is an item to be parked.
+// Park is an item to be handed to the parker. Then call Parked, or NotTaken.
 type Park struct {
 	Item     *Item
 	Event    *event.Event
@@ -39,14 +34,15 @@ type Park struct {
 	Reason   string
 }
 
-// Reload is an item whose event is to be fetched from the store.
+// Reload is an item whose event is to be fetched from the store. Then call Reloaded.
 type Reload struct {
 	Item     *Item
 	Sequence uint64
 	Ahead    bool // its turn has not come: others go first
 }
 
-// Ask is an item to be sent by whoever finds out who listens.
+// Ask is an item to be sent where somebody may listen, by whoever finds that out.
+// Then call Told.
 type Ask struct {
 	Item *Item // nil: there is none
 	Turn uint64
@@ -63,21 +59,8 @@ func (p *Pool) Effects() Effects {
 	return fx
 }
 
-// tasks are those of this step, to be added to.
-func (p *Pool) tasks() *Tasks {
-	if p.fx.Tasks == nil {
-		p.fx.Tasks = &Tasks{}
-	}
-	return p.fx.Tasks
-}
-
 func (p *Pool) note(what, detail string, data map[string]any) {
-	p.notice(Notice{What: what, Detail: detail, Data: data})
-}
-
-func (p *Pool) notice(n Notice) {
-	t := p.tasks()
-	t.Notices = append(t.Notices, n)
+	p.fx.Notices = append(p.fx.Notices, Notice{What: what, Detail: detail, Data: data})
 }
 
 // noteOf is note for what happened to an event. It says nothing of events that
@@ -87,5 +70,5 @@ func (p *Pool) noteOf(it *Item, what, detail string, data map[string]any) {
 		return
 	}
 	data["sequence"] = it.event.Sequence
-	p.notice(Notice{What: what, Detail: detail, Data: data, Trail: it.event.Trail()})
+	p.fx.Notices = append(p.fx.Notices, Notice{What: what, Detail: detail, Data: data, Trail: it.event.Trail()})
 }

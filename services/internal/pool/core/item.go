@@ -15,6 +15,7 @@ import (
 type Item struct {
 	heap.Due              // when ack_wait ends, or its backoff: only then is it in a heap
 	event    *event.Event // nil while it is spilled or reloaded
+	spilled  bool         // its event was let go, and has not been sent for
 	stored   time.Time    // when the event was stored
 	size     int          // bytes of the event
 	mark     checkpoint.Mark
@@ -35,14 +36,47 @@ type Item struct {
 	parkFor    string    // why it is to be parked; "": it is not
 }
 
+// phase is where an item stands. An item is in one phase at a time. doc.go has
+// the table of what follows what.
+type phase uint8
+
+const (
+	// Behind another item of its lane.
+
+	queued     phase = iota
+	preloading       // its event was let go, and is on its way back
+
+	// At the head of its lane.
+
+	ready      // to be sent as soon as something may be sent
+	reloading  // its event is on its way back, and it is sent when that is there
+	asking     // with the asker, which sends it where somebody may listen
+	inFlight   // sent, and not answered yet
+	backingOff // waits for a time, until it may be sent or parked
+	parking    // given up, and with the parker
+
+	settled // finished, parked, or gone from the store
+
+	phases int = iota
+)
+
+// String is the name of the phase in doc.go.
+func (p phase) String() string {
+	return [...]string{
+		"queued", "preloading", "ready", "reloading", "asking", "in flight", "backing off", "parking", "settled",
+	}[p]
+}
+
+// isReloading reports whether the event of an item is on its way back.
+func (p phase) isReloading() bool { return p == preloading || p == reloading }
+
 // holdsUp reports whether the head of a lane keeps those behind it waiting for
 // far longer than it takes to reload them.
 func (it *Item) holdsUp(now time.Time) bool {
-	return it.spent > 0 || it.phase.isSpilled() || it.phase == inFlight && now.Sub(it.sent) >= lookAgain
+	return it.spent > 0 || it.spilled || it.phase == inFlight && now.Sub(it.sent) >= lookAgain
 }
 
-// lane is the queue of one ordering key. Its head is the only item of the key
-// that may be out for delivery.
+// lane is the queue of one ordering key. Only its head may be out for delivery.
 type lane struct {
 	key        string
 	head, tail *Item
@@ -62,8 +96,7 @@ func (l *lane) push(it *Item) (first bool) {
 	return false
 }
 
-// pop drops the head, which is settled, and returns the new one. It returns nil
-// if the lane is empty.
+// pop drops the head, which is settled, and returns the new one, nil if there is none.
 func (l *lane) pop() *Item {
 	old := l.head
 	l.head, old.next = old.next, nil
@@ -78,10 +111,10 @@ func (l *lane) pop() *Item {
 // event is a lane of its own.
 func orderingKey(by wire.OrderBy, e *event.Event) (key string, alone bool) {
 	switch by.Kind {
-	case wire.OrderSubject:
-		return e.Subject, false
 	case wire.OrderNone:
 		return "", true
+	case wire.OrderSubject:
+		return e.Subject, false
 	case wire.OrderToken:
 		return subjectToken(e.Subject, by.Token), false
 	case wire.OrderHeader:
@@ -92,14 +125,12 @@ func orderingKey(by wire.OrderBy, e *event.Event) (key string, alone bool) {
 }
 
 // subjectToken returns the n-th token of a subject, from 1; "" if it has fewer.
-func subjectToken(subject string, n int) string {
-	for ; n > 1; n-- {
-		_, rest, more := strings.Cut(subject, ".")
+func subjectToken(subject string, n int) (token string) {
+	for more := true; n > 0; n-- {
 		if !more {
 			return ""
 		}
-		subject = rest
+		token, subject, more = strings.Cut(subject, ".")
 	}
-	t, _, _ := strings.Cut(subject, ".")
-	return t
+	return token
 }

@@ -1,16 +1,11 @@
 package core
 
-import (
-	"slices"
-	"time"
-
-	"github.com/sluicehq/sluice/services/internal/heap"
-)
+import "github.com/sluicehq/sluice/services/internal/heap"
 
 // items are the unsettled items outside of their lanes: in the order in which
 // they are to be sent, or wait, and by slot.
 type items struct {
-	ready    list // ready, or ready spilled
+	ready    list
 	inFlight list // all wait equally long, so the first is due first
 	backoff  heap.Of[*Item]
 	slots    []*Item
@@ -27,13 +22,13 @@ type items struct {
 // enter puts an item into the books of its phase.
 func (b *items) enter(it *Item) {
 	switch it.phase {
-	case ready, readySpilled:
+	case ready:
 		b.ready.add(it)
 	case reloading:
 		b.reloading++
 	case inFlight:
 		b.inFlight.add(it)
-	case backingOff, backedSpilled:
+	case backingOff:
 		b.backoff.Set(it, it.At)
 		if it.parkFor != "" {
 			b.unparked++
@@ -46,13 +41,13 @@ func (b *items) enter(it *Item) {
 // leave takes an item out of the books of its phase.
 func (b *items) leave(it *Item) {
 	switch it.phase {
-	case ready, readySpilled:
+	case ready:
 		b.ready.remove(it)
 	case reloading:
 		b.reloading--
 	case inFlight:
 		b.inFlight.remove(it)
-	case backingOff, backedSpilled:
+	case backingOff:
 		b.backoff.Remove(it)
 		if it.parkFor != "" {
 			b.unparked--
@@ -65,14 +60,6 @@ func (b *items) leave(it *Item) {
 // out is how many deliveries the limit counts: those in flight, and those that
 // will be as soon as they are reloaded.
 func (b *items) out() int { return b.inFlight.n + b.reloading }
-
-// giveUp notes why an item is to be parked.
-func (b *items) giveUp(it *Item, reason string) {
-	if it.parkFor == "" && it.phase.waits() {
-		b.unparked++
-	}
-	it.parkFor = reason
-}
 
 // giveSlot gives an item a slot and a nonce, by which its answers find it.
 func (b *items) giveSlot(it *Item) {
@@ -116,48 +103,34 @@ type list struct {
 	n           int
 }
 
-func (l *list) add(it *Item) {
-	it.left, it.right = l.last, nil
-	if l.last == nil {
-		l.first = it
-	} else {
-		l.last.right = it
-	}
-	l.last = it
-	l.n++
-}
+func (l *list) add(it *Item)      { l.link(l.last, it, nil) }
+func (l *list) addFirst(it *Item) { l.link(nil, it, l.first) }
 
-func (l *list) addFirst(it *Item) {
-	it.left, it.right = nil, l.first
-	if l.first == nil {
-		l.last = it
-	} else {
-		l.first.left = it
-	}
-	l.first = it
+// link puts an item between two neighbours; nil is the end of the list.
+func (l *list) link(left, it, right *Item) {
+	it.left, it.right = left, right
+	*l.after(left), *l.before(right) = it, it
 	l.n++
 }
 
 func (l *list) remove(it *Item) {
-	if it.left == nil {
-		l.first = it.right
-	} else {
-		it.left.right = it.right
-	}
-	if it.right == nil {
-		l.last = it.left
-	} else {
-		it.right.left = it.left
-	}
+	*l.after(it.left), *l.before(it.right) = it.right, it.left
 	it.left, it.right = nil, nil
 	l.n--
 }
 
-// hurry makes all items due that back off and are to be parked.
-func (b *items) hurry(now time.Time) {
-	for _, it := range slices.Clone(b.backoff) { // they change places
-		if it.parkFor != "" {
-			b.backoff.Set(it, now)
-		}
+// after is where the list has the neighbour to the right of an item, and before
+// the one to the left.
+func (l *list) after(it *Item) **Item {
+	if it == nil {
+		return &l.first
 	}
+	return &it.right
+}
+
+func (l *list) before(it *Item) **Item {
+	if it == nil {
+		return &l.last
+	}
+	return &it.left
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -46,15 +47,18 @@ func (b *blockade) try(now time.Time) (ok bool, at time.Time) {
 // can be parked. Its lane is held until it is stored.
 func (p *Pool) park(it *Item, reason string, now time.Time) {
 	p.count(it, undone, now) // unless the breaker has been told already
-	p.items.giveUp(it, reason)
+	if it.parkFor == "" && it.phase == backingOff {
+		p.items.unparked++
+	}
+	it.parkFor = reason
 	if it.phase == reloading {
 		return
 	}
 	switch ok, at := p.blockade.try(now); {
 	case !ok:
 		p.backOff(it, at.Sub(now), now)
-	case it.phase.isSpilled():
-		p.moveFirst(it, readySpilled) // to be reloaded
+	case it.spilled:
+		p.readyFirst(it) // to be reloaded
 	default:
 		p.handOver(it)
 	}
@@ -73,8 +77,7 @@ func (p *Pool) parkOffered(it *Item) {
 // handOver gives an item to the parker.
 func (p *Pool) handOver(it *Item) {
 	p.move(it, parking)
-	t := p.tasks()
-	t.Park = append(t.Park, Park{Item: it, Event: it.event, Attempts: it.token.Attempt(), Reason: it.parkFor})
+	p.fx.Park = append(p.fx.Park, Park{Item: it, Event: it.event, Attempts: it.token.Attempt(), Reason: it.parkFor})
 }
 
 // NotTaken takes it that the parker had no room in its queue for an item.
@@ -129,6 +132,10 @@ func (p *Pool) endBlockade(now time.Time) {
 	}
 	p.blockade = blockade{}
 	p.fx.Moved = true
-	p.items.hurry(now)
+	for _, it := range slices.Clone(p.items.backoff) { // they change places
+		if it.parkFor != "" {
+			p.items.backoff.Set(it, now)
+		}
+	}
 	p.wakeDue(now)
 }

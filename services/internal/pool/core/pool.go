@@ -14,29 +14,23 @@ import (
 
 // Config is what a pool begins with.
 type Config struct {
-	Record     *wire.Record
-	State      wire.PoolState // as others are told of it already; "" if they are not
-	Checkpoint wire.Checkpoint
-	Gap        *wire.Gap   // the last range lost by an earlier owner, if any
-	LostFrom   uint64      // as an earlier owner's LoseEnd noted it
-	Holes      *wire.Holes // as an earlier owner's Began noted them; nil if none has
-	Budget     *Budget
+	Record *wire.Record
+	Entry  wire.Pool // as it is stored: what earlier owners left
+	Budget *Budget
 	// MaxRanges bounds the finished ranges above the floor, and with them the
 	// size of a checkpoint. Defaults to checkpoint.DefaultMaxRanges.
 	MaxRanges int
-	// Until is the last sequence that the pool takes; 0: there is none.
-	Until uint64
-	// Rate is how many deliveries a second may be sent at most; 0 is no bound.
-	Rate int
-	// Seed makes what is drawn by lot differ among pools.
-	Seed uint64
+	Until     uint64 // the last sequence that the pool takes; 0: there is none
+	Rate      int    // deliveries a second, at most; 0 is no bound
+	Seed      uint64 // makes what is drawn by lot differ among pools
 }
 
 // Pool decides about the deliveries of one subscription. It is not safe for
 // concurrent use.
 type Pool struct {
-	cfg     Config
-	spec    *wire.Spec // of cfg.Record
+	record  *wire.Record
+	spec    *wire.Spec // of record
+	until   uint64     // the last sequence to take; 0: there is none
 	lots    *rand.Rand
 	tracker *checkpoint.Tracker
 
@@ -77,9 +71,9 @@ func New(cfg Config) *Pool {
 		least = spec.PoolSize.Max // nothing is waited for, so nothing adapts
 	}
 	p := &Pool{
-		cfg: cfg, spec: spec,
+		record: cfg.Record, spec: spec, until: cfg.Until,
 		lots:    rand.New(rand.NewPCG(cfg.Seed, 0)),
-		tracker: checkpoint.Restore(cfg.Checkpoint),
+		tracker: checkpoint.Restore(cfg.Entry.Checkpoint),
 		lanes:   map[string]*lane{},
 		flow: flow{
 			pace:    newPace(cfg.Rate),
@@ -93,7 +87,8 @@ func New(cfg Config) *Pool {
 	}
 	p.items.nonce0 = p.lots.Uint32()
 	p.items.nonce = p.items.nonce0
-	p.place = place{read: p.tracker.Floor(), gap: cfg.Gap, lostFrom: cfg.LostFrom, holes: cfg.Holes}
+	p.place = place{read: p.tracker.Floor(), gap: cfg.Entry.Gap, lostFrom: cfg.Entry.LostFrom, holes: cfg.Entry.Holes}
+	p.reported.stored = cfg.Entry.State
 	return p
 }
 
@@ -111,7 +106,7 @@ func (p *Pool) Offer(e *event.Event, parkFor string) bool {
 		return false
 	case e.Sequence <= p.place.read:
 		return true
-	case p.cfg.Until > 0 && e.Sequence > p.cfg.Until:
+	case p.until > 0 && e.Sequence > p.until:
 		p.place.read = e.Sequence // it is not for this pool, nor is what follows
 		return true
 	case p.settledBefore(e):
@@ -136,7 +131,7 @@ func (p *Pool) Offer(e *event.Event, parkFor string) bool {
 		p.parkOffered(it)
 	case l.head == it:
 		p.move(it, ready)
-	case l.head.exhausted, before.phase.isSpilled(): // its turn is far away
+	case l.head.exhausted, before.spilled: // its turn is far away
 		p.spill(it)
 	}
 	return true
@@ -149,7 +144,7 @@ func (p *Pool) Offer(e *event.Event, parkFor string) bool {
 func (p *Pool) settledBefore(e *event.Event) bool {
 	s := p.spec.Start
 	return p.tracker.Finished(e.Sequence, e.Sequence) || e.ParkedAsLoop() ||
-		s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.cfg.Record.StartSequence
+		s.Kind == wire.PositionTime && e.Time.Before(s.Time) && e.Sequence >= p.record.StartSequence
 }
 
 func (p *Pool) laneOf(e *event.Event) *lane {
@@ -175,12 +170,18 @@ func (p *Pool) makeReady(it *Item, now time.Time) {
 		p.park(it, it.parkFor, now)
 		return
 	}
-	p.move(it, it.phase.atTurn())
+	if it.phase == preloading {
+		p.move(it, reloading)
+		return
+	}
+	p.move(it, ready)
 }
 
 // finish settles an item and lets the next one of its lane go.
 func (p *Pool) finish(it *Item, now time.Time) {
-	if !it.phase.isSpilled() {
+	if it.spilled {
+		p.unspill(it)
+	} else {
 		p.room.release(it.size)
 	}
 	p.move(it, settled)
@@ -207,55 +208,36 @@ func (p *Pool) finish(it *Item, now time.Time) {
 // move brings an item into another phase. Moved into the same phase, it goes to
 // the end of those that wait there.
 func (p *Pool) move(it *Item, to phase) {
-	p.leave(it)
 	p.become(it, to)
 	p.items.enter(it)
 }
 
-// moveFirst brings an item to the head of those that are ready.
-func (p *Pool) moveFirst(it *Item, to phase) {
-	p.leave(it)
-	p.become(it, to)
+// readyFirst brings an item to the head of those that are ready.
+func (p *Pool) readyFirst(it *Item) {
+	p.become(it, ready)
 	p.items.ready.addFirst(it)
+}
+
+// become takes an item out of the books of its phase, and changes that.
+func (p *Pool) become(it *Item, to phase) {
+	p.items.leave(it)
+	if p.flow.presence.asks == it {
+		p.flow.presence.asks = nil
+	}
+	if p.moves != nil {
+		p.moves[it.phase][to] = true
+	}
+	it.phase = to
 }
 
 // backOff has an item wait. It keeps its event, unless nobody knows for how long
 // or the pool has more than it may hold.
 func (p *Pool) backOff(it *Item, d time.Duration, now time.Time) {
-	p.leave(it)
+	p.become(it, backingOff)
 	it.At = now.Add(d)
-	if it.event == nil || it.exhausted || p.room.bytes > bytesPerPool {
-		p.become(it, backedSpilled)
-	} else {
-		p.become(it, backingOff)
-	}
 	p.items.enter(it)
-}
-
-// leave takes an item out of the books of its phase.
-func (p *Pool) leave(it *Item) {
-	p.items.leave(it)
-	if p.flow.presence.asks == it {
-		p.flow.presence.asks = nil
-	}
-}
-
-// become changes the phase of an item, and accounts for its event.
-func (p *Pool) become(it *Item, to phase) {
-	from := it.phase
-	if p.moves != nil {
-		p.moves[from][to] = true
-	}
-	it.phase = to
-	switch was, is := from.isSpilled(), to.isSpilled(); {
-	case is && !was:
-		it.event = nil
-		it.lane.kept--
-		p.room.spill(it.size)
-		p.signalRoom()
-	case was && !is:
-		it.lane.kept++
-		p.room.unspill()
+	if it.event == nil || it.exhausted || p.room.bytes > bytesPerPool {
+		p.spill(it)
 	}
 }
 

@@ -155,7 +155,7 @@ func (p *Pool) captured(it *Item, now time.Time) {
 		p.takeBack(it, now)
 	case p.stats.heard.Before(it.sent) && !s.peeking && !now.Before(s.peeked.Add(askMax)):
 		s.peeking = true
-		p.tasks().Peek = true
+		p.fx.Peek = true
 	}
 }
 
@@ -165,7 +165,7 @@ func (p *Pool) ask(it *Item) {
 	s := &p.flow.presence
 	s.asks, s.told, s.denied = it, false, false
 	s.turn++
-	p.tasks().Ask = Ask{it, s.turn}
+	p.fx.Ask = Ask{it, s.turn}
 }
 
 // SendAsking returns the delivery of the item that asks. Ok is false if the item
@@ -225,13 +225,4 @@ func (p *Pool) Peeked(now time.Time, t Told) {
 	if t.Who == Nobody && !s.absent {
 		p.absent(t.Why, now)
 	}
-}
-
-// whyWaiting is the reason of the state waiting.
-func (p *Pool) whyWaiting() string {
-	why := "nobody listens on " + p.spec.Deliver.Subject
-	if s := &p.flow.presence; s.why != "" {
-		why += "; " + s.why
-	}
-	return why
 }

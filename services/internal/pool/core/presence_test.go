@@ -22,7 +22,7 @@ func TestPresence_AnAnswerToAnEarlierQuestionSaysNothing(t *testing.T) {
 		if n := s.Send(s.now, make([]core.Delivery, 1)); n != 0 {
 			t.Fatal("sent without being asked about")
 		}
-		second := s.Effects().Tasks.Ask
+		second := s.Effects().Ask
 		if second.Item != first.Item || second.Turn == first.Turn {
 			t.Fatalf("asked %+v, then %+v", first, second)
 		}
@@ -41,5 +41,5 @@ func (s *sim) asking(d sent) core.Ask {
 	a := s.spec.Deliver.ReadAnswer(nil, map[string][]string{"Status": {"503"}, "Nats-Subject": {"target"}})
 	s.Answer(s.now, d.token, a)
 	s.Send(s.now, make([]core.Delivery, 1))
-	return s.Effects().Tasks.Ask
+	return s.Effects().Ask
 }

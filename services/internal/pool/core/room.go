@@ -1,21 +1,21 @@
 package core
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicehq/sluice/services/internal/checkpoint"
 )
 
 const (
-	// windowFactor says how many events a pool holds beyond those in flight, so
-	// that lanes behind a slow key can go on. Measured: 4 keeps the limit filled
-	// with 200 keys of uneven weight.
+	// windowFactor is how many events a pool holds for each in flight, so that
+	// lanes behind a slow key can go on. Measured: 4 keeps the limit filled with
+	// 200 keys of uneven weight.
 	windowFactor = 4
 	// bytesPerPool bounds the bodies that one pool holds, whatever their number.
 	bytesPerPool = 32 << 20
-	// lookAgain is how often, at most, a pool without room looks for some: whether
-	// others have given bytes back, and whether events have held their lanes up
-	// for that long.
+	// lookAgain is the pause between two looks for room, and how long an event
+	// may hold its lane up before those behind it are spilled.
 	lookAgain = time.Second
 	// spilledSize is about what a spilled item holds in memory, in bytes.
 	spilledSize = 256
@@ -88,22 +88,8 @@ func (r *room) reserve(size int) {
 
 // release gives back the bytes of an event.
 func (r *room) release(size int) {
-	r.budget.give(size)
+	r.budget.take(-size)
 	r.bytes -= size
-}
-
-// spill exchanges the bytes of an event for those of a spilled one.
-func (r *room) spill(size int) {
-	r.spilled++
-	r.budget.take(spilledSize)
-	r.release(size)
-}
-
-// unspill gives back the bytes of a spilled event. Those of the event itself
-// have been reserved, unless it is settled.
-func (r *room) unspill() {
-	r.spilled--
-	r.budget.give(spilledSize)
 }
 
 // mayAdmit reports whether a pool that had no room should be offered events
@@ -164,3 +150,40 @@ func (p *Pool) signalRoom() {
 		p.fx.Room = true
 	}
 }
+
+// Budget bounds the bytes of events that all pools of an instance hold. A pool
+// gets more only while it holds at most a quarter of what is left (a dynamic
+// threshold, after Choudhury and Hahne, 1998). So n pools that let nothing go
+// leave 4 parts in n+4 to the others if they fill up side by side, and at least
+// (4/5)^n if they do one after the other.
+//
+// It is the one thing that the cores of an instance share. It is a counter:
+// nobody waits for it.
+type Budget struct {
+	max  int64
+	used atomic.Int64
+}
+
+// leave is how many times what it holds a pool must leave to others.
+const leave = 4
+
+// NewBudget returns a budget of max bytes.
+func NewBudget(maxBytes int64) *Budget { return &Budget{max: maxBytes} }
+
+// Used is how many bytes are held now.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+// tryTake takes n bytes for a pool that holds so many already, if it may.
+func (b *Budget) tryTake(n, held int) bool {
+	if b.used.Add(int64(n))+leave*int64(held) > b.max {
+		b.used.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+// fits reports whether tryTake would take them.
+func (b *Budget) fits(n, held int) bool { return b.used.Load()+int64(n)+leave*int64(held) <= b.max }
+
+// take takes n bytes, whatever is left. A negative n gives them back.
+func (b *Budget) take(n int) { b.used.Add(int64(n)) }

@@ -1,6 +1,9 @@
 package core
 
 import (
+	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
@@ -12,21 +15,16 @@ type Delivery struct {
 	Item  *Item
 	Event *event.Event
 	Token Token
-}
-
-// Unsent is a delivery that did not leave.
-type Unsent struct {
-	Delivery
-	Err   error
-	Never bool // it never can
+	Err   error // why it did not leave; nil: it did
+	Never bool  // it never can
 }
 
 // holdAfterError is how long a pool waits after the connection refused a message.
 const holdAfterError = 250 * time.Millisecond
 
 // Send takes out what may be sent now, up to the length of out, and returns how
-// many deliveries that are. The shell publishes them, and calls Published if
-// any did not leave, and always where the mode is publish.
+// many deliveries that are. The shell publishes them, notes which did not leave,
+// and calls Published if there are such, and always where the mode is publish.
 func (p *Pool) Send(now time.Time, out []Delivery) (n int) {
 	for n < len(out) && p.items.ready.n > 0 {
 		var ok bool
@@ -34,7 +32,7 @@ func (p *Pool) Send(now time.Time, out []Delivery) (n int) {
 			break
 		}
 		it := p.items.ready.first
-		if it.phase == readySpilled {
+		if it.spilled {
 			p.reload(it, now)
 			continue
 		}
@@ -63,31 +61,23 @@ func (p *Pool) launch(it *Item, now time.Time) Delivery {
 	return Delivery{Item: it, Event: it.event, Token: it.token}
 }
 
-// Published takes it what became of deliveries. Of those that did not leave,
-// what can never be sent is parked; what the connection refused for now is tried
-// again soon. The others are finished where no answer is waited for.
-func (p *Pool) Published(now time.Time, ds []Delivery, failed []Unsent) {
-	for _, u := range failed {
-		switch {
-		case !p.isOut(u.Delivery):
-		case u.Never:
-			p.park(u.Item, "cannot be sent: "+u.Err.Error(), now)
-		default:
-			p.takeBack(u.Item, now)
-			p.flow.holdUntil = now.Add(holdAfterError)
-		}
-	}
+// Published takes what became of deliveries. What can never be sent is parked;
+// what the connection refused for now is tried again soon. The others are
+// finished where no answer is waited for.
+func (p *Pool) Published(now time.Time, ds []Delivery) {
 	for _, d := range ds {
-		if p.spec.Deliver.Mode == wire.ModePublish && p.isOut(d) {
+		switch {
+		case p.flow.closed || d.Item.phase != inFlight || d.Item.token != d.Token: // answered meanwhile
+		case d.Never:
+			p.park(d.Item, "cannot be sent: "+d.Err.Error(), now)
+		case d.Err != nil:
+			p.takeBack(d.Item, now)
+			p.flow.holdUntil = now.Add(holdAfterError)
+		case p.spec.Deliver.Mode == wire.ModePublish:
 			p.stats.finished++
 			p.finish(d.Item, now)
 		}
 	}
-}
-
-// isOut reports whether a delivery waits for its answer.
-func (p *Pool) isOut(d Delivery) bool {
-	return !p.flow.closed && d.Item.phase == inFlight && d.Item.token == d.Token
 }
 
 // takeBack makes an item in flight ready again, its attempt uncounted: it is as
@@ -111,9 +101,46 @@ func (p *Pool) ConnectionLost(now time.Time) {
 	}
 	for it := p.items.inFlight.last; it != nil; it = p.items.inFlight.last { // the last one first, so that the order stays
 		p.count(it, undone, now)
-		p.moveFirst(it, ready)
+		p.readyFirst(it)
 	}
 }
 
 // ConnectionBack lets what could not be sent go without a wait.
 func (p *Pool) ConnectionBack() { p.flow.holdUntil = time.Time{} }
+
+// Token names one delivery in a reply subject: the slot of its item, the item's
+// nonce (slots are used again) and the attempt.
+type Token struct {
+	slot    int32
+	nonce   uint32
+	attempt int32
+}
+
+// Attempt is the number of the delivery, as Sluice-Attempt has it.
+func (t Token) Attempt() int { return int(t.attempt) }
+
+// Reply is the reply subject of the delivery.
+func (t Token) Reply(prefix string) string {
+	b := make([]byte, 0, 128)
+	b = append(b, prefix...)
+	b = strconv.AppendInt(b, int64(t.slot), 36)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, uint64(t.nonce), 36)
+	b = append(b, '.')
+	return string(strconv.AppendInt(b, int64(t.attempt), 36))
+}
+
+var errToken = errors.New("not a delivery token")
+
+// ParseToken reads what Reply put behind the prefix.
+func ParseToken(s string) (Token, error) {
+	a, rest, ok1 := strings.Cut(s, ".")
+	b, c, ok2 := strings.Cut(rest, ".")
+	slot, err1 := strconv.ParseInt(a, 36, 32)
+	nonce, err2 := strconv.ParseUint(b, 36, 32)
+	attempt, err3 := strconv.ParseInt(c, 36, 32)
+	if !ok1 || !ok2 || errors.Join(err1, err2, err3) != nil || slot < 0 {
+		return Token{}, errToken
+	}
+	return Token{int32(slot), uint32(nonce), int32(attempt)}, nil
+}

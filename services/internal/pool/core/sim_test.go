@@ -86,29 +86,28 @@ func (s *sim) step(f func()) {
 		s.carryOut()
 		f = nil
 		if len(batch) > 0 {
-			failed := s.publish(batch)
-			f = func() { s.Published(s.now, batch, failed) }
+			s.publish(batch)
+			f = func() { s.Published(s.now, batch) }
 		}
 	}
 }
 
-// publish sends deliveries, and returns those that did not leave.
-func (s *sim) publish(batch []core.Delivery) (failed []core.Unsent) {
-	for _, d := range batch {
-		seq := d.Event.Sequence
+// publish sends deliveries, and notes which did not leave.
+func (s *sim) publish(batch []core.Delivery) {
+	for i := range batch {
+		d := &batch[i]
 		if s.refuses != nil {
-			if err := s.refuses(seq); err != nil {
-				failed = append(failed, core.Unsent{Delivery: d, Err: err, Never: errors.Is(err, nats.ErrMaxPayload)})
+			if d.Err = s.refuses(d.Event.Sequence); d.Err != nil {
+				d.Never = errors.Is(d.Err, nats.ErrMaxPayload)
 				continue
 			}
 		}
-		out := sent{seq, d.Token.Attempt(), d.Token, s.now}
+		out := sent{d.Event.Sequence, d.Token.Attempt(), d.Token, s.now}
 		s.sent = append(s.sent, out)
 		if s.saw != nil {
 			s.saw(out)
 		}
 	}
-	return failed
 }
 
 // carryOut does what the pool asks for.
@@ -117,25 +116,21 @@ func (s *sim) carryOut() {
 	if at := fx.WakeAt; !at.IsZero() && (s.wakeAt.IsZero() || at.Before(s.wakeAt)) {
 		s.wakeAt = at
 	}
-	t := fx.Tasks
-	if t == nil {
-		return
-	}
-	for _, n := range t.Notices {
+	for _, n := range fx.Notices {
 		if s.notify != nil {
 			s.notify(n)
 		}
 	}
-	for _, e := range t.Park {
+	for _, e := range fx.Park {
 		s.park(e)
 	}
-	for _, e := range t.Reload {
+	for _, e := range fx.Reload {
 		s.reload(e)
 	}
-	if t.Ask.Item != nil {
-		s.ask(t.Ask)
+	if fx.Ask.Item != nil {
+		s.ask(fx.Ask)
 	}
-	if t.Peek {
+	if fx.Peek {
 		s.step(func() { s.Peeked(s.now, core.Told{Who: s.asker.who}) })
 	}
 }
@@ -201,8 +196,9 @@ func (s *sim) sendAsking(a core.Ask) {
 	if !ok {
 		return
 	}
-	if failed := s.publish([]core.Delivery{d}); len(failed) > 0 {
-		s.Published(s.now, nil, failed)
+	batch := []core.Delivery{d}
+	if s.publish(batch); batch[0].Err != nil {
+		s.Published(s.now, batch)
 		s.carryOut()
 	}
 }

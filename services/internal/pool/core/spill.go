@@ -30,15 +30,24 @@ var ErrGone = errors.New("the store no longer holds the event")
 
 // spill lets the event of an item go, which stays where it is.
 func (p *Pool) spill(it *Item) {
-	if !it.phase.isSpilled() {
-		p.become(it, it.phase.whenSpilled())
+	if it.spilled {
+		return
 	}
+	if it.phase == preloading {
+		p.move(it, queued) // what is on its way comes in vain
+	}
+	it.spilled, it.event = true, nil
+	it.lane.kept--
+	p.room.spilled++
+	p.room.budget.take(spilledSize)
+	p.room.release(it.size)
+	p.signalRoom()
 }
 
 // spillBehind lets go of the events behind the head of a lane.
 func (p *Pool) spillBehind(l *lane) {
 	headKept := 1
-	if l.head.phase.isSpilled() {
+	if l.head.spilled {
 		headKept = 0
 	}
 	for it := l.head.next; l.kept > headKept; it = it.next {
@@ -77,7 +86,7 @@ func (p *Pool) preload(head *Item) {
 		if size += it.size; size > aheadBytes || p.room.events() >= p.room.window/2 {
 			return
 		}
-		if !it.phase.isSpilled() {
+		if !it.spilled {
 			continue
 		}
 		if p.room.bytes > bytesPerPool/2 || !p.room.tryReserve(it.size, p.room.bytes) {
@@ -87,11 +96,20 @@ func (p *Pool) preload(head *Item) {
 	}
 }
 
+// unspill ends it that an item is spilled. The bytes of its event have been
+// reserved, unless it is settled.
+func (p *Pool) unspill(it *Item) {
+	it.spilled = false
+	it.lane.kept++
+	p.room.spilled--
+	p.room.budget.take(-spilledSize)
+}
+
 // order sends for the event of an item, which has its bytes already.
 func (p *Pool) order(it *Item, to phase) {
+	p.unspill(it)
 	p.move(it, to)
-	t := p.tasks()
-	t.Reload = append(t.Reload, Reload{Item: it, Sequence: it.mark.Sequence(), Ahead: to == preloading})
+	p.fx.Reload = append(p.fx.Reload, Reload{Item: it, Sequence: it.mark.Sequence(), Ahead: to == preloading})
 }
 
 // Reloaded takes the event of an item. The error is ErrGone where the store is
@@ -101,28 +119,26 @@ func (p *Pool) Reloaded(now time.Time, it *Item, e *event.Event, err error) {
 	case p.flow.closed || !it.phase.isReloading(): // it may have been answered, or let go again, meanwhile
 	case errors.Is(err, ErrGone) && it.phase == reloading && !p.storeLost():
 		p.gone(it, now)
-	case err != nil, !e.Time.Equal(it.stored): // another time: of another store, under the same name
-		p.missed(it, now)
+	case err == nil && e.Time.Equal(it.stored): // with another time it is of another store, under the same name
+		p.reloaded(it, e)
 	case it.phase == preloading:
-		it.event = e
-		p.move(it, queued)
-	case it.parkFor != "":
-		it.event = e
-		p.handOver(it)
+		p.spill(it)
 	default:
-		it.event = e
-		p.moveFirst(it, ready)
+		p.backOff(it, reloadAgain, now)
 	}
 }
 
-// missed spills an item again that could not be reloaded, and has it wait if it
-// was its turn.
-func (p *Pool) missed(it *Item, now time.Time) {
-	if it.phase == preloading {
-		p.spill(it)
-		return
+// reloaded has an item go on whose event is there again.
+func (p *Pool) reloaded(it *Item, e *event.Event) {
+	it.event = e
+	switch {
+	case it.phase == preloading:
+		p.move(it, queued)
+	case it.parkFor != "":
+		p.handOver(it)
+	default:
+		p.readyFirst(it)
 	}
-	p.backOff(it, reloadAgain, now)
 }
 
 // gone settles an event that was deleted from the store before it could be
@@ -130,7 +146,7 @@ func (p *Pool) missed(it *Item, now time.Time) {
 // a gap that the pool has yet to pass: whoever resumes it passes that one.
 func (p *Pool) gone(it *Item, now time.Time) {
 	seq := it.mark.Sequence()
-	gap := wire.Gap{From: seq, To: seq, At: now.UTC(), Generation: p.cfg.Record.Generation}
+	gap := wire.Gap{From: seq, To: seq, At: now.UTC(), Generation: p.record.Generation}
 	if g := p.place.gap; g != nil && g.Generation == gap.Generation && g.To+1 == seq {
 		gap.From = g.From
 	}

@@ -30,6 +30,7 @@ type Trouble struct {
 
 // report is what others have been told of a pool.
 type report struct {
+	stored    wire.PoolState // in the entry that the pool began with; "": none
 	state     wire.PoolState
 	blockedBy string // of the room
 }
@@ -96,7 +97,7 @@ func (p *Pool) Close() {
 		return
 	}
 	p.flow.closed = true
-	p.room.budget.give(p.room.bytes + p.room.spilled*spilledSize)
+	p.room.budget.take(-p.room.bytes - p.room.spilled*spilledSize)
 	p.room.bytes, p.room.spilled = 0, 0
 	p.lanes, p.items = nil, items{} // let the events go
 	p.fx.Room = true
@@ -120,7 +121,11 @@ func (p *Pool) State() (wire.PoolState, string) {
 	case p.flow.breaker.state != breakerClosed:
 		return wire.PoolBreakerOpen, "too many failures in a row; events wait"
 	case p.flow.presence.absent:
-		return wire.PoolWaiting, p.whyWaiting()
+		why := "nobody listens on " + p.spec.Deliver.Subject
+		if p.flow.presence.why != "" {
+			why += "; " + p.flow.presence.why
+		}
+		return wire.PoolWaiting, why
 	case p.blockade.why != "", p.items.blocked > 0:
 		why := cmp.Or(p.blockade.why, "an exhausted event holds its lane")
 		if blockedBy != "" {
@@ -157,7 +162,7 @@ func (p *Pool) noteState() {
 	if s == was {
 		return
 	}
-	p.fx.Moved = p.fx.Moved || was != "" || s != p.cfg.State
+	p.fx.Moved = p.fx.Moved || was != "" || s != p.reported.stored
 	p.reported.state = s
 	switch s {
 	case wire.PoolLive:
@@ -175,7 +180,7 @@ func (p *Pool) Status(now time.Time) wire.PoolStatus {
 		p.noteBreaker(now)
 	}
 	s := wire.PoolStatus{
-		Name: p.cfg.Record.Name, UID: p.cfg.Record.UID, Generation: p.cfg.Record.Generation,
+		Name: p.record.Name, UID: p.record.UID, Generation: p.record.Generation,
 		Position: p.place.read, Pending: p.tracker.Open(), InFlight: p.items.inFlight.n,
 		Limit: p.flow.limit.Value(), Breaker: p.flow.breaker.state.String(),
 		Retrying: len(p.items.backoff) - p.unparked(), Parking: p.items.parking + p.unparked(),

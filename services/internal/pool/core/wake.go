@@ -17,18 +17,18 @@ func (p *Pool) Tick(now time.Time) {
 		s.found()
 	}
 	p.LookForRoom(now)
-	p.expire(now)
+	for it := p.awaited(); it != nil && !now.Before(it.At); it = p.awaited() {
+		p.failed(it, "not answered within "+p.spec.AckWait.String(), -1, now)
+	}
 	p.wakeDue(now)
 }
 
-// expire ends deliveries that were not answered in time.
-func (p *Pool) expire(now time.Time) {
+// awaited is the item whose answer is due first, nil if none is waited for.
+func (p *Pool) awaited() *Item {
 	if p.spec.Deliver.Mode != wire.ModeAck {
-		return
+		return nil
 	}
-	for it := p.items.inFlight.first; it != nil && !now.Before(it.At); it = p.items.inFlight.first {
-		p.failed(it, "not answered within "+p.spec.AckWait.String(), -1, now)
-	}
+	return p.items.inFlight.first
 }
 
 // wakeDue ends the backoffs that are over.
@@ -48,7 +48,7 @@ func (p *Pool) wakeAt() (at time.Time) {
 			at = t
 		}
 	}
-	if first := p.items.inFlight.first; first != nil && p.spec.Deliver.Mode == wire.ModeAck {
+	if first := p.awaited(); first != nil {
 		sooner(first.At)
 	}
 	if len(p.items.backoff) > 0 {
