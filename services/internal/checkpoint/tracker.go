@@ -1,3 +1,9 @@
+// Package checkpoint keeps track of which events a pool has finished, and says
+// so in the form that is stored: a floor and the finished ranges above it.
+//
+// It is pure: the pool that owns a Tracker guards it. It remembers unfinished
+// events only, so what it holds does not grow while one event stays unfinished
+// and others pass it.
 package checkpoint
 
 import (
@@ -11,7 +17,7 @@ import (
 type Mark struct {
 	seq        uint64
 	open       bool
-	prev, next *Mark // the unfinished ones around it
+	prev, next *Mark // the unfinished ones around it, in a ring through Tracker.ends
 }
 
 // Sequence is that of the event, once it has been added.
@@ -26,14 +32,15 @@ type Tracker struct {
 	floor    uint64      // of the restored checkpoint: everything at or below is finished
 	restored [][2]uint64 // finished ranges above floor, ascending and disjoint
 
-	first, last *Mark // the unfinished events, ascending by sequence
-	open        int   // how many there are
-	holes       int   // pairs of neighbours with finished events between them
+	ends  Mark // before the first unfinished event, and behind the last; ascending by sequence
+	open  int  // how many there are
+	holes int  // pairs of neighbours with finished events between them
 }
 
 // Restore returns a tracker that begins where cp ends.
 func Restore(cp wire.Checkpoint) *Tracker {
 	t := &Tracker{floor: cp.Floor}
+	t.ends.prev, t.ends.next = &t.ends, &t.ends
 	ranges := slices.Clone(cp.Ranges)
 	sort.Slice(ranges, func(i, j int) bool { return ranges[i][0] < ranges[j][0] })
 	for _, r := range ranges {
@@ -73,13 +80,8 @@ func (t *Tracker) Finished(from, to uint64) bool {
 
 // Add begins to track the event at seq, which must be above all added before.
 func (t *Tracker) Add(m *Mark, seq uint64) {
-	*m = Mark{seq: seq, open: true, prev: t.last}
-	if t.last == nil {
-		t.first = m
-	} else {
-		t.last.next = m
-	}
-	t.last = m
+	*m = Mark{seq: seq, open: true, prev: t.ends.prev, next: &t.ends}
+	m.prev.next, m.next.prev = m, m
 	t.open++
 	t.holes += hole(m.prev, m)
 }
@@ -91,22 +93,13 @@ func (t *Tracker) Done(m *Mark) {
 	}
 	t.open--
 	t.holes += hole(m.prev, m.next) - hole(m.prev, m) - hole(m, m.next)
-	if m.prev == nil {
-		t.first = m.next
-	} else {
-		m.prev.next = m.next
-	}
-	if m.next == nil {
-		t.last = m.prev
-	} else {
-		m.next.prev = m.prev
-	}
+	m.prev.next, m.next.prev = m.next, m.prev
 	*m = Mark{seq: m.seq}
 }
 
 // hole is 1 if finished events lie between two unfinished neighbours.
 func hole(a, b *Mark) int {
-	if a == nil || b == nil || a.seq+1 == b.seq {
+	if !a.open || !b.open || a.seq+1 == b.seq {
 		return 0
 	}
 	return 1
@@ -121,10 +114,7 @@ func (t *Tracker) Ranges() int { return t.holes + min(t.open, 1) }
 
 // Oldest returns the lowest unfinished sequence.
 func (t *Tracker) Oldest() (seq uint64, ok bool) {
-	if t.first == nil {
-		return 0, false
-	}
-	return t.first.seq, true
+	return t.ends.next.seq, t.open > 0
 }
 
 // Snapshot returns the checkpoint of a pool that has read everything up to and
@@ -135,7 +125,7 @@ func (t *Tracker) Snapshot(position uint64) wire.Checkpoint {
 	if first, ok := t.Oldest(); ok {
 		cp.Floor = first - 1
 		prev := first
-		for m := t.first.next; m != nil; m = m.next {
+		for m := t.ends.next.next; m.open; m = m.next {
 			cp.Ranges = appendRange(cp.Ranges, prev+1, m.seq-1)
 			prev = m.seq
 		}

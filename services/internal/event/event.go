@@ -1,3 +1,6 @@
+// Package event is one event of a store inside a service: read once, shared
+// by every subscription that gets it, never copied and never changed. What
+// selectors see of it is package selector's; here is what deliveries need.
 package event
 
 import (
@@ -33,18 +36,9 @@ type Field struct {
 	Values []string
 }
 
-// Message is a stored message; a jetstream.Msg is one.
-type Message interface {
-	Subject() string
-	Headers() nats.Header
-	Data() []byte
-}
-
-// New returns the event that lies at seq of store.
-func New(store string, seq uint64, at time.Time, msg Message) *Event {
-	return &Event{Event: selector.NewEvent(store, selector.Message{
-		Sequence: seq, Time: at, Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
-	})}
+// New returns the event that a message of a store is.
+func New(store string, m selector.Message) *Event {
+	return &Event{Event: selector.NewEvent(store, m)}
 }
 
 // Matched is called by the reader before the event is handed to pools. It does

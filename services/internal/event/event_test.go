@@ -8,30 +8,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/services/internal/event"
 )
 
-type message struct {
-	subject string
-	header  nats.Header
-	data    string
-}
-
-func (m message) Subject() string      { return m.subject }
-func (m message) Headers() nats.Header { return m.header }
-func (m message) Data() []byte         { return []byte(m.data) }
-
 var stored = time.Date(2026, 11, 23, 10, 20, 30, 123456789, time.FixedZone("CET", 3600))
+
+func message(seq uint64, subject string, header nats.Header, data string) selector.Message {
+	return selector.Message{Sequence: seq, Time: stored, Subject: subject, Header: header, Data: []byte(data)}
+}
 
 func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 	t.Parallel()
-	e := event.New("GITHUB", 42, stored, message{"github.a.opened", nats.Header{
+	e := event.New("GITHUB", message(42, "github.a.opened", nats.Header{
 		"ce-id": {"7"}, "X-Many": {"a", "b"}, "x-lower": {"v"}, "NatsLike": {"kept"}, "Sluiceway": {"kept"},
 		"Nats-Msg-Id": {"m"}, "nats-expected-stream": {"m"}, "NATS-TTL": {"1"},
 		"Sluice-Attempt": {"9"}, "sluice-epoch": {"9"}, "SLUICE-Subscription": {"other"}, "Sluice-Sequence": {"1"},
 		"Sluice-Custom": {"x"}, "Sluice-Replay": {"r"}, "Sluice-Event": {"e"}, "Sluice-Park-Reason": {"p"}, "sluice-hops": {"7"},
 		"Status": {"503"}, "status": {"503"}, "Description": {"No Responders"}, "STATUS": {"100"}, "Status-Line": {"kept"},
-	}, "body"})
+	}, "body"))
 	e.Matched()
 	got := map[string][]string{}
 	for _, f := range e.Fields() {
@@ -52,7 +47,7 @@ func TestDeliveriesHaveTheEventsHeadersButNotReservedOnes(t *testing.T) {
 
 func TestMatchedLetsTheDocumentGoButKeepsTheEvent(t *testing.T) {
 	t.Parallel()
-	e := event.New("S", 1, stored, message{"a.b", nats.Header{"k": {"v"}}, "body"})
+	e := event.New("S", message(1, "a.b", nats.Header{"k": {"v"}}, "body"))
 	before := e.Document()
 	e.Matched()
 	if e.Document() == before {
@@ -80,7 +75,7 @@ func TestHopsAreWrittenOnceAndAreAmongThePlace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := event.New("S", 1, stored, message{"a.b", tt.header, ""})
+			e := event.New("S", message(1, "a.b", tt.header, ""))
 			e.Matched()
 			for what, fields := range map[string][]event.Field{"fields": e.Fields(), "place": e.Place()} {
 				got, store := []string(nil), 0

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/jsapi"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -166,7 +166,7 @@ func (f *Fetcher) get(ctx context.Context, w pool.Wanted) (*event.Event, error) 
 		f.log.Warn().Err(err).Str("store", w.Store).Uint64("sequence", w.Sequence).Msg("event not fetched yet")
 		return nil, fmt.Errorf("get message %d of %q: %w", w.Sequence, w.Store, err)
 	}
-	e := event.New(w.Store, w.Sequence, msg.Time, message{msg})
+	e := event.New(w.Store, selector.Message{Sequence: w.Sequence, Time: msg.Time, Subject: msg.Subject, Header: msg.Header, Data: msg.Data})
 	e.Matched()
 	return e, nil
 }
@@ -184,10 +184,3 @@ func (f *Fetcher) gone(ctx context.Context, w pool.Wanted) error {
 	}
 	return core.ErrGone
 }
-
-// message makes what the server returned an event.Message.
-type message struct{ raw *jetstream.RawStreamMsg }
-
-func (m message) Subject() string      { return m.raw.Subject }
-func (m message) Headers() nats.Header { return m.raw.Header }
-func (m message) Data() []byte         { return m.raw.Data }

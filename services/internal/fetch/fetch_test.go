@@ -15,6 +15,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -95,7 +96,7 @@ func TestAFetchedEventIsTheOneThatWasRead(t *testing.T) {
 	})
 	for seq := uint64(1); seq <= uint64(len(stored)); seq++ {
 		m := <-read
-		want := event.New("ORDERS", m.Sequence, m.Time, message{&jetstream.RawStreamMsg{Subject: m.Subject, Header: m.Header, Data: m.Data}})
+		want := event.New("ORDERS", selector.Message{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data})
 		want.Matched()
 		r := get("ORDERS", seq)
 		if r.err != nil {

@@ -136,7 +136,6 @@ func (l *Limit) move(now time.Time) {
 	l.rest()
 }
 
-// cut halves the limit because of failures.
 func (l *Limit) cut(now time.Time) {
 	if now.Sub(l.cutAt) < cutEvery {
 		return

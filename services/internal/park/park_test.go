@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool"
@@ -23,19 +24,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type message struct {
-	subject string
-	header  nats.Header
-	data    []byte
+func makeEvent(header nats.Header, body []byte) *event.Event {
+	e := event.New("ORDERS", selector.Message{Sequence: 42, Time: time.Now(), Subject: "orders.1.paid", Header: header, Data: body})
+	e.Matched()
+	return e
 }
 
-func (m message) Subject() string      { return m.subject }
-func (m message) Headers() nats.Header { return m.header }
-func (m message) Data() []byte         { return m.data }
-
 func parked(body []byte, reason string) pool.Parked {
-	e := event.New("ORDERS", 42, time.Now(), message{"orders.1.paid", nats.Header{"x-region": {"eu"}, "Nats-Msg-Id": {"m1"}}, body})
-	e.Matched()
+	e := makeEvent(nats.Header{"x-region": {"eu"}, "Nats-Msg-Id": {"m1"}}, body)
 	return pool.Parked{
 		Park: core.Park{Event: e, Attempts: 5, Reason: reason}, Name: "triage", UID: "u1", Epoch: 7,
 		Open: func() bool { return true },
@@ -172,8 +168,7 @@ func TestAnEventWithAsManyHeadersAsAStoreTakesIsParked(t *testing.T) {
 
 func withHeader(h nats.Header) pool.Parked {
 	p := parked(nil, "why")
-	p.Event = event.New("ORDERS", 42, time.Now(), message{"orders.1.paid", h, []byte("body")})
-	p.Event.Matched()
+	p.Event = makeEvent(h, []byte("body"))
 	return p
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicehq/sluice/pkg/clocktest"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool"
@@ -341,20 +342,10 @@ func after(d time.Duration) {
 }
 
 func makeEvent(seq uint64, subject string, header nats.Header, size int) *event.Event {
-	e := event.New("S", seq, time.Unix(1000, int64(seq)), stored{subject, header, make([]byte, size)})
+	e := event.New("S", selector.Message{Sequence: seq, Time: time.Unix(1000, int64(seq)), Subject: subject, Header: header, Data: make([]byte, size)})
 	e.Matched()
 	return e
 }
-
-type stored struct {
-	subject string
-	header  nats.Header
-	data    []byte
-}
-
-func (m stored) Subject() string      { return m.subject }
-func (m stored) Headers() nats.Header { return m.header }
-func (m stored) Data() []byte         { return m.data }
 
 // Offer offers an event of the store, from which it can be fetched again.
 func (b *bed) Offer(e *event.Event) bool {

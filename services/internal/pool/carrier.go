@@ -37,7 +37,6 @@ func (c *Carriers) give(m *carrier) {
 	c.free.Put(m)
 }
 
-// load makes the message what the subscriber gets.
 func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 	to, n := &p.cfg.Record.Spec.Deliver, 0
 	n = c.put(n, wire.HeaderSubscription, p.Name())

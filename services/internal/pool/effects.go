@@ -64,7 +64,6 @@ func (p *Pool) carryOut(fx *core.Effects) {
 	}
 }
 
-// park hands an event to the parker.
 func (p *Pool) park(e core.Park) {
 	taken := p.cfg.Park(Parked{
 		Park: e, Name: p.Name(), UID: p.cfg.Record.UID, Replay: p.cfg.Replay.ID, Epoch: p.cfg.Entry.Epoch, Open: p.open,
@@ -77,7 +76,6 @@ func (p *Pool) park(e core.Park) {
 
 var errQueueFull = errors.New("too many events are being fetched")
 
-// reload hands an event to the fetcher.
 func (p *Pool) reload(e core.Reload) {
 	taken := p.cfg.Fetch(Wanted{
 		Reload: e, Store: p.cfg.Record.Spec.Store, Open: p.open,
@@ -100,7 +98,6 @@ func (p *Pool) ask(send func(), tell func(*core.Pool, time.Time, core.Told)) {
 	}
 }
 
-// sendAsking publishes the item that asks.
 func (p *Pool) sendAsking(a core.Ask) {
 	var d [1]core.Delivery
 	ok := false
@@ -113,7 +110,6 @@ func (p *Pool) sendAsking(a core.Ask) {
 	}
 }
 
-// open reports whether the pool has not been closed.
 func (p *Pool) open() bool { return view(p, func(c *core.Pool) bool { return !c.Closed() }) }
 
 // isHopeless reports whether sending the same message again must fail again.

@@ -12,10 +12,8 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 )
 
-// Offer hands the pool an event that matches; all that match below it must
-// have been offered before. It returns false, and takes nothing, where the pool
-// has no room: the reader must then leave it behind. An event that loops is taken
-// as OfferToPark takes it. Nothing is sent before Flush.
+// Offer hands the pool an event that matches, as [core.Pool.Offer] does, and looks
+// for room where there is none. Nothing is sent before Flush.
 func (p *Pool) Offer(e *event.Event) bool {
 	reason := ""
 	if also := p.cfg.Replay.Also; also != nil {
@@ -31,9 +29,8 @@ func (p *Pool) Offer(e *event.Event) bool {
 	return p.OfferToPark(e, reason)
 }
 
-// OfferToPark is Offer for an event that is not to be delivered, whether it
-// matches or not: it is parked for the reason, when the turn comes to it among
-// those of its key.
+// OfferToPark is Offer for an event that is to be parked for a reason, whether it
+// matches or not.
 func (p *Pool) OfferToPark(e *event.Event, reason string) (taken bool) {
 	p.tell(func(c *core.Pool) { taken = c.Offer(e, reason) })
 	if !taken {
@@ -51,10 +48,8 @@ func (p *Pool) Flush() { p.send(func(*core.Pool, time.Time) {}) }
 // Tick does what time has brought.
 func (p *Pool) Tick(time.Time) { p.send((*core.Pool).Tick) }
 
-// Answer takes what came back for a delivery. Token is what followed the pool's
-// AnswerPrefix in the reply subject. It reports whether the event is settled, by
-// this answer or before it: so an answer that is sent again, because its sender
-// did not hear of the first, has the same result.
+// Answer is [core.Pool.Answer]. Token is what followed the pool's AnswerPrefix in
+// the reply subject.
 func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bool) {
 	t, err := core.ParseToken(token)
 	if err != nil {

@@ -56,6 +56,7 @@ type Pool struct {
 	cfg     Config
 	matcher *selector.Matcher
 	epoch   string // as a header has it
+	alarm   *timers.Alarm
 
 	mu     sync.Mutex
 	core   *core.Pool
@@ -71,7 +72,9 @@ func New(cfg Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
 	}
 	cfg.Seed = rand.Uint64()
-	return &Pool{cfg: cfg, matcher: m, epoch: strconv.FormatUint(cfg.Entry.Epoch, 10), core: core.New(cfg.Config)}, nil
+	p := &Pool{cfg: cfg, matcher: m, epoch: strconv.FormatUint(cfg.Entry.Epoch, 10), core: core.New(cfg.Config)}
+	p.alarm = cfg.Timers.Alarm(p.Tick)
+	return p, nil
 }
 
 // Name is the subscription's name.
@@ -116,7 +119,7 @@ func (p *Pool) lock() {
 func (p *Pool) unlock() {
 	fx := p.core.Effects()
 	if !fx.WakeAt.IsZero() {
-		p.cfg.Timers.Set(p, fx.WakeAt)
+		p.alarm.Set(fx.WakeAt)
 	}
 	if fx.Room {
 		release(&p.room)

@@ -51,7 +51,7 @@ func TestAReplayCanNarrowTheSelector(t *testing.T) {
 	}
 	withPool(t, config{spec: spec(), until: 9, replay: pool.Replay{ID: "r1", Also: also}}, func(_ *testing.T, b *bed) {
 		for i, body := range []string{`{"n":1}`, `{"n":2}`, `none`, `{"n":3}`} {
-			e := event.New("S", uint64(i+1), time.Unix(1000, 0), stored{"a." + body[:1], nil, []byte(body)})
+			e := event.New("S", selector.Message{Sequence: uint64(i + 1), Time: time.Unix(1000, 0), Subject: "a." + body[:1], Data: []byte(body)})
 			e.Matched()
 			b.Offer(e)
 			b.position.Store(e.Sequence)

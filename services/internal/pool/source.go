@@ -29,10 +29,8 @@ func (s *source) count() uint64 {
 	return s.evaluated + s.taken.Load() - s.takenBefore
 }
 
-// attach puts the source under another reader.
 func (s *source) attach(position, taken *atomic.Uint64) {
 	*s = source{at: position, taken: taken, takenBefore: taken.Load(), evaluated: s.count()}
 }
 
-// detach takes the source from its reader.
 func (s *source) detach() { *s = source{evaluated: s.count()} }

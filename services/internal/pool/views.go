@@ -89,12 +89,10 @@ func (p *Pool) Drain(ctx context.Context) {
 	}
 }
 
-// Close ends the pool: it sends nothing more, but for what is being sent, and
-// ignores answers, so that Checkpoint does not change any more. Closing it again
-// changes nothing.
+// Close is [core.Pool.Close]. What is being sent meanwhile still leaves.
 func (p *Pool) Close() {
 	p.tell(func(c *core.Pool) {
 		c.Close()
-		p.cfg.Timers.Forget(p)
+		p.alarm.Forget()
 	})
 }

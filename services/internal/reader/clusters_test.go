@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/natstest"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/match"
@@ -181,7 +181,7 @@ func join(r *reader, p *pool.Pool, base uint64) (bool, error) {
 }
 
 func at(seq uint64) *event.Event {
-	return event.New(testStore, seq, time.Now(), message{&feed.Msg{Subject: "e.0.made"}})
+	return event.New(testStore, selector.Message{Sequence: seq, Time: time.Now(), Subject: "e.0.made"})
 }
 
 func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {

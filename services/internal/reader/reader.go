@@ -7,9 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/sluicehq/sluice/pkg/feed"
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/match"
@@ -102,18 +101,11 @@ func (r *reader) close() {
 	r.feed = nil
 }
 
-// message makes what a feed hands over an event.Message.
-type message struct{ m *feed.Msg }
-
-func (m message) Subject() string      { return m.m.Subject }
-func (m message) Headers() nats.Header { return m.m.Header }
-func (m message) Data() []byte         { return m.m.Data }
-
 // handle takes one message of the stream. Calls come one after the other.
 func (r *reader) handle(session context.Context, m feed.Msg) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
-	e := event.New(r.store.name, m.Sequence, m.Time, message{&m})
+	e := event.New(r.store.name, selector.Message{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data})
 	if !r.take(session, e) {
 		return
 	}

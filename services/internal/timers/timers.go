@@ -9,38 +9,33 @@ import (
 	"github.com/sluicehq/sluice/services/internal/heap"
 )
 
-// Wakeable is something that wants to be woken. Tick must not block for long:
-// all share one goroutine.
-type Wakeable interface{ Tick(now time.Time) }
-
-// Timers holds at most one pending wake-up for each Wakeable.
+// Timers hold the alarms that are set.
 type Timers struct {
 	mu    sync.Mutex
-	queue heap.Of[*alarm]
-	index map[Wakeable]*alarm
+	queue heap.Of[*Alarm]
 	kick  chan struct{} // cap 1: the first alarm may have changed
 }
 
-type alarm struct {
-	heap.Due
-	who Wakeable
-}
-
 // New returns timers that wake nobody until Run.
-func New() *Timers {
-	return &Timers{index: map[Wakeable]*alarm{}, kick: make(chan struct{}, 1)}
+func New() *Timers { return &Timers{kick: make(chan struct{}, 1)} }
+
+// Alarm wakes one pool, once for each time that it is set.
+type Alarm struct {
+	heap.Due
+	timers *Timers
+	wake   func(now time.Time)
 }
 
-// Set wakes w at the given time, or earlier if it was to be woken earlier.
-func (t *Timers) Set(w Wakeable, at time.Time) {
+// Alarm returns an alarm that is not set. Wake must not block for long: all share
+// one goroutine.
+func (t *Timers) Alarm(wake func(now time.Time)) *Alarm { return &Alarm{timers: t, wake: wake} }
+
+// Set has the alarm wake at the given time, or earlier if it is set to that.
+func (a *Alarm) Set(at time.Time) {
+	t := a.timers
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a, ok := t.index[w]
-	switch {
-	case !ok:
-		a = &alarm{who: w}
-		t.index[w] = a
-	case !at.Before(a.At):
+	if a.Waits() && !at.Before(a.At) {
 		return
 	}
 	t.queue.Set(a, at)
@@ -52,14 +47,11 @@ func (t *Timers) Set(w Wakeable, at time.Time) {
 	}
 }
 
-// Forget drops the pending wake-up of w, if there is one.
-func (t *Timers) Forget(w Wakeable) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a, ok := t.index[w]; ok {
-		t.queue.Remove(a)
-		delete(t.index, w)
-	}
+// Forget has the alarm not wake, if it is set.
+func (a *Alarm) Forget() {
+	a.timers.mu.Lock()
+	defer a.timers.mu.Unlock()
+	a.timers.queue.Remove(a)
 }
 
 // Run wakes until ctx ends.
@@ -68,11 +60,11 @@ func (t *Timers) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		due, wait := t.due(time.Now())
-		for _, w := range due {
+		for _, a := range due {
 			if ctx.Err() != nil {
 				return nil
 			}
-			w.Tick(time.Now())
+			a.wake(time.Now())
 		}
 		timer.Reset(wait)
 		select {
@@ -85,18 +77,16 @@ func (t *Timers) Run(ctx context.Context) error {
 }
 
 // due takes out those whose time has come and says how long the next one has.
-func (t *Timers) due(now time.Time) (ws []Wakeable, wait time.Duration) {
+func (t *Timers) due(now time.Time) (as []*Alarm, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(t.queue) > 0 && !t.queue[0].At.After(now) {
-		a := t.queue[0]
-		t.queue.Remove(a)
-		delete(t.index, a.who)
-		ws = append(ws, a.who)
+		as = append(as, t.queue[0])
+		t.queue.Remove(t.queue[0])
 	}
 	switch {
-	case len(ws) > 0:
-		return ws, 0 // look again once these have been woken
+	case len(as) > 0:
+		return as, 0 // look again once these have been woken
 	case len(t.queue) > 0:
 		return nil, t.queue[0].At.Sub(now)
 	default:

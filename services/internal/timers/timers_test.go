@@ -17,9 +17,16 @@ type sleeper struct {
 	woken []time.Duration // since the start
 	start time.Time
 	then  func(now time.Time)
+	*timers.Alarm
 }
 
-func (s *sleeper) Tick(now time.Time) {
+func sleeps(tm *timers.Timers, start time.Time) *sleeper {
+	s := &sleeper{start: start}
+	s.Alarm = tm.Alarm(s.tick)
+	return s
+}
+
+func (s *sleeper) tick(now time.Time) {
 	s.mu.Lock()
 	s.woken = append(s.woken, now.Sub(s.start))
 	s.mu.Unlock()
@@ -64,10 +71,10 @@ func run(t *testing.T, f func(t *testing.T, tm *timers.Timers, start time.Time, 
 
 func TestEachIsWokenOnceAtItsTime(t *testing.T) {
 	run(t, func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration)) {
-		var ss [20]sleeper
+		var ss [20]*sleeper
 		for i := range ss {
-			ss[i].start = start
-			tm.Set(&ss[i], start.Add(time.Duration((i*7)%20)*time.Second))
+			ss[i] = sleeps(tm, start)
+			ss[i].Set(start.Add(time.Duration((i*7)%20) * time.Second))
 		}
 		at(5 * time.Second)
 		for i := range ss {
@@ -87,12 +94,12 @@ func TestEachIsWokenOnceAtItsTime(t *testing.T) {
 
 func TestTheEarlierOfTwoTimesCounts(t *testing.T) {
 	run(t, func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration)) {
-		a, b := &sleeper{start: start}, &sleeper{start: start}
-		tm.Set(a, start.Add(10*time.Second))
+		a, b := sleeps(tm, start), sleeps(tm, start)
+		a.Set(start.Add(10 * time.Second))
 		at(time.Second) // Run waits for ten seconds now
-		tm.Set(a, start.Add(3*time.Second))
-		tm.Set(a, start.Add(20*time.Second))
-		tm.Set(b, start.Add(2*time.Second))
+		a.Set(start.Add(3 * time.Second))
+		a.Set(start.Add(20 * time.Second))
+		b.Set(start.Add(2 * time.Second))
 		at(time.Minute)
 		a.want(t, 3*time.Second)
 		b.want(t, 2*time.Second)
@@ -101,9 +108,9 @@ func TestTheEarlierOfTwoTimesCounts(t *testing.T) {
 
 func TestAPastTimeWakesAtOnce(t *testing.T) {
 	run(t, func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration)) {
-		a := &sleeper{start: start}
+		a := sleeps(tm, start)
 		at(time.Second)
-		tm.Set(a, start)
+		a.Set(start)
 		at(time.Second)
 		a.want(t, time.Second)
 	})
@@ -111,14 +118,14 @@ func TestAPastTimeWakesAtOnce(t *testing.T) {
 
 func TestForgottenIsNotWoken(t *testing.T) {
 	run(t, func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration)) {
-		var ss [9]sleeper
+		var ss [9]*sleeper
 		for i := range ss {
-			ss[i].start = start
-			tm.Set(&ss[i], start.Add(time.Duration(i+1)*time.Second))
+			ss[i] = sleeps(tm, start)
+			ss[i].Set(start.Add(time.Duration(i+1) * time.Second))
 		}
 		for _, i := range []int{0, 4, 8} {
-			tm.Forget(&ss[i])
-			tm.Forget(&ss[i]) // again changes nothing
+			ss[i].Forget()
+			ss[i].Forget() // again changes nothing
 		}
 		at(time.Minute)
 		for i := range ss {
@@ -133,13 +140,13 @@ func TestForgottenIsNotWoken(t *testing.T) {
 
 func TestWhoIsWokenMayAskAgain(t *testing.T) {
 	run(t, func(t *testing.T, tm *timers.Timers, start time.Time, at func(time.Duration)) {
-		a := &sleeper{start: start}
+		a := sleeps(tm, start)
 		a.then = func(now time.Time) {
 			if now.Sub(start) < 3*time.Hour {
-				tm.Set(a, now.Add(time.Hour))
+				a.Set(now.Add(time.Hour))
 			}
 		}
-		tm.Set(a, start.Add(time.Hour))
+		a.Set(start.Add(time.Hour))
 		at(10 * time.Hour)
 		a.want(t, time.Hour, 2*time.Hour, 3*time.Hour)
 	})

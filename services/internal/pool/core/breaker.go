@@ -66,7 +66,6 @@ func (b *breaker) next(now time.Time) (ok bool, at time.Time) {
 	}
 }
 
-// tryHalfOpen makes a breaker half open that has been open for long enough.
 func (b *breaker) tryHalfOpen(now time.Time) (changed bool) {
 	if b.state != breakerOpen || now.Before(b.openUntil) {
 		return false
@@ -151,7 +150,6 @@ func (p *Pool) count(it *Item, o outcome, now time.Time) {
 	}
 }
 
-// noteBreaker tells that the breaker has changed.
 func (p *Pool) noteBreaker(now time.Time) {
 	b := &p.flow.breaker
 	if b.told == nil {

@@ -10,8 +10,8 @@
 //   - lane: the queue of one ordering key. Only its head may be sent.
 //   - items: the books of which item waits for what.
 //   - flow: all that holds deliveries back, with one question, flow.next.
-//     These are the limit, the pace, the breaker, the search for a subscriber (presence),
-//     a connection that refused a message, and the end of the pool.
+//     These are the limit, the pace, the breaker, the search for a subscriber
+//     (presence), a connection that refused a message, and the end of the pool.
 //   - room: what the pool holds and may hold. An item that takes too much room
 //     is spilled: its event is let go, and reloaded when its turn comes.
 //   - blockade: whether events can be parked.

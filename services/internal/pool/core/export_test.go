@@ -11,19 +11,16 @@ const AskMax = askMax
 // MakeRoom lets go of what a pool without room would.
 func (p *Pool) MakeRoom(now time.Time) { p.makeRoom(now) }
 
-// Watch has the pool note the changes of phase.
-func (p *Pool) Watch() { p.moves = &moves{} }
+// Watch has the changes of phase noted, as "from -> to".
+func (p *Pool) Watch(seen map[string]bool) {
+	p.moved = func(from, to phase) { seen[from.String()+" -> "+to.String()] = true }
+}
 
-// Moves are the changes of phase so far, as "from -> to".
-func (p *Pool) Moves() (seen []string) {
-	for from := range p.moves {
-		for to, yes := range p.moves[from] {
-			if yes {
-				seen = append(seen, fmt.Sprintf("%s -> %s", phase(from), phase(to)))
-			}
-		}
-	}
-	return seen
+// String is the name of the phase in doc.go.
+func (p phase) String() string {
+	return [...]string{
+		"queued", "preloading", "ready", "reloading", "asking", "in flight", "backing off", "parking", "settled",
+	}[p]
 }
 
 // Held says what the pool still has on its books; "" if nothing.

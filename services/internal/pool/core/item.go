@@ -56,18 +56,8 @@ const (
 	parking    // given up, and with the parker
 
 	settled // finished, parked, or gone from the store
-
-	phases int = iota
 )
 
-// String is the name of the phase in doc.go.
-func (p phase) String() string {
-	return [...]string{
-		"queued", "preloading", "ready", "reloading", "asking", "in flight", "backing off", "parking", "settled",
-	}[p]
-}
-
-// isReloading reports whether the event of an item is on its way back.
 func (p phase) isReloading() bool { return p == preloading || p == reloading }
 
 // holdsUp reports whether the head of a lane keeps those behind it waiting for

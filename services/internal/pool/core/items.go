@@ -38,7 +38,6 @@ func (b *items) enter(it *Item) {
 	}
 }
 
-// leave takes an item out of the books of its phase.
 func (b *items) leave(it *Item) {
 	switch it.phase {
 	case ready:

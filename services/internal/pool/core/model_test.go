@@ -400,7 +400,7 @@ func play(t *testing.T, draw func(*rapid.T) wire.Spec) {
 			"":        w.check,
 		})
 		w.heal()
-		for _, move := range w.Moves() {
+		for move := range w.moves {
 			if !known[move] {
 				t.Fatalf("%s is not in the table of doc.go", move)
 			}

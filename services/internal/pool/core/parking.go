@@ -74,7 +74,6 @@ func (p *Pool) parkOffered(it *Item) {
 	p.move(it, backingOff)
 }
 
-// handOver gives an item to the parker.
 func (p *Pool) handOver(it *Item) {
 	p.move(it, parking)
 	p.fx.Park = append(p.fx.Park, Park{Item: it, Event: it.event, Attempts: it.token.Attempt(), Reason: it.parkFor})
@@ -105,7 +104,6 @@ func (p *Pool) Parked(now time.Time, it *Item, err error) {
 	}
 }
 
-// notParked notes that an event could not be parked.
 func (p *Pool) notParked(it *Item, err error, now time.Time) {
 	b := &p.blockade
 	if b.why == "" {
@@ -125,7 +123,6 @@ func (p *Pool) unparked() int {
 	return p.items.unparked
 }
 
-// endBlockade has all events parked that wait for it.
 func (p *Pool) endBlockade(now time.Time) {
 	if p.blockade.why == "" {
 		return

@@ -1,6 +1,10 @@
 package core
 
-import "github.com/sluicehq/sluice/pkg/wire"
+import (
+	"math"
+
+	"github.com/sluicehq/sluice/pkg/wire"
+)
 
 // place is how far a pool is in its store, and what the store lost.
 type place struct {
@@ -86,17 +90,10 @@ func (p *Pool) Began(last uint64, holes [][2]uint64, known bool) {
 	if p.place.holes != nil {
 		return
 	}
-	h := &wire.Holes{To: last, Many: !known}
-	at := p.place.read
-	for _, r := range holes {
-		if r[1] <= at || r[0] > last {
-			continue
-		}
-		if len(h.Ranges) == maxHoles {
-			h.Ranges, h.Many = nil, true
-			break
-		}
-		h.Ranges = append(h.Ranges, [2]uint64{max(r[0], at+1), min(r[1], last)})
+	elsewhere := [][2]uint64{{0, p.place.read}, {last + 1, math.MaxUint64 - 1}}
+	h := &wire.Holes{To: last, Many: !known, Ranges: minus(holes, elsewhere)}
+	if len(h.Ranges) > maxHoles {
+		h.Ranges, h.Many = nil, true
 	}
 	p.place.holes = h
 	p.fx.Moved = true

@@ -49,11 +49,8 @@ type Pool struct {
 
 	armed time.Time // when Tick has been asked for; zero if it has not
 	fx    Effects
-	moves *moves // for tests: the changes of phase so far; nil: they are not noted
+	moved func(from, to phase) // for tests: called with each change of phase; nil: it is not
 }
-
-// moves tells which phase was followed by which.
-type moves [phases][phases]bool
 
 // stats count what has happened.
 type stats struct {
@@ -212,7 +209,6 @@ func (p *Pool) move(it *Item, to phase) {
 	p.items.enter(it)
 }
 
-// readyFirst brings an item to the head of those that are ready.
 func (p *Pool) readyFirst(it *Item) {
 	p.become(it, ready)
 	p.items.ready.addFirst(it)
@@ -224,8 +220,8 @@ func (p *Pool) become(it *Item, to phase) {
 	if p.flow.presence.asks == it {
 		p.flow.presence.asks = nil
 	}
-	if p.moves != nil {
-		p.moves[it.phase][to] = true
+	if p.moved != nil {
+		p.moved(it.phase, to)
 	}
 	it.phase = to
 }

@@ -70,7 +70,6 @@ func (s *presence) settlesAt() time.Time {
 	return time.Time{}
 }
 
-// found notes that somebody listens.
 func (s *presence) found() {
 	s.searching, s.absent, s.why, s.pause = false, false, "", 0
 	if s.asks != nil && s.asks.phase == inFlight {
@@ -78,7 +77,6 @@ func (s *presence) found() {
 	}
 }
 
-// doubt notes that perhaps nobody listens.
 func (s *presence) doubt(now time.Time) {
 	if !s.searching {
 		s.searching, s.nextAsk = true, now

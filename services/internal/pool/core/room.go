@@ -86,7 +86,6 @@ func (r *room) reserve(size int) {
 	r.bytes += size
 }
 
-// release gives back the bytes of an event.
 func (r *room) release(size int) {
 	r.budget.take(-size)
 	r.bytes -= size

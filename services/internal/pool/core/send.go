@@ -47,7 +47,6 @@ func (p *Pool) Send(now time.Time, out []Delivery) (n int) {
 	return n
 }
 
-// launch makes an item one that is in flight.
 func (p *Pool) launch(it *Item, now time.Time) Delivery {
 	if it.token.slot < 0 {
 		p.items.giveSlot(it)

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -26,6 +27,7 @@ type sim struct {
 	saw     func(sent)             // called with each delivery that leaves
 	notify  func(core.Notice)
 	sent    []sent
+	moves   map[string]bool // the changes of phase so far, as "from -> to"
 
 	parker  parker
 	fetcher fetcher
@@ -66,13 +68,13 @@ type asker struct {
 func newSim(t *rapid.T, spec wire.Spec) *sim {
 	s := &sim{
 		t: t, spec: spec, now: time.Unix(2000, 0), budget: core.NewBudget(1 << 30),
-		fetcher: fetcher{stored: map[uint64]*event.Event{}},
+		fetcher: fetcher{stored: map[uint64]*event.Event{}}, moves: map[string]bool{},
 	}
 	s.Pool = core.New(core.Config{
 		Record: &wire.Record{Name: "triage", UID: "u1", Generation: 3, Spec: spec},
 		Budget: s.budget, Seed: rapid.Uint64().Draw(t, "seed"),
 	})
-	s.Watch()
+	s.Watch(s.moves)
 	s.Attach(0, true)
 	return s
 }
@@ -205,7 +207,7 @@ func (s *sim) sendAsking(a core.Ask) {
 
 // offer offers an event of the store, from which it can be reloaded.
 func (s *sim) offer(seq uint64, subject, parkFor string) {
-	e := event.New("S", seq, time.Unix(1000, int64(seq)), message(subject))
+	e := event.New("S", selector.Message{Sequence: seq, Time: time.Unix(1000, int64(seq)), Subject: subject, Data: make([]byte, 10)})
 	e.Matched()
 	s.fetcher.stored[seq] = e
 	if !s.Offer(e, parkFor) {
@@ -214,13 +216,6 @@ func (s *sim) offer(seq uint64, subject, parkFor string) {
 	s.ReadTo(seq)
 	s.carryOut()
 }
-
-// message is a stored message of which only the subject matters.
-type message string
-
-func (m message) Subject() string    { return string(m) }
-func (message) Headers() nats.Header { return nil }
-func (message) Data() []byte         { return make([]byte, 10) }
 
 // answer answers a delivery.
 func (s *sim) answer(d sent, text string, header nats.Header) (settled bool) {

@@ -31,7 +31,6 @@ func (p *Pool) awaited() *Item {
 	return p.items.inFlight.first
 }
 
-// wakeDue ends the backoffs that are over.
 func (p *Pool) wakeDue(now time.Time) {
 	for len(p.items.backoff) > 0 && !now.Before(p.items.backoff[0].At) {
 		p.makeReady(p.items.backoff[0], now) // or park it, if the parker had no room before
