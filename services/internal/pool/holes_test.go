@@ -19,6 +19,7 @@ func TestHoles_ThatWereThereBeforeAreNoLosses(t *testing.T) {
 		{"nobody knows yet", func(*bed) {}, rs{{5, 9}}, nil},
 		{"the store was whole", func(b *bed) { b.Began(100, nil, true) }, rs{{5, 9}, {101, 102}}, rs{{5, 9}, {101, 102}}},
 		{"a part was missing", func(b *bed) { b.Began(100, rs{{6, 7}, {50, 60}}, true) }, rs{{5, 9}, {50, 60}}, rs{{5, 5}, {8, 9}}},
+		{"what was missing reaches over the end", func(b *bed) { b.Began(100, rs{{90, 110}}, true) }, rs{{95, 105}}, rs{{101, 105}}},
 		{"too many were missing", func(b *bed) { b.Began(100, nil, false) }, rs{{5, 9}, {99, 103}}, rs{{101, 103}}},
 		{"only the first look counts", func(b *bed) { b.Began(100, rs{{5, 9}}, true); b.Began(200, nil, true) }, rs{{5, 9}, {150, 150}}, rs{{150, 150}}},
 	} {

@@ -219,6 +219,25 @@ func TestALateTermOfABlockedEventParksItWithItsBody(t *testing.T) {
 	}
 }
 
+// TestAnEventThatWasLetGoIsNoProbe of the breaker, although it was never sent:
+// it has to be fetched first.
+func TestAnEventThatWasLetGoIsNoProbe(t *testing.T) {
+	s := blocking()
+	s.Breaker.Failures = 2
+	withPool(t, config{spec: s}, func(t *testing.T, b *bed) {
+		b.offer(1, "a.x", "a.x", "b.x", "c.x")
+		ds := b.wantSent("1/1", "3/1", "4/1")
+		b.answer(ds[0], hold) // 2 waits behind it, and is let go
+		b.answer(ds[1], hold)
+		b.wantState(wire.PoolBreakerOpen)
+		b.ConnectionLost()  // 4 is to be sent again
+		b.answer(ds[0], "") // it is the turn of 2
+		after(10 * time.Second)
+		b.answer(b.one("4/2"), "")
+		b.answer(b.one("2/1"), "")
+	})
+}
+
 func TestALateAckWhileTheEventIsFetchedCounts(t *testing.T) {
 	withPool(t, config{spec: blocking()}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x", "a.x")
