@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"github.com/sony/gobreaker/v2"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/jsapi"
 )
@@ -40,8 +40,8 @@ var errAway = errors.New("JetStream is away")
 // vain is a failure only where JetStream answers no other one meanwhile: else it
 // is busy, and to refuse what it would answer helps nobody.
 type gate struct {
-	br  *breaker.Breaker
-	log zerolog.Logger
+	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	log     zerolog.Logger
 
 	mu       sync.Mutex
 	waits    *backoff.ExponentialBackOff
@@ -54,31 +54,34 @@ func newGate(log zerolog.Logger) *gate {
 	g := &gate{log: log, waits: backoff.NewExponentialBackOff(), opened: make(chan struct{}, 1)}
 	g.waits.InitialInterval, g.waits.MaxInterval, g.waits.Multiplier = minProbeWait, maxProbeWait, probeWaitGrow
 	g.waits.Reset()
-	g.br = breaker.New(breaker.Config{
-		Name: "jetstream", Failures: gateFailures, OpenFor: minProbeWait / 2, OnChange: g.changed,
+	g.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		Timeout:       minProbeWait / 2,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= gateFailures },
+		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) },
+		OnStateChange: g.changed,
 	})
 	return g
 }
 
-func (g *gate) changed(_ string, from, to breaker.State) {
+// changed is called with the breaker's lock held: it must not use the breaker.
+func (g *gate) changed(_ string, from, to gobreaker.State) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch to {
-	case breaker.Open:
-		wait := g.waits.NextBackOff()
-		g.probeAt = time.Now().Add(wait)
-		if from == breaker.Closed {
+	case gobreaker.StateOpen:
+		g.probeAt = time.Now().Add(g.waits.NextBackOff())
+		if from == gobreaker.StateClosed {
 			g.log.Warn().Msg("jetstream is away, requests are refused")
 		}
 		select {
 		case g.opened <- struct{}{}:
 		default:
 		}
-	case breaker.Closed:
+	case gobreaker.StateClosed:
 		g.waits.Reset()
 		g.probeAt = time.Time{}
 		g.log.Info().Msg("jetstream is back")
-	case breaker.HalfOpen:
+	case gobreaker.StateHalfOpen:
 	}
 }
 
@@ -92,11 +95,12 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w: no time is left for the request", errAway, bucket.ErrNotSent)
 	}
-	done, err := g.br.Begin()
+	done, err := g.breaker.Allow()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errAway, bucket.ErrNotSent)
 	}
-	defer done(errAway) // counts only if call panics
+	outcome := errAway // of a call that panics
+	defer func() { done(outcome) }()
 	limit := callTime(ctx)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -104,13 +108,12 @@ func (g *gate) do(ctx context.Context, call func(context.Context) error) error {
 	err = call(ctx)
 	if !away(err) {
 		g.heard()
-		done(nil)
+		outcome = nil
 		return err
 	}
+	outcome = context.Canceled // counts neither way
 	if limit >= fairTimeout && (!late(err) || g.silentSince(began)) {
-		done(err)
-	} else {
-		done(context.Canceled)
+		outcome = err
 	}
 	if notSent(err) {
 		return fmt.Errorf("%w: %w: %w", errAway, bucket.ErrNotSent, err)
@@ -153,9 +156,12 @@ func callTime(ctx context.Context) time.Duration {
 	return max(left-lookAgain, left/2)
 }
 
+// shut reports whether the breaker is open, or half open.
+func (g *gate) shut() bool { return g.breaker.State() != gobreaker.StateClosed }
+
 // waiting reports whether the breaker is open and its next probe not yet due.
 func (g *gate) waiting() bool {
-	if g.br.State() == breaker.Closed {
+	if !g.shut() {
 		return false
 	}
 	g.mu.Lock()
@@ -180,11 +186,11 @@ func (g *gate) run(ctx context.Context, probe func(context.Context) error, tell 
 			return nil
 		case <-g.opened:
 		}
-		if g.br.State() == breaker.Closed {
+		if !g.shut() {
 			continue // a signal of a failed probe that another one has made up for
 		}
 		tell(false)
-		for ctx.Err() == nil && g.br.State() != breaker.Closed {
+		for ctx.Err() == nil && g.shut() {
 			select {
 			case <-ctx.Done():
 			case <-time.After(minProbeWait):

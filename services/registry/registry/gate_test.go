@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/clocktest"
 )
@@ -184,7 +183,7 @@ func TestTheGateShutsForWhatProvesThatJetStreamIsAway(t *testing.T) {
 				for range gateFailures {
 					_ = g.do(ctx, tt.call)
 				}
-				if shut := g.br.State() != breaker.Closed; shut != tt.shuts {
+				if shut := g.shut(); shut != tt.shuts {
 					t.Errorf("it is shut: %v, want %v", shut, tt.shuts)
 				}
 				cancel()
@@ -192,4 +191,62 @@ func TestTheGateShutsForWhatProvesThatJetStreamIsAway(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestACallThatPanicsIsAFailure(t *testing.T) {
+	t.Parallel()
+	g := newGate(zerolog.Nop())
+	for range gateFailures {
+		func() {
+			defer func() { _ = recover() }()
+			_ = g.do(t.Context(), func(context.Context) error { panic("on purpose") })
+		}()
+	}
+	if !g.shut() {
+		t.Error("the gate is open")
+	}
+}
+
+// Many callers at once shut the gate once. When a probe is due one of them makes
+// it, and a call from before says nothing of it.
+func TestAShutGateLetsOneProbeThrough(t *testing.T) {
+	t.Parallel()
+	clocktest.Run(t, func(t *testing.T) {
+		g := newGate(zerolog.Nop())
+		var mu sync.Mutex
+		var passed int
+		callers := func(took time.Duration, outcome error) {
+			var all sync.WaitGroup
+			for range 50 {
+				all.Go(func() {
+					_ = g.do(t.Context(), func(context.Context) error {
+						mu.Lock()
+						passed++
+						mu.Unlock()
+						<-time.After(took)
+						return outcome
+					})
+				})
+			}
+			all.Wait()
+		}
+		old := make(chan struct{})
+		go func() {
+			defer close(old)
+			_ = g.do(t.Context(), func(context.Context) error { <-time.After(maxProbeWait + time.Second); return nil })
+		}()
+		callers(100*time.Millisecond, nats.ErrNoResponders)
+		if !g.shut() || passed != 50 {
+			t.Fatalf("shut: %v, after %d calls at once", g.shut(), passed)
+		}
+		for shut := time.Now(); passed == 50 && time.Since(shut) < 2*minProbeWait; <-time.After(time.Millisecond) {
+			callers(10*time.Millisecond, nats.ErrNoResponders)
+		}
+		if passed != 51 {
+			t.Errorf("%d calls passed at the first probe, want 1", passed-50)
+		}
+		if <-old; !g.shut() {
+			t.Error("a call from before the gate was shut has opened it")
+		}
+	})
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
-	"github.com/sluicehq/sluice/pkg/breaker"
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/natstest"
@@ -270,7 +269,7 @@ func TestAListThatIsSlowGoesOnWhereItEndedAndBlamesNobody(t *testing.T) {
 			t.Errorf("readStates = %v, want an answer that it is to be asked again", err)
 		}
 	}
-	if s.gate.br.State() != breaker.Closed {
+	if s.gate.shut() {
 		t.Error("JetStream is taken for away")
 	}
 	b.kv.most = 0
