@@ -61,7 +61,7 @@ func (e *Env) Start(name string, vars ...string) *Part {
 	d := service.Discard(common)
 	out := e.output(name)
 	d.Log = zerolog.New(out).Level(zerolog.InfoLevel).With().Timestamp().Logger()
-	runner, err := factory(name)(env, d)
+	runner, err := factory(name).New(env, d)
 	if err != nil {
 		e.T.Fatalf("start %s: %v", name, err)
 	}
@@ -97,8 +97,8 @@ func (e *Env) Start(name string, vars ...string) *Part {
 
 func factory(name string) service.Factory {
 	return map[string]service.Factory{
-		wire.ServiceRegistry: registry.FromEnv, wire.ServiceEmitter: emitter.FromEnv,
-		wire.ServiceHealthmon: healthmon.FromEnv, wire.ServiceReplayer: replayer.FromEnv,
+		wire.ServiceRegistry: registry.FromEnv(), wire.ServiceEmitter: emitter.FromEnv(),
+		wire.ServiceHealthmon: healthmon.FromEnv(), wire.ServiceReplayer: replayer.FromEnv(),
 	}[name]
 }
 

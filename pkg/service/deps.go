@@ -30,10 +30,30 @@ type Deps struct {
 	telemetry *telemetry.Telemetry // nil where telemetry is discarded
 }
 
-// Factory makes a service from an environment. It validates and does no I/O;
-// its error holds everything that is wrong with the service's own part of env,
-// d.Common having been checked already. An error of Parse must be in it.
-type Factory func(env Env, d Deps) (Runner, error)
+// Factory makes a service from an environment.
+type Factory struct {
+	// Configs are pointers to the structs that New has Parse fill in: --help lists
+	// their variables.
+	Configs []any
+	// New validates and does no I/O. Its error holds everything that is wrong with
+	// the service's own part of env, d.Common having been checked already.
+	New func(env Env, d Deps) (Runner, error)
+}
+
+// FromEnv is the Factory of a service that is configured by one struct.
+func FromEnv[C any, R Runner](newRunner func(C, Deps) (R, error)) Factory {
+	return Factory{Configs: []any{new(C)}, New: func(env Env, d Deps) (Runner, error) {
+		var cfg C
+		if err := Parse(env, &cfg); err != nil {
+			return nil, err
+		}
+		r, err := newRunner(cfg, d)
+		if err != nil {
+			return nil, err // not r, which would be a Runner that is not nil
+		}
+		return r, nil
+	}}
+}
 
 // Discard returns Deps that log, count and trace nowhere, with a Health and a
 // Mux of their own: for tests, and as a start for Deps made by hand.

@@ -2,7 +2,7 @@
 // environment, signals, readiness, an HTTP listener for probes and metrics,
 // and exit codes.
 //
-// A service is a [Factory] (by convention FromEnv) that turns an environment
+// A service has a [Factory] (by convention FromEnv) that turns an environment
 // into a [Runner]; its main is one call of [Main]. Tests and the standalone
 // server call the same factories with environments of their own, several in
 // one process. Only Main reads the process's environment, listens to signals

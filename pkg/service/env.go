@@ -44,20 +44,6 @@ func (e Env) Without(names ...string) Env {
 	return out
 }
 
-// helpKey in an Env makes Parse return a *variablesError instead of reading
-// anything: so Main learns which variables a Factory reads. It cannot be the
-// name of a real variable.
-const helpKey = "=help"
-
-// Variable describes one environment variable.
-type Variable struct {
-	Name, Default, Description string
-}
-
-type variablesError struct{ vars []Variable }
-
-func (e *variablesError) Error() string { return "asked for the variables only" }
-
 // Parse fills the struct that into points to from env, by the tags of its
 // fields and of the structs in it:
 //
@@ -66,15 +52,10 @@ func (e *variablesError) Error() string { return "asked for the variables only" 
 // Then it calls into's Validate() error, if it has one. The error holds
 // everything that is wrong, one fault a line, each that can be put
 // down to a variable with its name.
-// An error of Parse is to be returned by the Factory, wrapped or not: --help
-// depends on it.
 func Parse(e Env, into any) error {
 	vars, err := variables(into)
 	if err != nil {
 		return err
-	}
-	if _, ok := e[helpKey]; ok {
-		return &variablesError{vars: described(vars)}
 	}
 	errs, rest := readable(e, into, vars)
 	if err := env.ParseWithOptions(into, env.Options{Environment: rest}); err != nil {
@@ -99,16 +80,16 @@ func readable(e Env, into any, vars []variable) (faults []error, rest Env) {
 	rest = make(Env, len(e)) // never nil: the env package would read the process's
 	maps.Copy(rest, e)
 	for _, v := range vars {
-		value := e[v.Name]
+		value := e[v.name]
 		if value == "" {
 			continue
 		}
 		scratch := reflect.New(reflect.TypeOf(into).Elem()).Interface()
-		err := env.ParseWithOptions(scratch, env.Options{Environment: Env{v.Name: value}})
+		err := env.ParseWithOptions(scratch, env.Options{Environment: Env{v.name: value}})
 		var pe env.ParseError
 		if errors.As(err, &pe) {
-			delete(rest, v.Name)
-			faults = append(faults, fmt.Errorf("%s: %q: %w", v.Name, value, &wantError{v.typ, pe.Err}))
+			delete(rest, v.name)
+			faults = append(faults, fmt.Errorf("%s: %q: %w", v.name, value, &wantError{v.typ, pe.Err}))
 		}
 	}
 	return faults, rest
@@ -140,9 +121,10 @@ func (e *wantError) Error() string {
 	}
 }
 
+// variable is one environment variable.
 type variable struct {
-	Variable
-	typ reflect.Type
+	name, standard, description string // standard is its default
+	typ                         reflect.Type
 }
 
 // variables lists the variables that a struct of into's type is read from, in
@@ -160,21 +142,10 @@ func appendVariables(vars []variable, t reflect.Type, prefix string) []variable 
 		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
 		switch {
 		case name != "" && name != "-":
-			vars = append(vars, variable{
-				Variable: Variable{prefix + name, field.Tag.Get("envDefault"), field.Tag.Get("desc")},
-				typ:      field.Type,
-			})
+			vars = append(vars, variable{prefix + name, field.Tag.Get("envDefault"), field.Tag.Get("desc"), field.Type})
 		case field.Type.Kind() == reflect.Struct:
 			vars = appendVariables(vars, field.Type, prefix+field.Tag.Get("envPrefix"))
 		}
 	}
 	return vars
-}
-
-func described(vars []variable) []Variable {
-	out := make([]Variable, len(vars))
-	for i, v := range vars {
-		out[i] = v.Variable
-	}
-	return out
 }

@@ -21,61 +21,29 @@ Environment:
 `, p.name)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, v := range p.variables() {
-		p.print(tw, "  %s\t%s\t%s\n", v.Name, v.Default, v.Description)
+		p.print(tw, "  %s\t%s\t%s\n", v.name, v.standard, v.description)
 	}
 	p.print(tw, "  OTEL_*\t\t%s\n", otelNote)
 	_ = tw.Flush() // the user closed the pipe
 }
 
-// variables lists those of Common that are read, and those that the Factory
-// parses.
-func (p process) variables() []Variable {
-	ask := Env{helpKey: ""}
-	_, commonErr := ParseCommon(ask)
-	common, _ := ParseCommon(nil)
-	_, ownErr := p.fromEnv(ask, Discard(common))
-
-	var out []Variable
+// variables lists those that are read, each once, in the order in which the help
+// shows them.
+func (p process) variables() (out []variable) {
 	seen := make(map[string]bool)
 	for _, name := range p.unread {
 		seen[name] = true
 	}
-	for _, err := range []error{commonErr, ownErr} {
-		for _, v := range asked(err) {
-			if !seen[v.Name] {
-				seen[v.Name] = true
+	for _, config := range append([]any{new(Common)}, p.factory.Configs...) {
+		vars, _ := variables(config) // what is none has no variables
+		for _, v := range vars {
+			if !seen[v.name] {
+				seen[v.name] = true
 				out = append(out, v)
 			}
 		}
 	}
 	return out
-}
-
-// names are those of variables.
-func (p process) names() []string {
-	var out []string
-	for _, v := range p.variables() {
-		out = append(out, v.Name)
-	}
-	return out
-}
-
-// asked collects what Parse answered, wherever it is in err.
-func asked(err error) []Variable {
-	switch e := err.(type) { //nolint:errorlint // walks the whole tree of errors, which errors.As does not
-	case *variablesError:
-		return e.vars
-	case interface{ Unwrap() error }:
-		return asked(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var out []Variable
-		for _, err := range e.Unwrap() {
-			out = append(out, asked(err)...)
-		}
-		return out
-	default:
-		return nil
-	}
 }
 
 // localAddr is where to reach, from the same machine, what listens on addr.

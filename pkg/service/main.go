@@ -39,9 +39,9 @@ const telemetryShutdownTimeout = 5 * time.Second
 //
 // Unread names the variables of Common that mean nothing to this service: they
 // may hold anything, and --help leaves them out.
-func Main(name string, fromEnv Factory, unread ...string) {
+func Main(name string, factory Factory, unread ...string) {
 	p := process{
-		name: name, fromEnv: fromEnv, unread: unread, env: Environ(),
+		name: name, factory: factory, unread: unread, env: Environ(),
 		args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr,
 	}
 	// The handler is process-wide, and so is Main.
@@ -53,7 +53,7 @@ func Main(name string, fromEnv Factory, unread ...string) {
 // process is Main with everything it takes from outside.
 type process struct {
 	name           string
-	fromEnv        Factory
+	factory        Factory
 	unread         []string
 	env            Env
 	args           []string
@@ -92,7 +92,11 @@ func (p process) run(ctx context.Context) int {
 	defer closeDeps()
 	context.AfterFunc(ctx, d.Health.Drain)
 
-	for _, v := range unknown(p.env, append(p.names(), Known()...)) {
+	known := Known()
+	for _, v := range p.variables() {
+		known = append(known, v.name)
+	}
+	for _, v := range unknown(p.env, known) {
 		d.Log.Warn().Str("variable", v.name).Str("nearest", v.nearest).Msg("nothing reads this variable; is it misspelt?")
 	}
 	d.Log.Info().Str("version", version()).Str("namespace", string(d.Common.Namespace)).
@@ -128,7 +132,7 @@ func (p process) setUp(ctx context.Context) (Deps, func(), Runner, error) {
 			log.Warn().Err(err).Msg("telemetry")
 		}))
 	}
-	r, err := p.fromEnv(p.env, d)
+	r, err := p.factory.New(p.env, d)
 	err = errors.Join(err, common.NATS.CheckFiles())
 	closeDeps := func() { shutDown(ctx, tel, log) }
 	if err := errors.Join(commonErr, telErr, err); err != nil {

@@ -22,7 +22,7 @@ const mode = "SERVICE_TEST_MODE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(mode) != "" {
-		Main("probe", probe) // does not return
+		Main("probe", FromEnv(newProbe)) // does not return
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 type probeConfig struct {
 	Count int           `env:"PROBE_COUNT" envDefault:"3" desc:"how many"`
 	Pause time.Duration `env:"PROBE_PAUSE" envDefault:"1s" desc:"how long"`
+	Mode  string        `env:"SERVICE_TEST_MODE"`
 }
 
 func (c probeConfig) Validate() error {
@@ -39,12 +40,8 @@ func (c probeConfig) Validate() error {
 	return nil
 }
 
-// probe is a service that does what mode says.
-func probe(e Env, d Deps) (Runner, error) {
-	var cfg probeConfig
-	if err := Parse(e, &cfg); err != nil {
-		return nil, fmt.Errorf("probe: %w", err)
-	}
+// newProbe returns a service that does what mode says.
+func newProbe(cfg probeConfig, d Deps) (Runner, error) {
 	check := d.Health.Check("probe")
 	counter, err := d.Meter.Int64Counter("probe.runs")
 	if err != nil {
@@ -52,7 +49,7 @@ func probe(e Env, d Deps) (Runner, error) {
 	}
 	return RunnerFunc("probe", func(ctx context.Context) error {
 		counter.Add(ctx, 1)
-		switch e[mode] {
+		switch cfg.Mode {
 		case "fail":
 			return errors.New("broken on purpose")
 		case "early":
@@ -63,7 +60,7 @@ func probe(e Env, d Deps) (Runner, error) {
 			check.OK()
 		}
 		<-ctx.Done()
-		if e[mode] == "stuck" {
+		if cfg.Mode == "stuck" {
 			fmt.Println("draining")
 			select {} // until it is killed
 		}
@@ -209,7 +206,7 @@ func TestVariablesThatAServiceDoesNotReadAreNeitherShownNorJudged(t *testing.T) 
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	p := process{
-		name: "probe", fromEnv: probe, unread: []string{"NATS_CERT", "NATS_KEY"},
+		name: "probe", factory: FromEnv(newProbe), unread: []string{"NATS_CERT", "NATS_KEY"},
 		env:    Env{"NATS_CERT": "without a key", "SLUICE_HTTP_ADDR": freeAddr(t), mode: "early"},
 		stdout: &stdout, stderr: &stderr,
 	}

@@ -6,4 +6,4 @@ import (
 	"github.com/sluicehq/sluice/services/emitter/emitter"
 )
 
-func main() { service.Main("emitter", emitter.FromEnv) }
+func main() { service.Main("emitter", emitter.FromEnv()) }

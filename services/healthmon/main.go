@@ -6,4 +6,4 @@ import (
 	"github.com/sluicehq/sluice/services/healthmon/healthmon"
 )
 
-func main() { service.Main("healthmon", healthmon.FromEnv) }
+func main() { service.Main("healthmon", healthmon.FromEnv()) }

@@ -6,4 +6,4 @@ import (
 	"github.com/sluicehq/sluice/services/registry/registry"
 )
 
-func main() { service.Main("registry", registry.FromEnv) }
+func main() { service.Main("registry", registry.FromEnv()) }

@@ -7,4 +7,4 @@ import (
 	"github.com/sluicehq/sluice/services/replayer/replayer"
 )
 
-func main() { service.Main("replayer", replayer.FromEnv) }
+func main() { service.Main("replayer", replayer.FromEnv()) }

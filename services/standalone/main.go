@@ -7,4 +7,4 @@ import (
 	"github.com/sluicehq/sluice/services/standalone/standalone"
 )
 
-func main() { service.Main("standalone", standalone.FromEnv, standalone.Unread()...) }
+func main() { service.Main("standalone", standalone.FromEnv(), standalone.Unread()...) }

@@ -47,11 +47,5 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// FromEnv returns the emitter that the environment describes.
-func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
-	var cfg Config
-	if err := service.Parse(env, &cfg); err != nil {
-		return nil, err
-	}
-	return New(cfg, d)
-}
+// FromEnv makes the emitter that an environment describes.
+func FromEnv() service.Factory { return service.FromEnv(New) }

@@ -387,7 +387,7 @@ func TestEverythingWrongWithTheConfigurationIsSaidAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = FromEnv(service.Env{
+	_, err = FromEnv().New(service.Env{
 		"SLUICE_HEALTH_INTERVAL": "1ms", "SLUICE_HEALTH_LAG_AGE": "-1s", "SLUICE_HEALTH_STALL_AFTER": "0s",
 		"SLUICE_CLEANUP_MAX_ATTEMPTS": "0", "SLUICE_CLEANUP_RETRY_DELAY": "0s",
 	}, service.Discard(common))

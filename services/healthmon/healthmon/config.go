@@ -60,11 +60,5 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// FromEnv returns the service that env describes, not yet running.
-func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
-	var cfg Config
-	if err := service.Parse(env, &cfg); err != nil {
-		return nil, fmt.Errorf("healthmon config: %w", err)
-	}
-	return New(cfg, d)
-}
+// FromEnv makes the healthmon that an environment describes.
+func FromEnv() service.Factory { return service.FromEnv(New) }

@@ -52,11 +52,5 @@ func (c Config) perPrefix() int {
 	return max(1, c.MaxRequestsPerSecond/2)
 }
 
-// FromEnv returns the registry that the environment describes.
-func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
-	var cfg Config
-	if err := service.Parse(env, &cfg); err != nil {
-		return nil, err
-	}
-	return New(cfg, d)
-}
+// FromEnv makes the registry that an environment describes.
+func FromEnv() service.Factory { return service.FromEnv(New) }

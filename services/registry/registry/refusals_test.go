@@ -482,13 +482,13 @@ func TestConfigNamesEverythingThatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = FromEnv(service.Env{"SLUICE_MAX_REQUEST_BYTES": "1", "SLUICE_MAX_SUBSCRIPTIONS": "0", "SLUICE_MAX_REQUESTS_PER_SECOND": "-1"}, service.Discard(common))
+	_, err = FromEnv().New(service.Env{"SLUICE_MAX_REQUEST_BYTES": "1", "SLUICE_MAX_SUBSCRIPTIONS": "0", "SLUICE_MAX_REQUESTS_PER_SECOND": "-1"}, service.Discard(common))
 	for _, name := range []string{"SLUICE_MAX_REQUEST_BYTES", "SLUICE_MAX_SUBSCRIPTIONS", "SLUICE_MAX_REQUESTS_PER_SECOND"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %v does not name %s", err, name)
 		}
 	}
-	r, err := FromEnv(nil, service.Discard(common))
+	r, err := FromEnv().New(nil, service.Discard(common))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -432,7 +432,7 @@ func TestTheVerbsOfLaterVersionsAnswerSo(t *testing.T) {
 
 func TestAWrongConfigurationNamesEveryFault(t *testing.T) {
 	t.Parallel()
-	_, err := FromEnv(service.Env{
+	_, err := FromEnv().New(service.Env{
 		"SLUICE_RECONCILE_SETTLE": "0s", "SLUICE_RECONCILE_WAIT": "soon", "SLUICE_RECONCILE_RETRY": "-1s",
 	}, service.Discard(service.Common{}))
 	for _, name := range []string{"SLUICE_RECONCILE_SETTLE", "SLUICE_RECONCILE_WAIT", "SLUICE_RECONCILE_RETRY"} {

@@ -36,16 +36,22 @@ type Config struct {
 	Out io.Writer
 }
 
-// FromEnv returns the whole of Sluice as env configures it. Where NATS is env
-// says only by SLUICE_NATS_ADDR: other NATS_* than user, password and token are for services on their own.
-func FromEnv(env service.Env, d service.Deps) (service.Runner, error) {
-	cfg := Config{Out: os.Stdout}
-	if err := service.Parse(env, &cfg); err != nil {
-		// Not alone: the services may have faults, or variables, to tell.
-		_, partsErr := newParts(env, d)
-		return nil, errors.Join(err, partsErr)
+// FromEnv makes the whole of Sluice as an environment configures it. Where NATS is
+// that says only by SLUICE_NATS_ADDR: other NATS_* than user, password and token are
+// for services on their own.
+func FromEnv() service.Factory {
+	configs := []any{new(Config)}
+	for _, p := range parts() {
+		configs = append(configs, p.Configs...)
 	}
-	return New(cfg, env, d)
+	return service.Factory{Configs: configs, New: func(env service.Env, d service.Deps) (service.Runner, error) {
+		cfg := Config{Out: os.Stdout}
+		if err := service.Parse(env, &cfg); err != nil {
+			_, partsErr := newParts(env, d) // the services may have faults to tell as well
+			return nil, errors.Join(err, partsErr)
+		}
+		return New(cfg, env, d)
+	}}
 }
 
 // New returns the embedded server with the four services, which are configured
@@ -55,16 +61,16 @@ func New(cfg Config, env service.Env, d service.Deps) (service.Runner, error) {
 	if serverErr == nil {
 		env, d = useServer(server.URL(), cfg, env, d)
 	}
-	parts, partsErr := newParts(env, d)
+	runners, partsErr := newParts(env, d)
 	if err := errors.Join(serverErr, partsErr); err != nil {
 		return nil, err
 	}
-	parts = append(parts, announce(cfg, server.URL(), d))
+	runners = append(runners, announce(cfg, server.URL(), d))
 
 	services := service.RunnerFunc("services", func(ctx context.Context) error {
 		select {
 		case <-server.Ready():
-			return service.RunAll(ctx, parts...)
+			return service.RunAll(ctx, runners...)
 		case <-ctx.Done():
 			return nil
 		}
@@ -106,20 +112,27 @@ func useServer(url string, cfg Config, env service.Env, d service.Deps) (service
 	return env.Without(Unread()...).With("NATS_URL", url), d
 }
 
+// part is one of the services.
+type part struct {
+	name string
+	service.Factory
+}
+
+func parts() []part {
+	return []part{
+		{wire.ServiceRegistry, registry.FromEnv()},
+		{wire.ServiceEmitter, emitter.FromEnv()},
+		{wire.ServiceHealthmon, healthmon.FromEnv()},
+		{wire.ServiceReplayer, replayer.FromEnv()},
+	}
+}
+
 // newParts returns the four services. Its error holds the faults of all.
 func newParts(env service.Env, d service.Deps) ([]service.Runner, error) {
 	var runners []service.Runner
 	var errs []error
-	for _, part := range []struct {
-		name    string
-		fromEnv service.Factory
-	}{
-		{wire.ServiceRegistry, registry.FromEnv},
-		{wire.ServiceEmitter, emitter.FromEnv},
-		{wire.ServiceHealthmon, healthmon.FromEnv},
-		{wire.ServiceReplayer, replayer.FromEnv},
-	} {
-		r, err := part.fromEnv(env, d.For(part.name))
+	for _, p := range parts() {
+		r, err := p.New(env, d.For(p.name))
 		runners, errs = append(runners, r), append(errs, err)
 	}
 	return runners, errors.Join(errs...)

@@ -124,7 +124,7 @@ func TestAllFaultsOfTheServerAndOfTheServicesAreToldAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = standalone.FromEnv(service.Env{
+	_, err = standalone.FromEnv().New(service.Env{
 		"SLUICE_NATS_ADDR":         "127.0.0.1:0",
 		"SLUICE_MAX_REQUEST_BYTES": "few",
 		"SLUICE_HEALTH_INTERVAL":   "often",
