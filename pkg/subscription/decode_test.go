@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -435,14 +436,14 @@ func TestAHopelessBodyGetsABoundedAnswer(t *testing.T) {
 	}
 	b.WriteString(`"z":1}`)
 	_, err := DecodeSubscribe([]byte(b.String()), "n", ns)
-	if err == nil || len(err.Details) != maxReportedFaults+1 {
+	if err == nil || len(err.Details) != strictjson.MaxFaults+1 {
 		t.Fatalf("%d faults", len(err.Details))
 	}
 	out, _ := json.Marshal(err)
 	if len(out) > 32<<10 || len(err.Description) > 1024 {
 		t.Errorf("answer of %d bytes, description of %d", len(out), len(err.Description))
 	}
-	if last := err.Details[maxReportedFaults]; !strings.Contains(last.Reason, "more faults") {
+	if last := err.Details[strictjson.MaxFaults]; !strings.Contains(last.Reason, "more faults") {
 		t.Errorf("last fault %+v", last)
 	}
 }
@@ -472,8 +473,9 @@ func FuzzDecodeSubscribe(f *testing.F) {
 			}
 			return
 		}
-		if faults := Validate("n", &req.Spec, ns); len(faults) > 0 {
-			t.Fatalf("accepted with %v", faults)
+		f := newFields()
+		if f.validate("n", &req.Spec, ns); len(f.All()) > 0 {
+			t.Fatalf("accepted with %v", f.All())
 		}
 		// What was accepted survives being stored, and asked for again.
 		out, err := json.Marshal(req)

@@ -3,6 +3,7 @@ package subscription
 import (
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -24,29 +25,36 @@ func Default() wire.Spec {
 
 // Limits of a spec's fields.
 const (
-	MaxPoolSize       = 65536
-	MinAckWait        = 100 * time.Millisecond
-	MaxAckWait        = time.Hour
-	MaxAttempts       = 1_000_000
-	MinBackoff        = time.Millisecond
-	MaxBackoff        = 7 * 24 * time.Hour
-	MaxFailures       = 1_000_000
-	MinOpenFor        = time.Millisecond
-	MaxOpenFor        = 24 * time.Hour
-	MinExpireAfter    = time.Second
-	MaxExpireAfter    = 365 * 24 * time.Hour
-	MaxLabels         = 16
-	MaxLabelKey       = 64  // characters
-	MaxLabelValue     = 256 // characters
-	MaxListed         = 256 // members of by_stream or by_event_type
-	MaxSubjectLength  = 256 // characters of deliver.subject
-	MaxFilterLength   = 1024
-	MaxTypeLength     = 256
-	MaxStoreLength    = 255
-	MaxOrderToken     = 256
-	MaxOrderHeader    = 128
-	maxReportedFaults = 100
+	MaxPoolSize      = 65536
+	MinAckWait       = 100 * time.Millisecond
+	MaxAckWait       = time.Hour
+	MaxAttempts      = 1_000_000
+	MinBackoff       = time.Millisecond
+	MaxBackoff       = 7 * 24 * time.Hour
+	MaxFailures      = 1_000_000
+	MinOpenFor       = time.Millisecond
+	MaxOpenFor       = 24 * time.Hour
+	MinExpireAfter   = time.Second
+	MaxExpireAfter   = 365 * 24 * time.Hour
+	MaxLabels        = 16
+	MaxLabelKey      = 64                  // characters
+	MaxLabelValue    = 256                 // characters
+	MaxListed        = strictjson.MaxTexts // members of by_stream or by_event_type
+	MaxSubjectLength = 256                 // characters of deliver.subject
+	MaxFilterLength  = 1024
+	MaxTypeLength    = 256
+	MaxStoreLength   = 255
+	MaxOrderToken    = 256
+	MaxOrderHeader   = 128
 )
+
+// complete fills in the halves of pairs that were not given.
+func (f *fields) complete(s *wire.Spec) {
+	pair[int]{&s.PoolSize.Min, &s.PoolSize.Max, 1, MaxPoolSize}.complete(f.Given("pool_size.min"), f.Given("pool_size.max"))
+	pair[wire.Duration]{
+		&s.Retry.MinBackoff, &s.Retry.MaxBackoff, wire.Duration(MinBackoff), wire.Duration(MaxBackoff),
+	}.complete(f.Given("retry.min_backoff"), f.Given("retry.max_backoff"))
+}
 
 // pair is a minimum and a maximum that a request may give one by one. Both are to
 // be from least to most.

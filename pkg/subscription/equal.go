@@ -3,9 +3,9 @@ package subscription
 import (
 	"bytes"
 	"maps"
-	"math/big"
 	"slices"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -53,49 +53,5 @@ func samePattern(a, b []byte) bool {
 	if len(a) == 0 || len(b) == 0 || bytes.Equal(a, b) {
 		return len(a) == len(b)
 	}
-	x, errX := parseTree(a)
-	y, errY := parseTree(b)
-	return errX == nil && errY == nil && sameNode(x, y)
-}
-
-func sameNode(a, b *node) bool {
-	if a.kind != b.kind || a.yes != b.yes || len(a.list) != len(b.list) || len(a.members) != len(b.members) {
-		return false
-	}
-	for i := range a.list {
-		if !sameNode(a.list[i], b.list[i]) {
-			return false
-		}
-	}
-	return sameMembers(a.members, b.members) && sameText(a, b)
-}
-
-func sameMembers(a, b []member) bool {
-	byName := make(map[string]*node, len(b))
-	for _, m := range b {
-		byName[m.name] = m.node
-	}
-	for _, m := range a {
-		other, ok := byName[m.name]
-		if !ok || !sameNode(m.node, other) {
-			return false
-		}
-	}
-	return true
-}
-
-// maxExactNumber bounds the text of numbers that are compared by value.
-const maxExactNumber = 32
-
-func sameText(a, b *node) bool {
-	if a.text == b.text {
-		return true
-	}
-	if a.kind != kindNumber || bytes.ContainsAny(a.raw, "eE") || bytes.ContainsAny(b.raw, "eE") ||
-		len(a.text) > maxExactNumber || len(b.text) > maxExactNumber {
-		return false
-	}
-	x, okX := new(big.Rat).SetString(a.text)
-	y, okY := new(big.Rat).SetString(b.text)
-	return okX && okY && x.Cmp(y) == 0
+	return strictjson.Same(a, b)
 }

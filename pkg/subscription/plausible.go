@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -36,18 +37,17 @@ func word(s string) bool {
 }
 
 // implausibleRecord finds fault with what can be read in a record and cannot be true.
-// Given are the members that it has.
-func (f *fields) implausibleRecord(r *wire.Record, given map[string]bool, e Entry) {
+func (f *fields) implausibleRecord(r *wire.Record, e Entry) {
 	f.schema(r.Schema)
 	f.atMost("generation", r.Generation, maxGeneration)
 	f.atMost("start_sequence", r.StartSequence, maxSequence)
-	if at := r.Spec.Start; given["start_sequence"] && at.Kind == wire.PositionSequence && r.StartSequence < at.Sequence && !f.bad("spec.start") {
+	if at := r.Spec.Start; f.Given("start_sequence") && at.Kind == wire.PositionSequence && r.StartSequence < at.Sequence && !f.Has("spec.start") {
 		f.implausible("start_sequence", "%d is before the start that was asked for, %d", r.StartSequence, at.Sequence)
 	}
-	if given["created_at"] {
+	if f.Given("created_at") {
 		f.written("created_at", r.CreatedAt, e)
 	}
-	if given["updated_at"] {
+	if f.Given("updated_at") {
 		f.written("updated_at", r.UpdatedAt, e)
 	}
 	if r.StoreCreated.Unix() >= firstYear { // a server without a clock may have made it in 1970
@@ -57,26 +57,26 @@ func (f *fields) implausibleRecord(r *wire.Record, given map[string]bool, e Entr
 
 // implausiblePool is implausibleRecord for an entry of the pools bucket. What only
 // the store can tell, as how far it goes, is for whoever knows the store.
-func (f *fields) implausiblePool(p *wire.Pool, given map[string]bool, e Entry) {
+func (f *fields) implausiblePool(p *wire.Pool, e Entry) {
 	f.schema(p.Schema)
 	f.atMost("epoch", p.Epoch, e.latestRevision())
 	f.atMost("observed_generation", p.ObservedGeneration, maxGeneration)
 	f.atMost("observed_revision", p.ObservedRevision, e.latestElsewhere())
 	f.atMost("checkpoint", reach(p.Checkpoint), maxSequence)
-	if p.Begin > p.Checkpoint.Floor+1 && !f.bad("checkpoint") {
+	if p.Begin > p.Checkpoint.Floor+1 && !f.Has("checkpoint") {
 		f.implausible("begin", "%d is beyond what is to be read next, %d", p.Begin, p.Checkpoint.Floor+1)
 	}
 	f.atMost("lost_from", p.LostFrom, maxSequence)
-	if given["state"] && !word(string(p.State)) {
-		f.implausible("state", "%q is no state", clip(string(p.State)))
+	if f.Given("state") && !word(string(p.State)) {
+		f.implausible("state", "%q is no state", strictjson.Clip(string(p.State)))
 	}
 	if len(p.Reason) > maxReason {
 		f.implausible("reason", "%s", longer(maxReason))
 	}
-	if given["claimed_at"] && (p.Owner != "" || !p.ClaimedAt.IsZero()) { // after a seek nobody may have claimed it yet
+	if f.Given("claimed_at") && (p.Owner != "" || !p.ClaimedAt.IsZero()) { // after a seek nobody may have claimed it yet
 		f.written("claimed_at", p.ClaimedAt, e)
 	}
-	if given["updated_at"] {
+	if f.Given("updated_at") {
 		f.written("updated_at", p.UpdatedAt, e)
 	}
 	if p.Gap != nil {
@@ -90,13 +90,13 @@ func (f *fields) implausiblePool(p *wire.Pool, given map[string]bool, e Entry) {
 func (f *fields) implausibleGap(g *wire.Gap, e Entry) {
 	f.atMost("gap.to", g.To, maxSequence)
 	switch {
-	case f.bad("gap"):
+	case f.Has("gap"):
 	case g.From == 0 || g.To < g.From:
 		f.implausible("gap", "%d to %d is no range", g.From, g.To)
 	case g.Count > g.To-g.From+1:
 		f.implausible("gap.count", "%d is more than there are from %d to %d", g.Count, g.From, g.To)
 	case g.Kind != "" && !word(g.Kind):
-		f.implausible("gap.kind", "%q is no kind", clip(g.Kind))
+		f.implausible("gap.kind", "%q is no kind", strictjson.Clip(g.Kind))
 	}
 	f.atMost("gap.generation", g.Generation, maxGeneration)
 	if !g.At.IsZero() {
@@ -158,8 +158,8 @@ func TimeFault(at, stored time.Time) string {
 
 // implausible is fault for a field that has none yet.
 func (f *fields) implausible(field, format string, args ...any) {
-	if !f.bad(field) {
-		f.fault(field, format, args...)
+	if !f.Has(field) {
+		f.Add(field, format, args...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func manyRanges(n int) (rs [][2]uint64) {
 func requireFault(tb testing.TB, err error, field string, value any) {
 	tb.Helper()
 	var faults *FaultsError
-	if !errors.As(err, &faults) || len(faults.Faults) != 1 || !within(faults.Faults[0].Field, field) {
+	if !errors.As(err, &faults) || len(faults.Faults) != 1 || !regexp.MustCompile(`^`+field+`($|[.[])`).MatchString(faults.Faults[0].Field) {
 		tb.Errorf("%s %.60v: err = %v", field, value, err)
 	}
 }

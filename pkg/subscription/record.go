@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -51,40 +52,40 @@ func DecodeRecord(e Entry, ns wire.Namespace) (*wire.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
-	r := &wire.Record{Spec: Default()}
-	f := fields{open: true}
-	given := f.object("", tree, map[string]reader{
-		"schema":         f.whole(&r.Schema),
-		"name":           f.text(&r.Name),
-		"uid":            f.text(&r.UID),
-		"generation":     f.count(&r.Generation),
-		"paused":         f.yes(&r.Paused),
-		"created_at":     f.moment(&r.CreatedAt),
-		"updated_at":     f.moment(&r.UpdatedAt),
-		"start_sequence": f.count(&r.StartSequence),
-		"store_created":  f.moment(&r.StoreCreated),
-		"spec":           func(path string, n *node) { f.recordSpec(path, n, &r.Spec, key, ns) },
-	})
+	var stored struct {
+		wire.Record
+		Spec *strictjson.Value `json:"spec"` // is judged by itself
+	}
+	f := newFields()
+	f.Open = true
+	f.Decode("", tree, &stored)
+	r := &stored.Record
+	r.Spec = Default()
+	if stored.Spec != nil {
+		f.recordSpec(stored.Spec, &r.Spec, key, ns)
+	}
 	f.entry(key, r.Name, r.UID)
-	if r.Generation == 0 && !f.bad("generation") {
-		f.fault("generation", "want a whole number from 1")
+	if r.Generation == 0 && !f.Has("generation") {
+		f.Add("generation", "want a whole number from 1")
 	}
-	if !f.bad("spec") && r.Spec.Store == "" {
-		f.fault("spec", "is required")
+	if !f.Has("spec") && r.Spec.Store == "" {
+		f.Add("spec", "is required")
 	}
-	f.implausibleRecord(r, given, e)
+	f.implausibleRecord(r, e)
 	if err := f.entryError(); err != nil {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
 	return r, nil
 }
 
-func (f *fields) recordSpec(path string, n *node, s *wire.Spec, name string, ns wire.Namespace) {
-	inner := fields{open: true}
-	inner.object("", n, inner.spec(s))
+func (f *fields) recordSpec(v *strictjson.Value, s *wire.Spec, name string, ns wire.Namespace) {
+	inner := newFields()
+	inner.Open = true
+	inner.Decode("", v, s)
+	inner.complete(s)
 	inner.validate(name, s, ns)
-	for _, x := range inner.all() {
-		f.fault(inside(path, x.Field), "%s", x.Reason)
+	for _, x := range inner.All() {
+		f.Add(inside("spec", x.Field), "%s", x.Reason)
 	}
 	compactPatterns(&s.Selector)
 }
@@ -96,122 +97,59 @@ func DecodePool(e Entry) (*wire.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", key, err)
 	}
-	var p wire.Pool
-	f := fields{open: true}
-	given := f.object("", tree, map[string]reader{
-		"schema":              f.whole(&p.Schema),
-		"name":                f.text(&p.Name),
-		"uid":                 f.text(&p.UID),
-		"owner":               f.text(&p.Owner),
-		"epoch":               f.count(&p.Epoch),
-		"observed_generation": f.count(&p.ObservedGeneration),
-		"observed_revision":   f.count(&p.ObservedRevision),
-		"checkpoint":          func(path string, n *node) { f.checkpoint(path, n, &p.Checkpoint) },
-		"begin":               f.count(&p.Begin),
-		"lost_from":           f.count(&p.LostFrom),
-		"state":               func(path string, n *node) { f.text((*string)(&p.State))(path, n) },
-		"reason":              f.text(&p.Reason),
-		"gap":                 func(path string, n *node) { p.Gap = f.gap(path, n) },
-		"holes":               func(path string, n *node) { f.holes(path, n, &p) },
-		"claimed_at":          f.moment(&p.ClaimedAt),
-		"updated_at":          f.moment(&p.UpdatedAt),
-	})
+	p := new(wire.Pool)
+	f := newFields()
+	f.Open = true
+	f.Decode("", tree, p)
+	f.ascend("checkpoint.ranges", p.Checkpoint.Ranges, p.Checkpoint.Floor)
+	if p.Holes != nil {
+		f.ascend("holes.ranges", p.Holes.Ranges, 0)
+	}
 	f.entry(key, p.Name, p.UID)
 	if len(p.Owner) > maxIdentifier {
-		f.fault("owner", "%s", longer(maxIdentifier))
+		f.Add("owner", "%s", longer(maxIdentifier))
 	}
-	if p.Owner != "" && !wire.ValidName(p.Owner) && !f.bad("owner") {
-		f.fault("owner", "want the name of an instance, got %q", clip(p.Owner))
+	if p.Owner != "" && !wire.ValidName(p.Owner) && !f.Has("owner") {
+		f.Add("owner", "want the name of an instance, got %q", strictjson.Clip(p.Owner))
 	}
-	if p.Epoch == 0 && !f.bad("epoch") {
-		f.fault("epoch", "want a whole number from 1")
+	if p.Epoch == 0 && !f.Has("epoch") {
+		f.Add("epoch", "want a whole number from 1")
 	}
-	f.implausiblePool(&p, given, e)
+	f.implausiblePool(p, e)
 	if err := f.entryError(); err != nil {
 		return nil, fmt.Errorf("pool %q: %w", key, err)
 	}
-	return &p, nil
-}
-
-func (f *fields) checkpoint(path string, n *node, c *wire.Checkpoint) {
-	f.object(path, n, map[string]reader{
-		"floor":  f.count(&c.Floor),
-		"ranges": f.ranges(&c.Ranges),
-	})
-	f.ascend(path, c.Ranges, c.Floor)
+	return p, nil
 }
 
 // ascend finds fault with ranges that do not ascend above a sequence.
 func (f *fields) ascend(path string, ranges [][2]uint64, last uint64) {
+	if f.Has(path) {
+		return
+	}
 	for i, r := range ranges {
 		if r[0] <= last || r[1] < r[0] {
-			f.fault(index(join(path, "ranges"), i), "ranges must ascend, apart from each other and above the floor")
+			f.Add(strictjson.Index(path, i), "ranges must ascend, apart from each other and above the floor")
 			return
 		}
 		last = r[1]
 	}
 }
 
-func (f *fields) ranges(into *[][2]uint64) reader {
-	return func(path string, n *node) { f.readRanges(path, n, into) }
-}
-
-func (f *fields) readRanges(path string, n *node, into *[][2]uint64) {
-	if !f.want(path, n, kindArray) {
-		return
-	}
-	for i, item := range n.list {
-		at := index(path, i)
-		if item.kind != kindArray || len(item.list) != 2 {
-			f.fault(at, "want a first and a last sequence")
-			return
-		}
-		var r [2]uint64
-		f.count(&r[0])(index(at, 0), item.list[0])
-		f.count(&r[1])(index(at, 1), item.list[1])
-		*into = append(*into, r)
-	}
-}
-
-func (f *fields) gap(path string, n *node) *wire.Gap {
-	var g wire.Gap
-	f.object(path, n, map[string]reader{
-		"from":       f.count(&g.From),
-		"to":         f.count(&g.To),
-		"at":         f.moment(&g.At),
-		"count":      f.count(&g.Count),
-		"kind":       f.text(&g.Kind),
-		"generation": f.count(&g.Generation),
-		"paused":     f.yes(&g.Paused),
-	})
-	return &g
-}
-
-func (f *fields) holes(path string, n *node, p *wire.Pool) {
-	var h wire.Holes
-	f.object(path, n, map[string]reader{
-		"to":     f.count(&h.To),
-		"ranges": f.ranges(&h.Ranges),
-		"many":   f.yes(&h.Many),
-	})
-	f.ascend(path, h.Ranges, 0)
-	p.Holes = &h
-}
-
 // entryTree parses an entry, and tells a newer schema from damage.
-func entryTree(value []byte) (*node, error) {
+func entryTree(value []byte) (*strictjson.Value, error) {
 	if len(value) > maxEntryBytes {
 		return nil, fmt.Errorf("%d bytes: want at most %d", len(value), maxEntryBytes)
 	}
-	tree, err := parseTree(value)
+	tree, err := strictjson.Parse(value)
 	if err != nil {
 		return nil, err
 	}
-	if tree.kind != kindObject {
-		return nil, fmt.Errorf("want an object, got %s", tree.kind)
+	if tree.Kind != strictjson.Object {
+		return nil, fmt.Errorf("want an object, got %s", tree.Kind)
 	}
-	for _, m := range tree.members { // a wrong type is reported with the rest
-		if v, err := strconv.ParseInt(m.node.text, 10, 64); m.name == "schema" && err == nil && v > wire.SchemaVersion {
+	if schema := tree.Member("schema"); schema != nil { // a wrong type is reported with the rest
+		if v, err := strconv.ParseInt(schema.Text, 10, 64); err == nil && v > wire.SchemaVersion {
 			return nil, fmt.Errorf("schema %d: %w", v, ErrNewerSchema)
 		}
 	}
@@ -221,18 +159,18 @@ func entryTree(value []byte) (*node, error) {
 // entry judges what records and pools have in common.
 func (f *fields) entry(key, name, uid string) {
 	if !wire.ValidName(key) {
-		f.fault("", "the key is not a subscription's name")
+		f.Add("", "the key is not a subscription's name")
 	}
-	if name != key && !f.bad("name") {
-		f.fault("name", "%q is not the key", clip(name))
+	if name != key && !f.Has("name") {
+		f.Add("name", "%q is not the key", strictjson.Clip(name))
 	}
-	if (uid == "" || len(uid) > maxIdentifier) && !f.bad("uid") {
-		f.fault("uid", "want 1 to %d characters", maxIdentifier)
+	if (uid == "" || len(uid) > maxIdentifier) && !f.Has("uid") {
+		f.Add("uid", "want 1 to %d characters", maxIdentifier)
 	}
 }
 
 func (f *fields) entryError() error {
-	faults := f.all()
+	faults := f.All()
 	if len(faults) == 0 {
 		return nil
 	}

@@ -3,6 +3,7 @@ package subscription
 import (
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -15,70 +16,39 @@ const (
 // DecodeReplay reads the body of replay.start for the subscription name. Its
 // error names every fault that the body alone shows.
 func DecodeReplay(body []byte, name string, ns wire.Namespace) (wire.ReplayRequest, *wire.Error) {
-	var (
-		req   wire.ReplayRequest
-		to    = Default() // what is given of a spec, to be judged by its rules
-		given map[string]bool
-	)
-	tree, bad := requestTree(body)
-	if bad != nil {
-		return req, bad
-	}
-	var f fields
-	given = f.object("", tree, map[string]reader{
-		"from":     f.position(&req.From),
-		"to":       f.replayEnd(&req.To),
-		"selector": f.selector(&to.Selector),
-		"deliver":  f.deliver(&to.Deliver),
-		"rate":     f.whole(&req.Rate),
-		"dry_run":  f.yes(&req.DryRun),
-		"confirm":  f.text(&req.Confirm),
-	})
-	f.name(name)
-	for _, field := range []string{"from", "to"} {
-		if !given[field] {
-			f.fault(field, "is required")
+	given := struct {
+		wire.ReplayRequest
+		Selector wire.Selector `json:"selector"`
+		Deliver  wire.Deliver  `json:"deliver"`
+	}{Deliver: Default().Deliver}
+	bad := decode(body, false, &given, func(f *fields) {
+		f.Name("name", name)
+		for _, field := range []string{"from", "to"} {
+			if !f.Given(field) {
+				f.Add(field, "is required")
+			}
 		}
-	}
-	check := f.checker()
-	check("from", func(p string) { f.replayFrom(p, req) })
-	if given["selector"] {
-		f.selectorRules(check, to.Selector)
-		compactPatterns(&to.Selector)
-		req.Selector = &to.Selector
-	}
-	if given["deliver"] {
-		f.deliverRules(check, &to, ns)
-		req.Deliver = &to.Deliver
-	}
-	check("rate", func(p string) {
-		if given["rate"] {
-			f.between(p, req.Rate, 1, MaxReplayRate)
+		check := f.checker()
+		check("from", func(p string) { f.replayFrom(p, given.ReplayRequest) })
+		if f.Given("selector") {
+			f.selectorRules(check, given.Selector)
+			compactPatterns(&given.Selector)
+			given.ReplayRequest.Selector = &given.Selector
+		}
+		if f.Given("deliver") {
+			f.deliverRules(check, &wire.Spec{Deliver: given.Deliver}, ns)
+			given.ReplayRequest.Deliver = &given.Deliver
+		}
+		check("rate", func(p string) {
+			if f.Given("rate") {
+				f.between(p, given.Rate, 1, MaxReplayRate)
+			}
+		})
+		if len(given.Confirm) > maxConfirm {
+			f.Add("confirm", "want what a dry run answered, and no more than that")
 		}
 	})
-	if len(req.Confirm) > maxConfirm {
-		f.fault("confirm", "want what a dry run answered, and no more than that")
-	}
-	return req, f.error()
-}
-
-// replayEnd reads where a replay ends.
-func (f *fields) replayEnd(into *wire.ReplayEnd) reader {
-	const want = `want "now", {"sequence": n} or {"time": RFC 3339}`
-	return func(path string, n *node) {
-		switch {
-		case n.kind == kindString && n.text == "now":
-			*into = wire.ReplayEnd{}
-		case n.kind == kindString:
-			f.fault(path, "%s, got %q", want, clip(n.text))
-		case n.kind != kindObject:
-			f.fault(path, "%s, got %s", want, n.kind)
-		default:
-			var p wire.Position
-			f.positionObject(path, n, &p, want)
-			*into = wire.ReplayEnd{Sequence: p.Sequence, Time: p.Time}
-		}
-	}
+	return given.ReplayRequest, bad
 }
 
 // replayFrom judges where a replay begins, and that this is before its end.
@@ -86,11 +56,11 @@ func (f *fields) replayFrom(path string, req wire.ReplayRequest) {
 	from, to := req.From, req.To
 	switch {
 	case from.Kind == wire.PositionNew:
-		f.fault(path, `nothing is stored yet that is "new": want "all", {"sequence": n} or {"time": RFC 3339}`)
+		f.Add(path, `nothing is stored yet that is "new": want "all", {"sequence": n} or {"time": RFC 3339}`)
 	case from.Kind == wire.PositionSequence && to.Sequence > 0 && to.Sequence < from.Sequence:
-		f.fault("to", "ends before it begins: %d is below from, %d", to.Sequence, from.Sequence)
+		f.Add("to", "ends before it begins: %d is below from, %d", to.Sequence, from.Sequence)
 	case from.Kind == wire.PositionTime && !to.Time.IsZero() && !from.Time.Before(to.Time):
-		f.fault("to", "ends before it begins: want a time after from, %s", from.Time.Format(time.RFC3339Nano))
+		f.Add("to", "ends before it begins: want a time after from, %s", from.Time.Format(time.RFC3339Nano))
 	}
 }
 
@@ -104,20 +74,13 @@ var replayStates = []string{
 // default limit.
 func DecodeReplayList(body []byte) (wire.ReplayListRequest, *wire.Error) {
 	req := wire.ReplayListRequest{Limit: DefaultListLimit}
-	err := decodeBody(body, false, func(f *fields) map[string]reader {
-		return map[string]reader{
-			"name":   f.text(&req.Name),
-			"state":  f.text(&req.State),
-			"offset": f.whole(&req.Offset),
-			"limit":  f.whole(&req.Limit),
-		}
-	}, func(f *fields) {
+	bad := decode(body, true, &req, func(f *fields) {
 		f.page(req.Offset, req.Limit)
-		if req.State != "" && !f.bad("state") {
-			f.oneOf("state", req.State, replayStates...)
+		if req.State != "" && !f.Has("state") {
+			f.OneOf("state", req.State, replayStates...)
 		}
 	})
-	return req, err
+	return req, bad
 }
 
 // Replay entries of the replays bucket are bounded by these.
@@ -132,73 +95,40 @@ func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 	if err != nil {
 		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
 	}
-	r := &wire.Replay{Spec: Default()}
-	f := fields{open: true}
-	given := f.object("", tree, f.replay(r, ns))
+	var stored struct {
+		wire.Replay
+		Spec *strictjson.Value `json:"spec"` // is judged by itself
+	}
+	f := newFields()
+	f.Open = true
+	f.Decode("", tree, &stored)
+	r := &stored.Replay
+	r.Spec = Default()
+	if stored.Spec != nil {
+		f.recordSpec(stored.Spec, &r.Spec, "replay", ns)
+	}
+	if r.Selector != nil {
+		f.selectorRules(f.checker(), *r.Selector)
+		compactPatterns(r.Selector)
+	}
+	f.ascend("checkpoint.ranges", r.Checkpoint.Ranges, r.Checkpoint.Floor)
 	f.entry(r.Name, r.Name, r.UID)
 	if r.ID != e.Key || !wire.ValidName(e.Key) {
-		f.fault("id", "%q is not the key", clip(r.ID))
+		f.Add("id", "%q is not the key", strictjson.Clip(r.ID))
 	}
-	f.implausibleReplay(r, given, e)
+	f.implausibleReplay(r, e)
 	if err := f.entryError(); err != nil {
 		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
 	}
 	return r, nil
 }
 
-// replay returns the readers of a replay's members.
-func (f *fields) replay(r *wire.Replay, ns wire.Namespace) map[string]reader {
-	return map[string]reader{
-		"schema":        f.whole(&r.Schema),
-		"id":            f.text(&r.ID),
-		"name":          f.text(&r.Name),
-		"uid":           f.text(&r.UID),
-		"generation":    f.count(&r.Generation),
-		"from_sequence": f.count(&r.FromSequence),
-		"to_sequence":   f.count(&r.ToSequence),
-		"store_created": f.moment(&r.StoreCreated),
-		"spec":          func(path string, n *node) { f.recordSpec(path, n, &r.Spec, "replay", ns) },
-		"selector": func(path string, n *node) {
-			r.Selector = &wire.Selector{}
-			f.selector(r.Selector)(path, n)
-			f.selectorRules(f.checker(), *r.Selector)
-			compactPatterns(r.Selector)
-		},
-		"max_rate":   f.whole(&r.MaxRate),
-		"state":      func(path string, n *node) { f.text((*string)(&r.State))(path, n) },
-		"reason":     f.text(&r.Reason),
-		"owner":      f.text(&r.Owner),
-		"epoch":      f.count(&r.Epoch),
-		"checkpoint": func(path string, n *node) { f.checkpoint(path, n, &r.Checkpoint) },
-		"gap":        func(path string, n *node) { r.Gap = f.gap(path, n) },
-		"total":      f.count(&r.Total),
-		"estimated":  f.yes(&r.Estimated),
-		"sent":       f.count(&r.Sent),
-		"finished":   f.count(&r.Finished),
-		"parked":     f.count(&r.Parked),
-		"rate":       f.whole(&r.Rate),
-		"created_at": f.moment(&r.CreatedAt),
-		"started_at": f.momentOf(&r.StartedAt),
-		"updated_at": f.moment(&r.UpdatedAt),
-		"ended_at":   f.momentOf(&r.EndedAt),
-		"eta":        f.momentOf(&r.ETA),
-	}
-}
-
-// momentOf is moment for a time that may not be there.
-func (f *fields) momentOf(into **time.Time) reader {
-	return func(path string, n *node) {
-		*into = new(time.Time)
-		f.moment(*into)(path, n)
-	}
-}
-
 // implausibleReplay finds fault with what can be read in a replay and cannot be
 // true.
-func (f *fields) implausibleReplay(r *wire.Replay, given map[string]bool, e Entry) {
+func (f *fields) implausibleReplay(r *wire.Replay, e Entry) {
 	f.schema(r.Schema)
-	if !given["spec"] {
-		f.fault("spec", "is required")
+	if !f.Given("spec") {
+		f.Add("spec", "is required")
 	}
 	f.atMost("generation", r.Generation, maxGeneration)
 	f.atMost("to_sequence", r.ToSequence, maxSequence)
@@ -208,10 +138,10 @@ func (f *fields) implausibleReplay(r *wire.Replay, given map[string]bool, e Entr
 	f.atMost("checkpoint", reach(r.Checkpoint), maxSequence)
 	f.atMost("epoch", r.Epoch, e.latestRevision())
 	if !word(string(r.State)) {
-		f.implausible("state", "%q is no state", clip(string(r.State)))
+		f.implausible("state", "%q is no state", strictjson.Clip(string(r.State)))
 	}
 	if r.Owner != "" && !wire.ValidName(r.Owner) {
-		f.implausible("owner", "want the name of an instance, got %q", clip(r.Owner))
+		f.implausible("owner", "want the name of an instance, got %q", strictjson.Clip(r.Owner))
 	}
 	if len(r.Reason) > maxReplayReason {
 		f.implausible("reason", "%s", longer(maxReplayReason))

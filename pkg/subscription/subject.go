@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -34,7 +35,7 @@ func DeliveryFault(subject string, ns wire.Namespace) string {
 	case first == string(ns):
 		return fmt.Sprintf("subjects that begin with %s. are Sluice's own", ns)
 	case wire.OwnSubject(subject):
-		return fmt.Sprintf("%s is a subject of a Sluice whose namespace is %s", clip(subject), first)
+		return fmt.Sprintf("%s is a subject of a Sluice whose namespace is %s", strictjson.Clip(subject), first)
 	}
 	return ""
 }
@@ -72,7 +73,7 @@ func filterFault(filter string) string {
 		case t == ">" && i < len(tokens)-1:
 			return "> may only be the last token"
 		case len(t) > 1 && strings.ContainsAny(t, "*>"):
-			return fmt.Sprintf("%q: a wildcard stands for whole tokens and must be a token by itself", clip(t))
+			return fmt.Sprintf("%q: a wildcard stands for whole tokens and must be a token by itself", strictjson.Clip(t))
 		}
 	}
 	return ""
@@ -80,7 +81,7 @@ func filterFault(filter string) string {
 
 func (f *fields) store(path, store string, ns wire.Namespace) {
 	if store == "" {
-		f.fault(path, "is required")
+		f.Add(path, "is required")
 		return
 	}
 	f.stream(path, store, ns)
@@ -91,7 +92,7 @@ func (f *fields) target(path string, s *wire.Spec, ns wire.Namespace) {
 	switch s.Deliver.Stream {
 	case "":
 	case s.Store:
-		f.refuse(wire.CodeBadDelivery, path, "it is the store itself: deliveries would become events")
+		f.Refuse(wire.CodeBadDelivery, path, "it is the store itself: deliveries would become events")
 	default:
 		f.stream(path, s.Deliver.Stream, ns)
 	}
@@ -100,11 +101,11 @@ func (f *fields) target(path string, s *wire.Spec, ns wire.Namespace) {
 func (f *fields) stream(path, name string, ns wire.Namespace) {
 	switch {
 	case len(name) > MaxStoreLength:
-		f.fault(path, "%s", longer(MaxStoreLength))
+		f.Add(path, "%s", longer(MaxStoreLength))
 	case strings.ContainsFunc(name, oddInStreamName):
-		f.fault(path, "want the name of a stream: no white space, control characters, dots, wildcards or slashes")
+		f.Add(path, "want the name of a stream: no white space, control characters, dots, wildcards or slashes")
 	case OwnStream(name, ns):
-		f.fault(path, "%s is Sluice's own", name)
+		f.Add(path, "%s is Sluice's own", name)
 	}
 }
 

@@ -8,22 +8,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// Validate returns everything that is wrong with a subscription whose defaults
-// are filled in; nothing where it is right. What only the store can tell (that
-// it exists, its retention, the subjects it captures) is not looked at here.
-func Validate(name string, spec *wire.Spec, ns wire.Namespace) []wire.Fault {
-	var f fields
-	f.validate(name, spec, ns)
-	return f.all()
-}
-
-// validate adds the faults of values to those of types. A field that has a
-// fault already is not judged again.
+// validate judges a subscription whose defaults are filled in. It adds the faults of
+// values to those of types; a field that has a fault already is not judged again.
+// What only the store can tell (that it exists, its retention, the subjects it
+// captures) is not looked at here.
 func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
-	f.name(name)
+	f.Name("name", name)
 	check := f.checker()
 	check("store", func(p string) { f.store(p, s.Store, ns) })
 	f.selectorRules(check, s.Selector)
@@ -44,7 +38,7 @@ func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 			f.lasts(p, s.ExpireAfter, MinExpireAfter, MaxExpireAfter)
 		}
 	})
-	check("on_gap", func(p string) { f.oneOf(p, s.OnGap, wire.GapContinue, wire.GapPause) })
+	check("on_gap", func(p string) { f.OneOf(p, s.OnGap, wire.GapContinue, wire.GapPause) })
 	check("labels", func(p string) { f.labelRules(p, s.Labels) })
 	f.pairs(s)
 }
@@ -52,9 +46,9 @@ func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 // checker returns what applies a rule to a field, unless its type is wrong. What
 // is found from now on is no fault of types.
 func (f *fields) checker() func(path string, rule func(path string)) {
-	typed := fields{faults: f.faults}
+	typed := f.Faults
 	return func(path string, rule func(path string)) {
-		if !typed.bad(path) {
+		if !typed.Has(path) {
 			rule(path)
 		}
 	}
@@ -71,82 +65,67 @@ func (f *fields) selectorRules(check func(path string, rule func(path string)), 
 func (f *fields) deliverRules(check func(path string, rule func(path string)), s *wire.Spec, ns wire.Namespace) {
 	check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
 	check("deliver.stream", func(p string) { f.target(p, s, ns) })
-	check("deliver.ack", func(p string) { f.oneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
-	check("deliver.mode", func(p string) { f.oneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
+	check("deliver.ack", func(p string) { f.OneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
+	check("deliver.mode", func(p string) { f.OneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
 }
 
 // pairs judges relations between fields, where each by itself is right.
 func (f *fields) pairs(s *wire.Spec) {
-	if s.PoolSize.Min > s.PoolSize.Max && !f.bad("pool_size") {
-		f.fault("pool_size.max", "must not be less than min: %d < %d", s.PoolSize.Max, s.PoolSize.Min)
+	if s.PoolSize.Min > s.PoolSize.Max && !f.Has("pool_size") {
+		f.Add("pool_size.max", "must not be less than min: %d < %d", s.PoolSize.Max, s.PoolSize.Min)
 	}
-	if s.Retry.MinBackoff > s.Retry.MaxBackoff && !f.bad("retry.min_backoff") && !f.bad("retry.max_backoff") {
-		f.fault("retry.max_backoff", "must not be less than min_backoff: %s < %s", s.Retry.MaxBackoff, s.Retry.MinBackoff)
-	}
-}
-
-func (f *fields) name(name string) {
-	if !wire.ValidName(name) {
-		f.fault("name", "want 1 to 64 characters of A-Z, a-z, 0-9, _ and -, got %q", clip(name))
+	if s.Retry.MinBackoff > s.Retry.MaxBackoff && !f.Has("retry.min_backoff") && !f.Has("retry.max_backoff") {
+		f.Add("retry.max_backoff", "must not be less than min_backoff: %s < %s", s.Retry.MaxBackoff, s.Retry.MinBackoff)
 	}
 }
 
 func (f *fields) reason(path, reason string) {
 	if reason != "" {
-		f.fault(path, "%s", reason)
+		f.Add(path, "%s", reason)
 	}
 }
 
 func (f *fields) deliverable(path, subject string, ns wire.Namespace) {
 	if reason := DeliveryFault(subject, ns); reason != "" {
-		f.refuse(wire.CodeBadDelivery, path, reason)
+		f.Refuse(wire.CodeBadDelivery, path, reason)
 	}
 }
 
 func (f *fields) between(path string, v, lo, hi int) {
 	if v < lo || v > hi {
-		f.fault(path, "want %d to %d, got %d", lo, hi, v)
+		f.Add(path, "want %d to %d, got %d", lo, hi, v)
 	}
 }
 
 func (f *fields) lasts(path string, d wire.Duration, lo, hi time.Duration) {
 	if d.Std() < lo || d.Std() > hi {
-		f.fault(path, "want %s to %s, got %s", lo, hi, d)
+		f.Add(path, "want %s to %s, got %s", lo, hi, d)
 	}
-}
-
-func (f *fields) oneOf(path, v string, words ...string) {
-	for _, w := range words {
-		if v == w {
-			return
-		}
-	}
-	f.fault(path, "want %s, got %q", strings.Join(words, " or "), clip(v))
 }
 
 func (f *fields) exhausted(path, v string) {
 	if v == wire.ExhaustedParkKey {
-		f.fault(path, "this version does not have park_key yet; want park or block")
+		f.Add(path, "this version does not have park_key yet; want park or block")
 		return
 	}
-	f.oneOf(path, v, wire.ExhaustedPark, wire.ExhaustedBlock)
+	f.OneOf(path, v, wire.ExhaustedPark, wire.ExhaustedBlock)
 }
 
 func (f *fields) someSelector(path string, s wire.Selector) {
 	if len(s.ByStream)+len(s.ByEventType)+len(s.ByEventPattern)+len(s.ByEventPayload) == 0 {
-		f.fault(path, "want at least one of by_stream, by_event_type, by_event_pattern and by_event_payload")
+		f.Add(path, "want at least one of by_stream, by_event_type, by_event_pattern and by_event_payload")
 	}
 }
 
 func (f *fields) each(path string, list []string, rule func(string) string) {
 	if len(list) > MaxListed {
-		f.fault(path, "%d entries: want at most %d", len(list), MaxListed)
+		f.Add(path, "%d entries: want at most %d", len(list), MaxListed)
 		return
 	}
 	for i, v := range list {
 		at := path
 		if len(list) > 1 {
-			at = index(path, i)
+			at = strictjson.Index(path, i)
 		}
 		f.reason(at, rule(v))
 	}
@@ -172,10 +151,10 @@ func (f *fields) pattern(path string, raw []byte, parse func([]byte) (*pattern.P
 	case err == nil:
 	case errors.As(err, &all):
 		for _, x := range all.Faults {
-			f.fault(inside(path, x.Field), "%s", x.Reason)
+			f.Add(inside(path, x.Field), "%s", x.Reason)
 		}
 	default:
-		f.fault(path, "%s", err)
+		f.Add(path, "%s", err)
 	}
 }
 
@@ -196,9 +175,9 @@ func (f *fields) start(path string, p wire.Position) {
 func (f *fields) order(path string, o wire.OrderBy) {
 	switch o.Kind {
 	case wire.OrderToken:
-		f.between(join(path, "token"), o.Token, 1, MaxOrderToken)
+		f.between(strictjson.Join(path, "token"), o.Token, 1, MaxOrderToken)
 	case wire.OrderHeader:
-		f.reason(join(path, "header"), headerFault(o.Header))
+		f.reason(strictjson.Join(path, "header"), headerFault(o.Header))
 	}
 }
 
@@ -216,18 +195,18 @@ func headerFault(v string) string {
 
 func (f *fields) labelRules(path string, labels map[string]string) {
 	if len(labels) > MaxLabels {
-		f.fault(path, "%d labels: want at most %d", len(labels), MaxLabels)
+		f.Add(path, "%d labels: want at most %d", len(labels), MaxLabels)
 		return
 	}
 	for _, k := range sortedKeys(labels) {
-		at, v := join(path, k), labels[k]
+		at, v := strictjson.Join(path, k), labels[k]
 		switch {
 		case k == "" || utf8.RuneCountInString(k) > MaxLabelKey:
-			f.fault(at, "want a name of 1 to %d characters", MaxLabelKey)
+			f.Add(at, "want a name of 1 to %d characters", MaxLabelKey)
 		case utf8.RuneCountInString(v) > MaxLabelValue:
-			f.fault(at, "%s", longer(MaxLabelValue))
+			f.Add(at, "%s", longer(MaxLabelValue))
 		case strings.ContainsFunc(k, unicode.IsControl) || strings.ContainsFunc(v, unicode.IsControl):
-			f.fault(at, "must not hold control characters")
+			f.Add(at, "must not hold control characters")
 		}
 	}
 }

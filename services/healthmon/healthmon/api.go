@@ -16,8 +16,10 @@ import (
 	"github.com/sluicehq/sluice/pkg/bucket"
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/endpoint"
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 )
 
 // Bounds of the requests.
@@ -192,7 +194,7 @@ func about(verb string, req *endpoint.Request) string {
 func nameIn(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 func (a *api) report(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Body, nil, nil); e != nil {
+	if e := strictjson.Read(req.Body, true, &struct{}{}, func(*strictjson.Decoder) {}); e != nil {
 		return nil, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -238,12 +240,9 @@ func (a *api) leader(ctx context.Context, verb string, body any) (any, *wire.Err
 }
 
 func (a *api) subscription(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
-	if e := decodeObject(req.Body, nil, nil); e != nil {
-		return nil, e
-	}
 	name := nameIn(req.Subject)
-	if !wire.ValidName(name) {
-		return nil, badFields(wire.Fault{Field: "name", Reason: nameWanted})
+	if e := strictjson.Read(req.Body, true, &struct{}{}, func(d *strictjson.Decoder) { d.Name("name", name) }); e != nil {
+		return nil, e
 	}
 	// One that is new since the last sweep, or new under its name, has no
 	// status yet: that takes a sweep.
@@ -310,11 +309,10 @@ func (a *api) latest(ctx context.Context, name string) (*keptStatus, error) {
 
 func (a *api) cleanup(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	var r wire.CleanupRequest
-	e := decodeObject(req.Body, map[string]any{"enabled": &r.Enabled}, func() []wire.Fault {
-		if r.Enabled == nil {
-			return []wire.Fault{{Field: "enabled", Reason: "is required: true or false"}}
+	e := strictjson.Read(req.Body, true, &r, func(d *strictjson.Decoder) {
+		if !d.Given("enabled") {
+			d.Add("enabled", "is required: true or false")
 		}
-		return nil
 	})
 	if e != nil {
 		return nil, e
@@ -332,10 +330,22 @@ func (a *api) cleanup(ctx context.Context, req *endpoint.Request) (any, *wire.Er
 
 func (a *api) repair(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	var r wire.RepairRequest
-	e := decodeObject(req.Body, map[string]any{"kind": &r.Kind, "name": &r.Name, "dry_run": &r.DryRun},
-		func() []wire.Fault { return repairFaults(r) })
-	if e != nil {
+	if e := strictjson.Read(req.Body, true, &r, func(d *strictjson.Decoder) { judgeRepair(d, r) }); e != nil {
 		return nil, e
 	}
 	return a.leader(ctx, wire.VerbHealthRepair, r)
+}
+
+// judgeRepair finds fault with a request for a repair.
+func judgeRepair(d *strictjson.Decoder, r wire.RepairRequest) {
+	if !d.Has("kind") {
+		d.OneOf("kind", r.Kind, check.Kinds()...)
+	}
+	switch {
+	case d.Has("name"):
+	case r.Kind != wire.IssueLostStore:
+		d.Name("name", r.Name)
+	case r.Name == "" || len(r.Name) > subscription.MaxStoreLength || strings.ContainsAny(r.Name, " \t\r\n.*>/\\"):
+		d.Add("name", "want the name of a store")
+	}
 }

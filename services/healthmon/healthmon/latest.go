@@ -3,7 +3,6 @@ package healthmon
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/mirror"
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/healthmon/internal/check"
 )
@@ -185,11 +185,11 @@ func (s *source) isDeleted(name string) bool {
 // check has a sweep made. Where that takes too long the last one has to do.
 func (a *api) check(ctx context.Context, req *endpoint.Request) (any, *wire.Error) {
 	within := wire.Duration(patience)
-	e := decodeObject(req.Body, map[string]any{"within": &within}, func() []wire.Fault {
-		if within < 0 || within.Std() > longestWait {
-			return []wire.Fault{{Field: "within", Reason: fmt.Sprintf("want 0s to %s", longestWait)}}
+	r := wire.CheckRequest{Within: &within}
+	e := strictjson.Read(req.Body, true, &r, func(d *strictjson.Decoder) {
+		if within = *r.Within; within < 0 || within.Std() > longestWait {
+			d.Add("within", "want 0s to %s", longestWait)
 		}
-		return nil
 	})
 	if e != nil {
 		return nil, e

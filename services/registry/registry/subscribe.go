@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -71,7 +72,7 @@ func (s *api) allFaults(ctx context.Context, st *stores, name string, req *wire.
 	if err != nil {
 		return bad
 	}
-	return subscription.RefusalWith(bad, t.Faults(req.Store, req.Deliver))
+	return strictjson.RefusalWith(bad, t.Faults(req.Store, req.Deliver))
 }
 
 // sameTarget reports whether two specs read and deliver at the same place.
@@ -168,7 +169,7 @@ func (p *planner) checkTarget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if bad := subscription.Refusal(t.Faults(p.req.Store, p.req.Deliver)); bad != nil {
+	if bad := strictjson.Refusal(t.Faults(p.req.Store, p.req.Deliver)); bad != nil {
 		return bad
 	}
 	p.warnings = t.warnings(p.req)

@@ -1,4 +1,4 @@
-package subscription
+package strictjson
 
 import (
 	"bytes"
@@ -8,24 +8,24 @@ import (
 )
 
 // anyOf is n as encoding/json has it, with numbers as they were sent.
-func anyOf(n *node) any {
-	switch n.kind {
-	case kindBool:
+func anyOf(n *Value) any {
+	switch n.Kind {
+	case Bool:
 		return n.yes
-	case kindNumber:
-		return json.Number(n.text)
-	case kindString:
-		return n.text
-	case kindArray:
+	case Number:
+		return json.Number(n.Text)
+	case String:
+		return n.Text
+	case List:
 		list := []any{}
 		for _, child := range n.list {
 			list = append(list, anyOf(child))
 		}
 		return list
-	case kindObject:
+	case Object:
 		members := map[string]any{}
 		for _, m := range n.members {
-			members[m.name] = anyOf(m.node) // the last one counts
+			members[m.name] = anyOf(m.value) // the last one counts
 		}
 		return members
 	default:
@@ -34,16 +34,16 @@ func anyOf(n *node) any {
 }
 
 // raws checks that the text of every node is that node.
-func raws(t *testing.T, n *node) {
+func raws(t *testing.T, n *Value) {
 	t.Helper()
-	if again, err := parseTree(n.raw); err != nil || !reflect.DeepEqual(anyOf(again), anyOf(n)) {
-		t.Errorf("the text %q of a node is another value (%v)", n.raw, err)
+	if again, err := Parse(n.Raw); err != nil || !reflect.DeepEqual(anyOf(again), anyOf(n)) {
+		t.Errorf("the text %q of a node is another value (%v)", n.Raw, err)
 	}
 	for _, child := range n.list {
 		raws(t, child)
 	}
 	for _, m := range n.members {
-		raws(t, m.node)
+		raws(t, m.value)
 	}
 }
 
@@ -57,9 +57,9 @@ func FuzzATreeIsWhatTheStandardLibraryReads(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) || invalidUTF8(body) >= 0 {
-			return // which parseTree refuses, and the library does not
+			return // which Parse refuses, and the library does not
 		}
-		n, err := parseTree(body)
+		n, err := Parse(body)
 		dec := json.NewDecoder(bytes.NewReader(body))
 		dec.UseNumber()
 		var want any
@@ -88,7 +88,7 @@ func BenchmarkParseTree(b *testing.B) {
 		`"claimed_at":"2026-11-26T18:29:47.444494643Z","updated_at":"2026-11-26T18:29:47.552996441Z"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parseTree(body); err != nil {
+		if _, err := Parse(body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,11 +1,10 @@
-package subscription
+package strictjson
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,36 +13,47 @@ import (
 // and the few levels above a pattern.
 const maxDepth = 160
 
-// kind is the JSON type of a node.
-type kind int
+// Kind is the JSON type of a value.
+type Kind int
 
+// The kinds of value.
 const (
-	kindNull kind = iota
-	kindBool
-	kindNumber
-	kindString
-	kindArray
-	kindObject
+	Null Kind = iota
+	Bool
+	Number
+	String
+	List
+	Object
 )
 
-func (k kind) String() string {
+func (k Kind) String() string {
 	return [...]string{"null", "true or false", "a number", "a string", "a list", "an object"}[k]
 }
 
-// node is one JSON value with what encoding/json drops: the order of members,
+// Value is one JSON value with what encoding/json drops: the order of members,
 // names given twice, and the text as it was sent.
-type node struct {
-	kind    kind
-	text    string // the text of a string or number
+type Value struct {
+	Kind    Kind
+	Text    string // the text of a string or number
+	Raw     []byte // as it was sent: a part of what was parsed
 	yes     bool   // the value of a bool
-	list    []*node
+	list    []*Value
 	members []member
-	raw     []byte
 }
 
 type member struct {
-	name string
-	node *node
+	name  string
+	value *Value
+}
+
+// Member returns the member of an object that has the name, nil where none does.
+func (v *Value) Member(name string) *Value {
+	for _, m := range v.members {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
 }
 
 // syntaxError says where a body stops being the JSON that was asked for.
@@ -56,8 +66,9 @@ func (e *syntaxError) Error() string {
 	return fmt.Sprintf("%s at offset %d", e.reason, e.offset)
 }
 
-// parseTree reads exactly one JSON value.
-func parseTree(body []byte) (*node, error) {
+// Parse reads exactly one JSON value. Its error says at which byte the body stops
+// being that.
+func Parse(body []byte) (*Value, error) {
 	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 		return nil, &syntaxError{0, "byte order mark"}
 	}
@@ -116,36 +127,36 @@ func (p *parser) space() {
 	}
 }
 
-func (p *parser) value(depth int) (*node, error) {
+func (p *parser) value(depth int) (*Value, error) {
 	p.space()
 	start := p.at
 	if depth > maxDepth {
 		return nil, &syntaxError{start, fmt.Sprintf("nested deeper than %d levels", maxDepth)}
 	}
-	n := &node{}
+	n := &Value{}
 	switch p.body[start] {
 	case '{', '[':
 		if err := p.container(n, depth); err != nil {
 			return nil, err
 		}
 	case '"':
-		n.kind, n.text = kindString, p.text()
+		n.Kind, n.Text = String, p.text()
 	case 't':
-		n.kind, n.yes = kindBool, true
+		n.Kind, n.yes = Bool, true
 		p.at += len("true")
 	case 'f':
-		n.kind = kindBool
+		n.Kind = Bool
 		p.at += len("false")
 	case 'n':
-		n.kind = kindNull
+		n.Kind = Null
 		p.at += len("null")
 	default:
 		for p.at < len(p.body) && strings.IndexByte("+-.0123456789Ee", p.body[p.at]) >= 0 {
 			p.at++
 		}
-		n.kind, n.text = kindNumber, string(p.body[start:p.at])
+		n.Kind, n.Text = Number, string(p.body[start:p.at])
 	}
-	n.raw = p.body[start:p.at]
+	n.Raw = p.body[start:p.at]
 	return n, nil
 }
 
@@ -167,16 +178,16 @@ func (p *parser) text() string {
 	return s
 }
 
-func (p *parser) container(n *node, depth int) error {
-	n.kind = kindArray
+func (p *parser) container(n *Value, depth int) error {
+	n.Kind = List
 	closing := byte(']')
 	if p.body[p.at] == '{' {
-		n.kind, closing = kindObject, '}'
+		n.Kind, closing = Object, '}'
 	}
 	p.at++
 	for p.space(); p.body[p.at] != closing; p.space() {
 		var name string
-		if n.kind == kindObject {
+		if n.Kind == Object {
 			name = p.text()
 			p.space()
 			p.at++ // the colon
@@ -185,7 +196,7 @@ func (p *parser) container(n *node, depth int) error {
 		if err != nil {
 			return err
 		}
-		if n.kind == kindObject {
+		if n.Kind == Object {
 			n.members = append(n.members, member{name, child})
 		} else {
 			n.list = append(n.list, child)
@@ -197,24 +208,3 @@ func (p *parser) container(n *node, depth int) error {
 	p.at++
 	return nil
 }
-
-// maxNameInPath bounds what a path repeats of a name that the sender chose.
-const maxNameInPath = 64
-
-// join appends a member's name to a path.
-func join(path, name string) string {
-	if len(name) > maxNameInPath {
-		name = strings.ToValidUTF8(name[:maxNameInPath], "") + "…"
-	}
-	if name == "" || strings.ContainsFunc(name, oddInPath) {
-		name = strconv.Quote(name)
-	}
-	if path == "" {
-		return name
-	}
-	return path + "." + name
-}
-
-func oddInPath(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`.[]"`, r) }
-
-func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -1,4 +1,4 @@
-package subscription
+package strictjson
 
 import (
 	"strings"
