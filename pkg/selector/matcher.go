@@ -3,9 +3,9 @@ package selector
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -101,25 +101,6 @@ func (m *Matcher) MatchType(e *Event) bool {
 // MatchSubject reports whether by_stream alone holds for e.
 func (m *Matcher) MatchSubject(e *Event) bool {
 	return m.subjects == nil || slices.ContainsFunc(m.subjects, func(f string) bool {
-		return SubjectMatches(f, e.Subject)
+		return subjects.Covers(f, e.Subject)
 	})
-}
-
-// SubjectMatches reports whether a literal subject is covered by a filter with
-// the wildcards * and >.
-func SubjectMatches(filter, subject string) bool {
-	for {
-		f, fRest, fMore := strings.Cut(filter, ".")
-		if f == ">" {
-			return subject != ""
-		}
-		s, sRest, sMore := strings.Cut(subject, ".")
-		if f != "*" && f != s {
-			return false
-		}
-		if !fMore || !sMore {
-			return fMore == sMore
-		}
-		filter, subject = fRest, sRest
-	}
 }

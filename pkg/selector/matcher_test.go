@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server/gsl"
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
@@ -105,22 +104,6 @@ func subject(wild bool) *rapid.Generator[string] {
 			ts = append(ts, ">")
 		}
 		return strings.Join(ts, ".")
-	})
-}
-
-func TestSubjectMatchesAgreesWithTheServer(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		filter, literal := subject(true).Draw(t, "filter"), subject(false).Draw(t, "subject")
-		list := gsl.NewSublist[int]()
-		if err := list.Insert(filter, 1); err != nil {
-			t.Fatal(err)
-		}
-		want := false
-		list.Match(literal, func(int) { want = true })
-		if got := selector.SubjectMatches(filter, literal); got != want {
-			t.Fatalf("SubjectMatches(%q, %q) = %v, want %v", filter, literal, got, want)
-		}
 	})
 }
 

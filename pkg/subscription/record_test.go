@@ -183,32 +183,3 @@ func TestEqualAndNeedRestartSeeEachDifference(t *testing.T) {
 		t.Error("the same in other words is not equal")
 	}
 }
-
-func TestOverlapOfSubjects(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		a, b string
-		want bool
-	}{
-		{"a.b", "a.b", true},
-		{"a.b", "a.c", false},
-		{"a.b", "a", false},
-		{"a", "a.b", false},
-		{"a.*", "a.b", true},
-		{"a.*", "a.b.c", false},
-		{"a.>", "a.b.c", true},
-		{"a.>", "a", false},
-		{">", "x", true},
-		{"*.b", "a.*", true},
-		{"a.*.c", "a.b.>", true},
-		{"*", ">", true},
-		{"a.>", "b.>", false},
-	} {
-		if got := Overlap(tt.a, tt.b); got != tt.want {
-			t.Errorf("Overlap(%s, %s) = %v", tt.a, tt.b, got)
-		}
-		if got := Overlap(tt.b, tt.a); got != tt.want {
-			t.Errorf("Overlap(%s, %s) = %v", tt.b, tt.a, got)
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sluicehq/sluice/pkg/strictjson"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -127,25 +128,9 @@ func OwnStream(stream string, ns wire.Namespace) bool {
 // subject, which may be a filter; "" where none does.
 func Captures(streamSubjects []string, subject string) string {
 	for _, s := range streamSubjects {
-		if Overlap(s, subject) {
+		if subjects.Overlap(s, subject) {
 			return s
 		}
 	}
 	return ""
-}
-
-// Overlap reports whether some subject matches both filters. Either may be a
-// literal subject.
-func Overlap(a, b string) bool {
-	as, bs := strings.Split(a, "."), strings.Split(b, ".")
-	for i := 0; ; i++ {
-		switch {
-		case i == len(as) || i == len(bs):
-			return len(as) == len(bs)
-		case as[i] == ">" || bs[i] == ">":
-			return true
-		case as[i] != "*" && bs[i] != "*" && as[i] != bs[i]:
-			return false
-		}
-	}
 }

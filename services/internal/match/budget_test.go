@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
-	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/match"
 )
@@ -110,7 +110,7 @@ func TestBudget_AtOnceIsNeverLessThanTheFiltersThatASubjectMatches(t *testing.T)
 		filters := rapid.SliceOfNDistinct(subject(true), 1, 8, rapid.ID[string]).Draw(t, "filters")
 		s, n := subject(false).Draw(t, "subject"), 0
 		for _, f := range filters {
-			if strings.ContainsAny(f, "*>") && f != ">" && selector.SubjectMatches(f, s) {
+			if strings.ContainsAny(f, "*>") && f != ">" && subjects.Covers(f, s) {
 				n++
 			}
 		}

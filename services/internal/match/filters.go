@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subjects"
 )
 
 // Filters are what a JetStream consumer asks for: one filter, or a few subjects
@@ -33,10 +34,10 @@ func (f Filters) With(m *selector.Matcher) Filters {
 
 // with returns f and a further filter, or one filter in place of all.
 func (f Filters) with(filter string) Filters {
-	if slices.ContainsFunc(f, func(wide string) bool { return covers(wide, filter) }) {
+	if slices.ContainsFunc(f, func(wide string) bool { return subjects.Covers(wide, filter) }) {
 		return f
 	}
-	f = slices.DeleteFunc(f, func(narrow string) bool { return covers(filter, narrow) })
+	f = slices.DeleteFunc(f, func(narrow string) bool { return subjects.Covers(filter, narrow) })
 	f = append(f, filter)
 	if len(f) == 1 || len(f) <= maxLiterals && !strings.ContainsAny(strings.Join(f, ""), "*>") {
 		return f
@@ -85,46 +86,11 @@ func atOnce(filters []string) int {
 	for _, f := range wild {
 		n := 0
 		for _, g := range wild {
-			if overlap(f, g) {
+			if subjects.Overlap(f, g) {
 				n++
 			}
 		}
 		most = max(most, n)
 	}
 	return most
-}
-
-// overlap reports whether some subject matches both filters.
-func overlap(f, g string) bool {
-	for {
-		a, aRest, aMore := strings.Cut(f, ".")
-		b, bRest, bMore := strings.Cut(g, ".")
-		switch {
-		case a == ">" || b == ">":
-			return true
-		case a != b && a != "*" && b != "*":
-			return false
-		case !aMore || !bMore:
-			return aMore == bMore
-		}
-		f, g = aRest, bRest
-	}
-}
-
-// covers reports whether a filter matches every subject that another matches.
-func covers(wide, narrow string) bool {
-	for {
-		w, wRest, wMore := strings.Cut(wide, ".")
-		if w == ">" {
-			return true
-		}
-		n, nRest, nMore := strings.Cut(narrow, ".")
-		if n == ">" || w != "*" && w != n {
-			return false
-		}
-		if !wMore || !nMore {
-			return wMore == nMore
-		}
-		wide, narrow = wRest, nRest
-	}
 }

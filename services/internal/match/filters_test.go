@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/match"
 )
@@ -68,7 +68,7 @@ func TestJoinedFiltersMatchWhateverOneOfThemDoes(t *testing.T) {
 			t.Errorf("%v are several, with a wildcard", f)
 		}
 		s := subject(false).Draw(t, "subject")
-		matches := func(filter string) bool { return selector.SubjectMatches(filter, s) }
+		matches := func(filter string) bool { return subjects.Covers(filter, s) }
 		if f != nil && slices.ContainsFunc(all, matches) && !slices.ContainsFunc(f, matches) {
 			t.Errorf("%v does not match %q, but one of %v does", f, s, all)
 		}

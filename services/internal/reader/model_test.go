@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
-	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -103,7 +103,7 @@ func (w *world) check(f *follower) error {
 	var unnamed error
 	for seq := f.floor + 1; seq <= last; seq++ {
 		matches := slices.ContainsFunc(f.filters, func(filter string) bool {
-			return selector.SubjectMatches(filter, w.subjects[seq-1])
+			return subjects.Covers(filter, w.subjects[seq-1])
 		})
 		named := slices.ContainsFunc(gaps, func(g *wire.Gap) bool {
 			return g.From <= seq && seq <= g.To && (g.Kind == wire.GapFront || w.deleted[seq])

@@ -20,8 +20,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/natstest"
-	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
@@ -230,7 +230,7 @@ func (s *subscriber) got(floor, last uint64) error {
 	defer s.mu.Unlock()
 	var want []uint64
 	for seq := floor + 1; seq <= last; seq++ {
-		if selector.SubjectMatches(s.filter, fmt.Sprintf("e.%d.made", (seq-1)%10)) {
+		if subjects.Covers(s.filter, fmt.Sprintf("e.%d.made", (seq-1)%10)) {
 			want = append(want, seq)
 		}
 	}
