@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,40 +150,35 @@ func (p Position) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON accepts "new", "all", {"sequence": n} and {"time": RFC 3339}.
 func (p *Position) UnmarshalJSON(b []byte) error {
-	const want = `want "new", "all", {"sequence": n} or {"time": RFC 3339}`
-	var word string
-	if json.Unmarshal(b, &word) == nil {
-		switch word {
-		case "new":
-			*p = Position{Kind: PositionNew}
-		case "all":
-			*p = Position{Kind: PositionAll}
-		default:
-			return errors.New(want)
-		}
-		return nil
+	var given struct {
+		Sequence *uint64    `json:"sequence"`
+		Time     *time.Time `json:"time"`
 	}
-	var obj map[string]json.RawMessage
-	if err := json.Unmarshal(b, &obj); err != nil || len(obj) != 1 {
-		return errors.New(want)
-	}
-	if raw, ok := obj["sequence"]; ok {
-		var n uint64
-		if err := json.Unmarshal(raw, &n); err != nil || n == 0 || string(raw) == "null" {
-			return errors.New("sequence: want a whole number from 1")
-		}
-		*p = Position{Kind: PositionSequence, Sequence: n}
-		return nil
-	}
-	if raw, ok := obj["time"]; ok {
-		var t time.Time
-		if err := json.Unmarshal(raw, &t); err != nil || string(raw) == "null" {
-			return errors.New("time: want an RFC 3339 time")
-		}
+	word, ok := wordOr(b, &given)
+	switch n, t := given.Sequence, given.Time; {
+	case word == "new":
+		*p = Position{Kind: PositionNew}
+	case word == "all":
+		*p = Position{Kind: PositionAll}
+	case ok && n != nil && *n > 0 && t == nil:
+		*p = Position{Kind: PositionSequence, Sequence: *n}
+	case ok && t != nil && n == nil:
 		*p = Position{Kind: PositionTime, Time: t.UTC()}
-		return nil
+	default:
+		return errors.New(`want "new", "all", {"sequence": n from 1} or {"time": RFC 3339}`)
 	}
-	return errors.New(want)
+	return nil
+}
+
+// wordOr reads JSON that is a word, or an object of known members. Ok tells that it
+// is such an object.
+func wordOr(b []byte, object any) (word string, ok bool) {
+	if json.Unmarshal(b, &word) == nil {
+		return word, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	return "", dec.Decode(object) == nil
 }
 
 // OrderBy says what the ordering key of an event is.
@@ -222,37 +218,26 @@ func (o OrderBy) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON accepts the forms of the contract.
 func (o *OrderBy) UnmarshalJSON(b []byte) error {
-	const want = `want "stream", "subject", "none", {"token": n} or {"header": name}`
-	var word string
-	if json.Unmarshal(b, &word) == nil {
-		kind, ok := map[string]OrderKind{"stream": OrderStream, "subject": OrderSubject, "none": OrderNone}[word]
-		if !ok {
-			return errors.New(want)
-		}
-		*o = OrderBy{Kind: kind}
-		return nil
+	var given struct {
+		Token  *int    `json:"token"`
+		Header *string `json:"header"`
 	}
-	var obj map[string]json.RawMessage
-	if err := json.Unmarshal(b, &obj); err != nil || len(obj) != 1 {
-		return errors.New(want)
+	word, ok := wordOr(b, &given)
+	switch n, name := given.Token, given.Header; {
+	case word == "stream":
+		*o = OrderBy{Kind: OrderStream}
+	case word == "subject":
+		*o = OrderBy{Kind: OrderSubject}
+	case word == "none":
+		*o = OrderBy{Kind: OrderNone}
+	case ok && n != nil && *n > 0 && name == nil:
+		*o = OrderBy{Kind: OrderToken, Token: *n}
+	case ok && name != nil && *name != "" && n == nil:
+		*o = OrderBy{Kind: OrderHeader, Header: *name}
+	default:
+		return errors.New(`want "stream", "subject", "none", {"token": n from 1} or {"header": name}`)
 	}
-	if raw, ok := obj["token"]; ok {
-		var n int
-		if err := json.Unmarshal(raw, &n); err != nil || n < 1 {
-			return errors.New("token: want a whole number from 1")
-		}
-		*o = OrderBy{Kind: OrderToken, Token: n}
-		return nil
-	}
-	if raw, ok := obj["header"]; ok {
-		var s string
-		if err := json.Unmarshal(raw, &s); err != nil || s == "" {
-			return errors.New("header: want a header name")
-		}
-		*o = OrderBy{Kind: OrderHeader, Header: s}
-		return nil
-	}
-	return errors.New(want)
+	return nil
 }
 
 // Duration is a time.Duration that JSON writes as "1m30s" and reads as such a
@@ -270,16 +255,14 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // UnmarshalJSON accepts "1m30s" or whole nanoseconds.
 func (d *Duration) UnmarshalJSON(b []byte) error {
 	var s string
-	if json.Unmarshal(b, &s) == nil {
-		v, err := time.ParseDuration(s)
-		if err != nil {
-			return fmt.Errorf("want a duration such as %q or whole nanoseconds", "1m30s")
-		}
-		*d = Duration(v)
-		return nil
-	}
 	var n int64
-	if err := json.Unmarshal(b, &n); err != nil {
+	err := json.Unmarshal(b, &n)
+	if json.Unmarshal(b, &s) == nil {
+		var v time.Duration
+		v, err = time.ParseDuration(s)
+		n = int64(v)
+	}
+	if err != nil {
 		return fmt.Errorf("want a duration such as %q or whole nanoseconds", "1m30s")
 	}
 	*d = Duration(n)
