@@ -138,20 +138,6 @@ func (m *Mirror) Get(key string) (Entry, bool) {
 	return e, ok
 }
 
-// Keys returns the keys that are not deleted, sorted.
-func (m *Mirror) Keys() []string {
-	m.mu.RLock()
-	keys := make([]string, 0, len(m.entries))
-	for k, e := range m.entries {
-		if !e.Deleted {
-			keys = append(keys, k)
-		}
-	}
-	m.mu.RUnlock()
-	slices.Sort(keys)
-	return keys
-}
-
 // Each calls f with every entry that is not deleted, in no order: for whoever goes
 // through a large bucket often. The copy does not change meanwhile, so f must be
 // quick, and must not use the Mirror.

@@ -86,15 +86,6 @@ type view struct {
 // NewDocument returns the document of an event. It does no work yet.
 func NewDocument(e Event) *Document { return &Document{event: e} }
 
-// PayloadError returns nil if the payload is JSON, else why it is not.
-func (d *Document) PayloadError() error {
-	v := view{doc: d}
-	if v.payload() == nil {
-		return v.payloadError()
-	}
-	return nil
-}
-
 // PayloadRead reports whether any pattern has asked for the payload.
 func (d *Document) PayloadRead() bool { return d.body.last.Load() != nil }
 

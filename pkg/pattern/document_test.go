@@ -243,3 +243,12 @@ func naiveValue(n *node) any {
 	}
 	return m
 }
+
+// PayloadError returns nil if the payload is JSON, else why it is not.
+func (d *Document) PayloadError() error {
+	v := view{doc: d}
+	if v.payload() == nil {
+		return v.payloadError()
+	}
+	return nil
+}

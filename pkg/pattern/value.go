@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -74,7 +75,7 @@ func (n *node) get(key string) *node {
 	}
 	i := len(n.kids) - 1
 	if len(n.kids) > linearMembers {
-		i = lastNotAfter(n.kids, key)
+		i = sort.Search(len(n.kids), func(i int) bool { return n.kids[i].key > key }) - 1 // the last that is not after it
 	}
 	for ; i >= 0; i-- {
 		if n.kids[i].key == key {
@@ -85,20 +86,6 @@ func (n *node) get(key string) *node {
 		}
 	}
 	return nil
-}
-
-// lastNotAfter returns the last position whose key is not greater, or -1.
-func lastNotAfter(sorted []node, key string) int {
-	lo, hi := 0, len(sorted)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if sorted[mid].key <= key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo - 1
 }
 
 // elements yields what a pattern is held against: the elements of an array,

@@ -138,12 +138,20 @@ func (k *KV) Create(ctx context.Context, key string, value []byte, _ ...jetstrea
 
 // Update writes key if it is at revision.
 func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	var rev uint64
-	err := k.do(ctx, "update", key, func() error {
-		if e, _ := k.last(key); e.rev != revision {
+	return k.replace(ctx, bucket.Write{Key: key, Value: value, Revision: revision})
+}
+
+// replace makes one write, an "update" or a "delete".
+func (k *KV) replace(ctx context.Context, w bucket.Write) (rev uint64, err error) {
+	op, kind := "update", jetstream.KeyValuePut
+	if w.Delete {
+		op, kind = "delete", jetstream.KeyValueDelete
+	}
+	err = k.do(ctx, op, w.Key, func() error {
+		if e, _ := k.last(w.Key); e.rev != w.Revision {
 			return jetstream.ErrKeyRevisionMismatch
 		}
-		rev = k.write(key, value, jetstream.KeyValuePut)
+		rev = k.write(w.Key, w.Value, kind)
 		return nil
 	})
 	return rev, err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/sluicehq/sluice/pkg/bucket"
 )
 
@@ -44,20 +42,4 @@ func (k *KV) WriteAll(ctx context.Context, writes iter.Seq[bucket.Write], told b
 		wait()
 	}
 	return err
-}
-
-// replace makes one write.
-func (k *KV) replace(ctx context.Context, w bucket.Write) (rev uint64, err error) {
-	op, kind := "update", jetstream.KeyValuePut
-	if w.Delete {
-		op, kind = "delete", jetstream.KeyValueDelete
-	}
-	err = k.do(ctx, op, w.Key, func() error {
-		if e, _ := k.last(w.Key); e.rev != w.Revision {
-			return jetstream.ErrKeyRevisionMismatch
-		}
-		rev = k.write(w.Key, w.Value, kind)
-		return nil
-	})
-	return rev, err
 }

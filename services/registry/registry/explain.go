@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sluicehq/sluice/pkg/jsapi"
 	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/subscription"
@@ -88,8 +89,13 @@ func (s *api) stored(ctx context.Context, rec *wire.Record, seq uint64) (*select
 	)
 	err := s.gate.do(ctx, func(ctx context.Context) error {
 		var err error
-		msg, info, err = subscription.ReadEvent(ctx, s.js, rec.Spec.Store, seq)
-		return err
+		if info, err = subscription.Inspect(ctx, s.js, rec.Spec.Store); err != nil {
+			return err
+		}
+		if msg, err = jsapi.GetMsg(ctx, s.js, rec.Spec.Store, map[string]any{"seq": seq}); err != nil {
+			return fmt.Errorf("read event %d of store %q: %w", seq, rec.Spec.Store, err)
+		}
+		return nil
 	})
 	missing := errors.Is(err, jetstream.ErrMsgNotFound)
 	if err != nil && !missing {
