@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
-	"pgregory.net/rapid"
 
 	"github.com/sluicehq/sluice/pkg/pattern"
 	"github.com/sluicehq/sluice/pkg/selector"
@@ -91,20 +90,6 @@ func TestABadPatternIsNamed(t *testing.T) {
 			t.Errorf("Compile = %v, want an error that names %s", err, tt.want)
 		}
 	}
-}
-
-func subject(wild bool) *rapid.Generator[string] {
-	return rapid.Custom(func(t *rapid.T) string {
-		tokens := []string{"a", "b", "cc", "*x"}
-		if wild {
-			tokens = append(tokens, "*", "*")
-		}
-		ts := rapid.SliceOfN(rapid.SampledFrom(tokens), 1, 4).Draw(t, "tokens")
-		if wild && rapid.IntRange(0, 2).Draw(t, "full") == 0 {
-			ts = append(ts, ">")
-		}
-		return strings.Join(ts, ".")
-	})
 }
 
 func TestAllMembersThatDoNotHoldAreTold(t *testing.T) {
