@@ -117,7 +117,6 @@ func (b *bucket) Delete(ctx context.Context, key string, opts ...jetstream.KVDel
 
 func (b *bucket) full(err error) error { return jsapi.Full("the bucket "+b.Bucket(), err) }
 
-// Forget is part of KeyValue.
 func (b *bucket) Forget(ctx context.Context, key string, revision uint64) error {
 	subject, err := b.subject(key)
 	if err != nil {

@@ -64,7 +64,6 @@ type Following struct {
 	Log zerolog.Logger
 }
 
-// Follow is part of KeyValue.
 func (b *bucket) Follow(ctx context.Context, f Following) error {
 	cfg := b.feed(f)
 	cfg.Look = f.Look
@@ -78,7 +77,6 @@ func (b *bucket) Follow(ctx context.Context, f Following) error {
 	return feed.New(b.js, cfg).Run(ctx, b.told(f))
 }
 
-// List is part of KeyValue.
 func (b *bucket) List(ctx context.Context, f Following) error {
 	return feed.Read(ctx, b.js, b.feed(f), b.told(f))
 }

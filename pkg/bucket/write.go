@@ -43,7 +43,6 @@ type Write struct {
 // An error that it returns ends WriteAll: no further write is begun.
 type Told func(w Write, revision uint64, err error) error
 
-// WriteAll is part of KeyValue.
 func (b *bucket) WriteAll(ctx context.Context, writes iter.Seq[Write], told Told) error {
 	nc := b.js.Conn()
 	f := &flight{

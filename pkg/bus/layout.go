@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -48,17 +49,10 @@ type Bounds struct {
 
 // WithDefaults returns b with its zero fields filled in.
 func (b Bounds) WithDefaults() Bounds {
-	for _, f := range []struct {
-		field *int64
-		value int64
-	}{
-		{&b.Bucket, 512 << 20}, {&b.Parked, 1 << 30}, {&b.Quarantine, 64 << 20}, {&b.Advisories, 128 << 20},
-	} {
-		if *f.field == 0 {
-			*f.field = f.value
-		}
+	return Bounds{
+		Bucket: cmp.Or(b.Bucket, 512<<20), Parked: cmp.Or(b.Parked, 1<<30),
+		Quarantine: cmp.Or(b.Quarantine, 64<<20), Advisories: cmp.Or(b.Advisories, 128<<20),
 	}
-	return b
 }
 
 // Validate reports everything that is wrong with b, by the names of the
@@ -102,19 +96,11 @@ type Layout struct {
 
 // WithDefaults returns l with its zero fields filled in.
 func (l Layout) WithDefaults() Layout {
-	if l.Namespace == "" {
-		l.Namespace = wire.DefaultNamespace
-	}
-	if l.Replicas == 0 {
-		l.Replicas = 1
-	}
-	if l.SessionTTL == 0 {
-		l.SessionTTL = 10 * time.Second
-	}
+	l.Namespace = cmp.Or(l.Namespace, wire.DefaultNamespace)
+	l.Replicas = cmp.Or(l.Replicas, 1)
+	l.SessionTTL = cmp.Or(l.SessionTTL, 10*time.Second)
 	l.Bounds = l.Bounds.WithDefaults()
-	if l.Owner == (feed.Owner{}) {
-		l.Owner = feed.Owner{Namespace: string(l.Namespace), Service: "sluice", Instance: "sluice"}
-	}
+	l.Owner = cmp.Or(l.Owner, feed.Owner{Namespace: string(l.Namespace), Service: "sluice", Instance: "sluice"})
 	return l
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,12 +69,7 @@ func (p *Prober) Probe(ctx context.Context, subjects []string) (map[string]Liste
 // traces reports whether a server of this version knows trace-only messages;
 // an older one would deliver them.
 func traces(version string) bool {
-	major, rest, ok := strings.Cut(version, ".")
-	if !ok {
-		return false
-	}
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err1 := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
-	return err1 == nil && err2 == nil && (a > 2 || a == 2 && b >= 11)
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor) // fewer where it is no version
+	return n == 2 && (major > 2 || major == 2 && minor >= 11)
 }

@@ -2,6 +2,7 @@ package selector
 
 import (
 	"iter"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -82,25 +83,14 @@ func decode(v string) string {
 // escapes decodes the run of percent escapes that v begins with.
 func escapes(v string) (run []byte) {
 	for len(v) >= 3 && v[0] == '%' {
-		hi, ok1 := hexDigit(v[1])
-		lo, ok2 := hexDigit(v[2])
-		if !ok1 || !ok2 {
+		b, err := strconv.ParseUint(v[1:3], 16, 8)
+		if err != nil {
 			break
 		}
-		run = append(run, hi<<4|lo)
+		run = append(run, byte(b))
 		v = v[3:]
 	}
 	return run
-}
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10, true
-	}
-	return 0, false
 }
 
 // unquote undoes a quoted string (RFC 7230, section 3.2.6); what is none stays.

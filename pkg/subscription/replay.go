@@ -93,7 +93,7 @@ const (
 func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 	tree, err := entryTree(e.Value)
 	if err != nil {
-		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
+		return nil, corrupt(e, err)
 	}
 	var stored struct {
 		wire.Replay
@@ -118,7 +118,7 @@ func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 	}
 	f.implausibleReplay(r, e)
 	if err := f.entryError(); err != nil {
-		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
+		return nil, corrupt(e, err)
 	}
 	return r, nil
 }

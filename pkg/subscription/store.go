@@ -47,9 +47,7 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 
 // keyValue is what the stores use of a bucket that bucket.Open has opened.
 type keyValue interface {
-	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
-	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
-	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
+	bucket.Cell
 	Status(ctx context.Context) (jetstream.KeyValueStatus, error)
 }
 
@@ -86,10 +84,15 @@ func RecordOf(now bucket.Seen, ns wire.Namespace) (*wire.Record, error) {
 
 func record(e Entry, ns wire.Namespace) (*wire.Record, error) {
 	r, err := DecodeRecord(e, ns)
-	if err != nil {
-		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
+	return r, corrupt(e, err)
+}
+
+// corrupt is the error of decoding e, as a *CorruptError.
+func corrupt(e Entry, err error) error {
+	if err == nil {
+		return nil
 	}
-	return r, nil
+	return &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
 }
 
 // Create writes the record of a name that has none, and returns its revision,
@@ -147,10 +150,7 @@ func PoolOf(now bucket.Seen) (*wire.Pool, error) {
 
 func pool(e Entry) (*wire.Pool, error) {
 	p, err := DecodePool(e)
-	if err != nil {
-		return nil, &CorruptError{Key: e.Key, Revision: e.Revision, Value: e.Value, Err: err}
-	}
-	return p, nil
+	return p, corrupt(e, err)
 }
 
 // Change carries out a change of an entry from what is known of it: see

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -14,8 +13,6 @@ import (
 )
 
 func longer(limit int) string { return fmt.Sprintf("longer than %d characters", limit) }
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 // DeliveryFault says why events may not be delivered to subject, "" where they
 // may. Whether the store captures the subject is for Captures to tell.

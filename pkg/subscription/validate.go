@@ -2,6 +2,8 @@ package subscription
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -198,7 +200,7 @@ func (f *fields) labelRules(path string, labels map[string]string) {
 		f.Add(path, "%d labels: want at most %d", len(labels), MaxLabels)
 		return
 	}
-	for _, k := range sortedKeys(labels) {
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		at, v := strictjson.Join(path, k), labels[k]
 		switch {
 		case k == "" || utf8.RuneCountInString(k) > MaxLabelKey:

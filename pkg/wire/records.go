@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -264,13 +265,7 @@ const (
 // ResponseType returns the type of an answer to verb, e.g.
 // io.sluice.api.v1.subscription_get_response.
 func ResponseType(verb string) string {
-	b := []byte("io.sluice.api.v1." + verb + "_response")
-	for i := len("io.sluice.api.v1."); i < len(b); i++ {
-		if b[i] == '.' {
-			b[i] = '_'
-		}
-	}
-	return string(b)
+	return "io.sluice.api.v1." + strings.ReplaceAll(verb, ".", "_") + "_response"
 }
 
 // SubscribeRequest is the body of a subscribe: the subscription and how to apply it.
