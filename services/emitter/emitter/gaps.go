@@ -75,9 +75,7 @@ func (g *gapPauser) unfinished(name string) bool {
 	if h == nil {
 		return false
 	}
-	h.mu.Lock()
-	p := h.pool
-	h.mu.Unlock()
+	p, _ := h.running()
 	return p != nil && p.Status().Pending > 0
 }
 

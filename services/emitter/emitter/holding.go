@@ -65,6 +65,13 @@ func (h *holding) known() *claim.Held {
 	}
 }
 
+// running is the pool, nil if it does not run, and the store that it reads.
+func (h *holding) running() (p *pool.Pool, store string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pool, h.rec.Spec.Store
+}
+
 // last is the entry as last known, nil where there is none. h.turn is held.
 func (h *holding) last() *wire.Pool {
 	if h.entry.Epoch == 0 {

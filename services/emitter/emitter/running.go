@@ -69,9 +69,7 @@ func begin(h *holding) uint64 {
 // given time, for the answers that are out, and until the pool knows whether it
 // has just passed a gap. Checkpoints go on meanwhile.
 func (r *runner) drain(ctx context.Context, h *holding, atMost time.Duration) {
-	h.mu.Lock()
-	p, store := h.pool, h.rec.Spec.Store
-	h.mu.Unlock()
+	p, store := h.running()
 	if p == nil {
 		return
 	}

@@ -170,8 +170,6 @@ func (x *Index[K]) unfile(e *entry[K]) {
 	}
 }
 
-var errEmptyToken = errors.New("it has an empty token")
-
 // group returns the group of a filter, made if it is not there.
 func (x *Index[K]) group(filter string) (*group[K], error) {
 	g := x.filters[filter]
@@ -185,7 +183,7 @@ func (x *Index[K]) group(filter string) (*group[K], error) {
 			return nil, err
 		}
 	case strings.Contains("."+filter+".", ".."):
-		return nil, errEmptyToken
+		return nil, errors.New("it has an empty token")
 	}
 	x.filters[filter] = g
 	return g, nil

@@ -37,11 +37,10 @@ type Set struct {
 	cfg     Config
 	free    slots
 	waiters sync.WaitGroup // of the stores
-	came    chan struct{}  // cap 1: there are new stores
 
 	mu     sync.Mutex
 	stores map[string]*Store
-	new    []*Store // over which no rounds are made yet
+	serve  func(*Store) // begins the rounds over a store; nil while the set does not run
 }
 
 // NewSet returns a set that reads nothing before Run.
@@ -52,33 +51,32 @@ func NewSet(cfg Config) *Set {
 	if cfg.tune == (tuning{}) {
 		cfg.tune = defaultTuning()
 	}
-	return &Set{cfg: cfg, free: newSlots(), came: make(chan struct{}, 1), stores: map[string]*Store{}}
+	return &Set{cfg: cfg, free: newSlots(), stores: map[string]*Store{}}
 }
 
 // Run reads until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
-	for ctx.Err() == nil {
-		for _, st := range s.takeNew() {
-			wg.Go(func() { st.turn.serve(ctx, s.free, func() outcome { return s.round(ctx, st) }) })
-		}
-		select {
-		case <-ctx.Done():
-		case <-s.came:
-		}
-	}
+	s.serveBy(func(st *Store) {
+		wg.Go(func() { st.turn.serve(ctx, s.free, func() outcome { return s.round(ctx, st) }) })
+	})
+	<-ctx.Done()
+	s.serveBy(nil)
 	wg.Wait()
 	s.closeStores()
 	return nil
 }
 
-func (s *Set) takeNew() []*Store {
+// serveBy has rounds made over the stores that there are, and those that come.
+func (s *Set) serveBy(serve func(*Store)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.new
-	s.new = nil
-	return all
+	if s.serve = serve; serve != nil {
+		for _, st := range s.stores {
+			serve(st)
+		}
+	}
 }
 
 // slowRound is far longer than the calls in a round may take together.
@@ -173,11 +171,13 @@ func (s *Set) listen(ctx context.Context) {
 func (s *Set) forget(st *Store) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !st.unused() {
-		return false
+	st.lock()
+	unused := len(st.roster.all) == 0
+	st.mu.Unlock()
+	if unused {
+		delete(s.stores, st.name)
 	}
-	delete(s.stores, st.name)
-	return true
+	return unused
 }
 
 // Attach begins to read the store of rec for p, from its checkpoint on. Begin is
@@ -191,10 +191,8 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	if st == nil {
 		st = newStore(store, s.cfg, &s.waiters)
 		s.stores[store] = st
-		s.new = append(s.new, st)
-		select {
-		case s.came <- struct{}{}:
-		default:
+		if s.serve != nil {
+			s.serve(st)
 		}
 	}
 	st.attach(p, rec, begin)

@@ -129,13 +129,6 @@ func (s *Store) retire(p *pool.Pool) (told <-chan struct{}) {
 	return done
 }
 
-// unused reports whether the store has no pools.
-func (s *Store) unused() bool {
-	s.lock()
-	defer s.mu.Unlock()
-	return len(s.roster.all) == 0
-}
-
 // headPosition is where the reader at the head is. While there is none it is the
 // highest number there is, so that nobody takes it for reached.
 func (s *Store) headPosition() uint64 {

@@ -14,28 +14,23 @@ type tuning struct {
 	// look is how often there is a round over a store that something happens in,
 	// and a look at it where that is needed.
 	look time.Duration
-	// rest is how long a store is left alone that nothing happens in.
-	rest time.Duration
-	// share is how long it is left alone for each store that there is, if that is
-	// longer.
-	share time.Duration
+	// rest is how long a store is left alone that nothing happens in, and share is
+	// that for each store that there is. The longer one counts.
+	rest, share time.Duration
 	// pause is the least time between two rounds over a store. Thousands of pools
 	// that come or go one after the other share them.
 	pause time.Duration
-	// stillLooks is how many looks a reader may stand still although there
-	// is more to read before it is opened anew; each time that it does not help
-	// it may be twice as many, up to eight times. Consumers can stall without a
-	// word, so this is the net below them.
+	// stillLooks is how many looks a reader may stand still, although there is more to
+	// read, before it is opened anew: consumers can stall without a word. Each time
+	// that it does not help it may be twice as many, up to eight times.
 	stillLooks int
-	// grace is how long a store may not be readable before its pools say so:
-	// most interruptions are over sooner.
+	// grace is how long a store may be unreadable before its pools say so.
 	grace time.Duration
 	// patience is how long a reader with a single pool waits for room before
 	// it gives up its consumer.
 	patience time.Duration
-	// span is how far apart, in sequences, pools may be that always share a
-	// temporary reader: reading 10,000 events twice costs less than a
-	// further consumer does for its life.
+	// span is how far apart, in sequences, pools may be that always share a temporary
+	// reader: to read 10,000 events twice costs less than a consumer does.
 	span uint64
 	// backlog is how much a reader has to have before it whose filters are held
 	// against what they bring.
