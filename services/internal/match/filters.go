@@ -55,22 +55,16 @@ func (f Filters) with(filter string) Filters {
 
 // span returns the narrowest filter that matches whatever one of two does.
 func span(f, g string) string {
-	var tokens []string
-	for {
-		a, aRest, aMore := strings.Cut(f, ".")
-		b, bRest, bMore := strings.Cut(g, ".")
-		if a == ">" || b == ">" || aMore != bMore {
-			return strings.Join(append(tokens, ">"), ".")
+	a, b := strings.Split(f, "."), strings.Split(g, ".")
+	for i := range min(len(a), len(b)) {
+		if a[i] == ">" || b[i] == ">" || (i+1 == len(a)) != (i+1 == len(b)) {
+			return strings.Join(append(a[:i], ">"), ".")
 		}
-		if a != b {
-			a = "*"
+		if a[i] != b[i] {
+			a[i] = "*"
 		}
-		tokens = append(tokens, a)
-		if !aMore {
-			return strings.Join(tokens, ".")
-		}
-		f, g = aRest, bRest
 	}
+	return strings.Join(a, ".")
 }
 
 // maxCompared bounds how many filters are compared with each other.

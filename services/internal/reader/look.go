@@ -17,24 +17,18 @@ import (
 func (s *Store) mustLook(rest time.Duration) bool {
 	again := s.round.origins.again
 	return s.looks.requested.Load() || s.lookHealth.get().Err != nil || time.Since(s.round.looked) >= rest ||
-		!again.IsZero() && time.Now().After(again) || s.unknown() || s.wantsLook()
-}
-
-// unknown reports whether the store has not been looked at, or does not exist.
-func (s *Store) unknown() bool {
-	s.lock()
-	defer s.mu.Unlock()
-	return s.info.created.IsZero()
+		!again.IsZero() && time.Now().After(again) || s.wantsLook(true)
 }
 
 // wantsLook reports whether somebody waits for a look at the store, or one may
-// well bring news.
-func (s *Store) wantsLook() bool {
+// well bring news. It is unknown before it has been looked at, and while it does
+// not exist: each round looks at it then, but none is made for that.
+func (s *Store) wantsLook(unknown bool) bool {
 	s.lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.info.created.IsZero():
-		return false // to be known is then not enough
+		return unknown
 	case s.head.Load() == nil, s.round.followed:
 		return true
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
-// reader reads a store from one position on, for the pools of its audience. The
+// reader reads a store from one position on, for the pools in its index. The
 // rounds over the store open and close it, and put pools under it.
 type reader struct {
 	store   *Store

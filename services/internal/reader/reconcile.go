@@ -32,7 +32,7 @@ func (s *Store) outlook(rest time.Duration) outcome {
 	failing := s.lookHealth.get().Err != nil
 	next := rest + rand.N(rest/2+1) // so that stores that came together do not stay so
 	switch again := s.round.origins.again; {
-	case failing || s.wantsLook() || s.behindLast():
+	case failing || s.wantsLook(false) || s.behindLast():
 		next = s.cfg.tune.look
 	case !again.IsZero() && time.Until(again) < rest:
 		next = max(time.Until(again), s.cfg.tune.look)
