@@ -3,13 +3,14 @@ package emitter
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
+
+	"github.com/sluicehq/sluice/services/internal/heap"
 )
 
 const (
@@ -146,25 +147,14 @@ type dueQueue struct {
 	wake chan struct{} // cap 1: there is something new
 
 	mu   sync.Mutex
-	list []due
-}
-
-type due struct {
-	h  *holding
-	at time.Time
+	list heap.Of[*holding]
 }
 
 func newDueQueue() *dueQueue { return &dueQueue{wake: make(chan struct{}, 1)} }
 
 func (q *dueQueue) add(h *holding, at time.Time) {
 	q.mu.Lock()
-	i, _ := slices.BinarySearchFunc(q.list, at, func(d due, at time.Time) int {
-		if d.at.After(at) {
-			return 1
-		}
-		return -1 // also where it is the same: behind those that are there
-	})
-	q.list = slices.Insert(q.list, i, due{h, at})
+	q.list.Set(h, at)
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
@@ -199,11 +189,10 @@ func (q *dueQueue) take() (h *holding, wait time.Duration) {
 	if len(q.list) == 0 {
 		return nil, 0
 	}
-	if wait = time.Until(q.list[0].at); wait > 0 {
+	h = q.list[0]
+	if wait = time.Until(h.At); wait > 0 {
 		return nil, wait
 	}
-	h = q.list[0].h
-	q.list[0] = due{}
-	q.list = q.list[1:]
+	q.list.Remove(h)
 	return h, 0
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
+	"github.com/sluicehq/sluice/services/internal/heap"
 	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
@@ -27,6 +28,8 @@ type holding struct {
 	me    string      // this instance
 	moved atomic.Bool // since the last write; set by the pool
 	fresh atomic.Bool // nothing was written since the claim
+
+	heap.Due // when it is to be written; guarded by the queue that it is in
 
 	// turn is held by whoever acts on the pool or writes its entry, over the
 	// write too, which may hang.
