@@ -62,6 +62,12 @@ func (c *claimer) act(ctx context.Context, name string, a claim.Action, v claim.
 	case a == claim.Remove:
 		return c.remove(ctx, name, h, v)
 	case h == nil: // lost since the decision was made
+		return nil
+	}
+	h.turn.Lock()
+	defer h.turn.Unlock()
+	switch {
+	case h.over: // lost since then, or handed over
 	case a == claim.Restart:
 		return c.restart(ctx, h, v)
 	case a == claim.Release:
@@ -70,7 +76,7 @@ func (c *claimer) act(ctx context.Context, name string, a claim.Action, v claim.
 		return c.restore(ctx, h)
 	case a == claim.Drop:
 		c.contests.Lost(name, time.Now())
-		c.lose(h, "another claim was made")
+		c.forget(h, "another claim was made")
 	}
 	return nil
 }
@@ -165,12 +171,8 @@ func (c *claimer) claimed(h *holding, rec *wire.Record, recRev, epoch uint64) wi
 }
 
 // restart runs a pool that has drained by a changed record, under a new epoch.
+// h.turn is held.
 func (c *claimer) restart(ctx context.Context, h *holding, v claim.View) error {
-	h.turn.Lock()
-	defer h.turn.Unlock()
-	if h.over {
-		return nil
-	}
 	c.runner.halt(h)
 	next := c.claimed(h, v.Record, v.RecordRevision, subscription.NextEpoch(&h.entry, h.rev))
 	if err := c.write(ctx, h, next); err != nil {
@@ -189,13 +191,9 @@ func (c *claimer) restart(ctx context.Context, h *holding, v claim.View) error {
 	return nil
 }
 
-// release hands over a pool that has drained: last checkpoint, no owner.
+// release hands over a pool that has drained: last checkpoint, no owner. h.turn is
+// held.
 func (c *claimer) release(ctx context.Context, h *holding) error {
-	h.turn.Lock()
-	defer h.turn.Unlock()
-	if h.over {
-		return nil
-	}
 	c.runner.halt(h)
 	next := h.entry
 	next.Owner, next.State, next.Reason = "", wire.PoolReleased, ""
@@ -231,13 +229,8 @@ func (c *claimer) remove(ctx context.Context, name string, h *holding, v claim.V
 	return nil
 }
 
-// restore writes back the entry of a pool whose bucket has lost it.
+// restore writes back the entry of a pool whose bucket has lost it. h.turn is held.
 func (c *claimer) restore(ctx context.Context, h *holding) error {
-	h.turn.Lock()
-	defer h.turn.Unlock()
-	if h.over {
-		return nil
-	}
 	if err := c.write(ctx, h, h.snapshot()); err != nil {
 		if errors.Is(err, errLost) {
 			c.forget(h, "its entry was gone, and another claim was made")
@@ -249,18 +242,11 @@ func (c *claimer) restore(ctx context.Context, h *holding) error {
 	return nil
 }
 
-// lose stops a pool at once, without a write: it is no longer ours.
-func (c *claimer) lose(h *holding, why string) {
-	h.turn.Lock()
-	defer h.turn.Unlock()
-	c.forget(h, why)
-}
-
 // abandon stops a pool whose session has lapsed, and keeps where it stood.
 func (c *claimer) abandon(h *holding) {
-	c.lose(h, "the session could not be renewed in time")
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.turn.Lock()
+	defer h.turn.Unlock()
+	c.forget(h, "the session could not be renewed in time")
 	c.left.keep(h.entry, time.Now())
 }
 
@@ -276,7 +262,7 @@ func (c *claimer) write(ctx context.Context, h *holding, next wire.Pool) error {
 	return err
 }
 
-// forget is lose with h.turn held.
+// forget stops a pool at once, without a write: it is no longer ours. h.turn is held.
 func (c *claimer) forget(h *holding, why string) {
 	if h.over {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
 
 // run runs the parts; those that a hand-over needs outlive ctx until it is done.
@@ -138,7 +139,7 @@ func (p *parts) handOver(ctx context.Context, renew func()) {
 	for _, h := range p.holdings.all() {
 		g.Go(func() error {
 			p.claims.runner.drain(ctx, h, atMost)
-			if err := p.claims.release(ctx, h); err != nil {
+			if err := p.claims.act(ctx, h.name, claim.Release, claim.View{}); err != nil {
 				p.limited.Warn().Err(err).Str("subscription", h.name).Msg("pool not handed over; it will be taken over")
 			}
 			return nil

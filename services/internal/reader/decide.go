@@ -52,31 +52,17 @@ func (s situation) decide() action {
 	}
 }
 
-// gone is what the front of the store has dropped of what comes next.
-func (s situation) gone() ranges {
-	if s.store.first <= s.position+1 {
-		return nil
+// passes returns what is lost of what comes next, and up to where nothing is there
+// to be read.
+func (s situation) passes() (lost losses, to uint64) {
+	to = s.store.first - 1
+	if to > s.position {
+		lost.front = ranges{{s.position + 1, to}}
 	}
-	return ranges{{s.position + 1, s.store.first - 1}}
-}
-
-// atHole reports whether what comes next is the hole where it left its reader.
-func (s situation) atHole() bool { return s.hole != nil && s.hole.from == s.position+1 }
-
-// missing is what the store lacks of the hole where it left its reader.
-func (s situation) missing() ranges {
-	if !s.atHole() {
-		return nil
+	if s.hole != nil && s.hole.from == s.position+1 { // it comes next
+		lost.middle, to = s.hole.middle(s.store), max(to, s.hole.to)
 	}
-	return s.hole.middle(s.store)
-}
-
-// resumeAfter is the last sequence that is not there to be read, before it goes on.
-func (s situation) resumeAfter() uint64 {
-	if s.atHole() {
-		return max(s.store.first-1, s.hole.to)
-	}
-	return s.store.first - 1
+	return lost, to
 }
 
 // judgeGap decides about a gap that a pool has met. It returns what the pool is

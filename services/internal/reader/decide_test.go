@@ -93,8 +93,9 @@ func TestDecide_OnlyAHoleThatComesNextIsPassed(t *testing.T) {
 		{"a hole later on", situation{position: 50, hole: &hole{from: 52, to: 60, all: true}}, nil, nil, 9},
 	} {
 		tt.is.store = store
-		if diff := cmp.Diff([]ranges{tt.gone, tt.missing}, []ranges{tt.is.gone(), tt.is.missing()}); diff != "" || tt.is.resumeAfter() != tt.behind {
-			t.Errorf("%s: goes on behind %d, want %d; lost (-want +got):\n%s", tt.name, tt.is.resumeAfter(), tt.behind, diff)
+		lost, to := tt.is.passes()
+		if diff := cmp.Diff([]ranges{tt.gone, tt.missing}, []ranges{lost.front, lost.middle}); diff != "" || to != tt.behind {
+			t.Errorf("%s: goes on behind %d, want %d; lost (-want +got):\n%s", tt.name, to, tt.behind, diff)
 		}
 	}
 }
@@ -156,7 +157,8 @@ func TestDecide_NothingIsPassedThatIsThereOrIsNotTold(t *testing.T) {
 			t.Fatalf("it goes on beyond the end of the store: %+v", is)
 		}
 		told := map[uint64]string{}
-		for name, rs := range map[string]ranges{"front": is.gone(), "middle": is.missing()} {
+		lost, to := is.passes()
+		for name, rs := range map[string]ranges{"front": lost.front, "middle": lost.middle} {
 			for _, r := range rs {
 				for seq := r[0]; seq <= r[1]; seq++ {
 					if other, twice := told[seq]; twice {
@@ -166,7 +168,7 @@ func TestDecide_NothingIsPassedThatIsThereOrIsNotTold(t *testing.T) {
 				}
 			}
 		}
-		for seq := is.position + 1; seq <= is.resumeAfter(); seq++ {
+		for seq := is.position + 1; seq <= to; seq++ {
 			if present[seq] || told[seq] == "" {
 				t.Fatalf("it passes %d, present %v, told %q: %+v", seq, present[seq], told[seq], is)
 			}

@@ -116,17 +116,14 @@ func (s *Store) prepare(m *member, now info) bool {
 // passLosses tells a member of what the store has lost of what comes next, and has
 // it go on behind that. It returns false where the member is to pause.
 func (s *Store) passLosses(m *member, is situation) bool {
-	if gone := is.gone(); len(gone) > 0 && !m.pool.Finished(gone[0][0], gone[0][1]) {
-		if !s.passGap(m, m.gap(wire.GapFront, gone)) {
-			return false
-		}
+	lost, to := is.passes()
+	if gone := lost.front; len(gone) > 0 && !m.pool.Finished(gone[0][0], gone[0][1]) && !s.passGap(m, m.gap(wire.GapFront, gone)) {
+		return false
 	}
-	if lost := m.pool.NotRead(is.missing()); len(lost) > 0 {
-		if !s.passGap(m, m.gap(wire.GapMiddle, lost)) {
-			return false
-		}
+	if missing := m.pool.NotRead(lost.middle); len(missing) > 0 && !s.passGap(m, m.gap(wire.GapMiddle, missing)) {
+		return false
 	}
-	m.pool.SkipTo(is.resumeAfter())
+	m.pool.SkipTo(to)
 	m.hole = nil
 	s.roster.become(m, waiting)
 	return true
