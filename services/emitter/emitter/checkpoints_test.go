@@ -69,7 +69,7 @@ func checkpointingWith(
 	clocktest.Run(t, func(t *testing.T) {
 		kv, w := buckettest.New(0), &writes{at: map[string][]time.Time{}}
 		s := &checkpointer{
-			rate: rate, dues: newDues(), claims: &claimer{pools: subscription.NewPools(kv), holdings: newHoldings(), session: forever{}},
+			rate: rate, dues: newDues(), claims: &claimer{pools: subscription.NewPools(kv), holdings: &holdings{}, session: forever{}},
 		}
 		var hs []*holding
 		for i := range n {

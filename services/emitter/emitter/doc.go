@@ -11,8 +11,4 @@
 // instances only wake the reconciler, which looks at each pool that may have
 // changed. Claim and checkpoint are one entry, written at the revision last known:
 // whoever was deposed fails at its next write and stops.
-//
-// A kill between any two writes is safe: the entry holds a checkpoint that is
-// at most a quarter of a second old, and the next owner begins there, under a
-// higher epoch.
 package emitter

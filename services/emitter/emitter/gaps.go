@@ -3,7 +3,6 @@ package emitter
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -22,12 +21,7 @@ type gapPauser struct {
 	advisories *advisories
 	log        zerolog.Logger // for what many pools may share
 
-	mu   sync.Mutex
-	gaps map[string]gapped // by subscription
-}
-
-func newGapPauser(records bucket.Cell, ns wire.Namespace, hs *holdings, a *advisories, log zerolog.Logger) *gapPauser {
-	return &gapPauser{records: records, ns: ns, holdings: hs, advisories: a, log: log, gaps: map[string]gapped{}}
+	gaps sync.Map // by subscription; each is a gapped
 }
 
 // gapped is a pool that waits at a gap for its subscription to be paused.
@@ -39,9 +33,7 @@ type gapped struct {
 // met notes that a pool met a gap and is to pause there. It does not wait.
 // Nothing is dropped: there is at most one gap for each subscription.
 func (g *gapPauser) met(rec *wire.Record, gap wire.Gap) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.gaps[rec.Name] = gapped{uid: rec.UID, gap: gap}
+	g.gaps.Store(rec.Name, gapped{uid: rec.UID, gap: gap})
 }
 
 // Run pauses the subscriptions whose pools met gaps until ctx ends;
@@ -55,17 +47,23 @@ func (g *gapPauser) Run(ctx context.Context) error {
 			return nil
 		case <-again.C:
 		}
-		for name, at := range g.open() {
-			if g.unfinished(name) {
-				continue // what lies before the gap is delivered first
-			}
-			if err := g.pause(ctx, name, at); err != nil && ctx.Err() == nil {
-				g.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
-				continue
-			}
-			g.closed(name, at)
-		}
+		g.gaps.Range(func(name, at any) bool {
+			g.pauseAt(ctx, name.(string), at.(gapped))
+			return true
+		})
 	}
+}
+
+// pauseAt pauses a subscription at its gap, once what lies before the gap is delivered.
+func (g *gapPauser) pauseAt(ctx context.Context, name string, at gapped) {
+	if g.unfinished(name) {
+		return
+	}
+	if err := g.pause(ctx, name, at); err != nil && ctx.Err() == nil {
+		g.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
+		return
+	}
+	g.gaps.CompareAndDelete(name, at) // another gap may have taken its place
 }
 
 // unfinished reports whether a pool of ours has events that it has read and not
@@ -77,21 +75,6 @@ func (g *gapPauser) unfinished(name string) bool {
 	}
 	p, _ := h.running()
 	return p != nil && p.Status().Pending > 0
-}
-
-func (g *gapPauser) open() map[string]gapped {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return maps.Clone(g.gaps)
-}
-
-// closed forgets a gap, unless another one has taken its place.
-func (g *gapPauser) closed(name string, at gapped) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.gaps[name] == at {
-		delete(g.gaps, name)
-	}
 }
 
 // pause pauses a subscription that asked for it when events were lost

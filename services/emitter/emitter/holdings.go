@@ -1,8 +1,6 @@
 package emitter
 
 import (
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,40 +11,28 @@ import (
 // holdings are the pools that this instance owns.
 type holdings struct {
 	draining atomic.Bool // all of them are being handed over
-
-	mu     sync.Mutex
-	byName map[string]*holding
+	byName   sync.Map    // each is a *holding
 }
-
-func newHoldings() *holdings { return &holdings{byName: map[string]*holding{}} }
 
 // of returns the holding of a pool, nil if this instance does not own it.
 func (hs *holdings) of(name string) *holding {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	return hs.byName[name]
+	h, _ := hs.byName.Load(name)
+	held, _ := h.(*holding)
+	return held
 }
 
-func (hs *holdings) all() []*holding {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	return slices.Collect(maps.Values(hs.byName))
+func (hs *holdings) all() (all []*holding) {
+	hs.byName.Range(func(_, h any) bool {
+		all = append(all, h.(*holding))
+		return true
+	})
+	return all
 }
 
-func (hs *holdings) add(h *holding) {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	hs.byName[h.name] = h
-}
+func (hs *holdings) add(h *holding) { hs.byName.Store(h.name, h) }
 
 // remove takes h away, unless another holding has taken its place.
-func (hs *holdings) remove(h *holding) {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	if hs.byName[h.name] == h {
-		delete(hs.byName, h.name)
-	}
-}
+func (hs *holdings) remove(h *holding) { hs.byName.CompareAndDelete(h.name, h) }
 
 // left are the entries of pools that were lost with the session, as the pools
 // stood then. What is stored may be older, since a session mostly ends while

@@ -61,7 +61,7 @@ type parts struct {
 
 // build makes the parts of s over a link.
 func (s *Service) build(l link) (*parts, error) {
-	p := &parts{Service: s, link: l, holdings: newHoldings(), queue: newWorkQueue()}
+	p := &parts{Service: s, link: l, holdings: &holdings{}, queue: newWorkQueue()}
 	advisor := bus.NewAdvisor(l.ctl, s.ns, s.instance, s.log)
 	p.advisories = newAdvisories(advisor, s.log)
 	var err error
@@ -73,7 +73,7 @@ func (s *Service) build(l link) (*parts, error) {
 	if err = p.join(); err != nil {
 		return nil, err
 	}
-	p.gaps = newGapPauser(l.buckets.Subscriptions, s.ns, p.holdings, p.advisories, s.limited)
+	p.gaps = &gapPauser{records: l.buckets.Subscriptions, ns: s.ns, holdings: p.holdings, advisories: p.advisories, log: s.limited}
 	p.makeRunner()
 	p.view = &viewer{
 		me: s.instance, ns: s.ns, peers: p.peers, holdings: p.holdings, log: s.limited,

@@ -36,7 +36,7 @@ func TestEntriesThatCannotBeReadAreNotSaidAtEveryLook(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- m.Run(ctx) }()
 	<-m.Synced()
-	w := &viewer{me: "me", ns: wire.DefaultNamespace, copies: copies{m, m}, holdings: newHoldings(), idle: claim.NewIdle("me", time.Hour, nil), log: bus.Rarely(zerolog.New(&log))}
+	w := &viewer{me: "me", ns: wire.DefaultNamespace, copies: copies{m, m}, holdings: &holdings{}, idle: claim.NewIdle("me", time.Hour, nil), log: bus.Rarely(zerolog.New(&log))}
 	for range 10 {
 		for i := range 50 {
 			if v := w.decode(w.glance(fmt.Sprint("s", i), nil)); v.Record != nil || !v.PoolNewer {

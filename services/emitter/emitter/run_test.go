@@ -7,7 +7,7 @@ import (
 func TestHandover_HasTheSessionSaySoFirst(t *testing.T) {
 	t.Parallel()
 	said := false
-	hs := newHoldings()
+	hs := &holdings{}
 	p := &parts{Service: &Service{}, holdings: hs, claims: &claimer{}}
 	p.handOver(t.Context(), func() { said = hs.draining.Load() })
 	if !said {

@@ -12,10 +12,8 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
-// Store reads one store for the pools of this instance. Its rounds, of which
-// there is one at a time, are its owner. They alone open, close and move readers,
-// and put members under them. Attach, detach and retire bring members and take
-// them away. Feeds and pools only tell it something, see inbox.
+// Store reads one store for the pools of this instance. Who changes what of it is in
+// the documentation of the package.
 type Store struct {
 	name    string
 	cfg     Config
