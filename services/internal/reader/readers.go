@@ -73,19 +73,14 @@ func (s *Store) merge(r *reader) {
 	head.mu.Lock()
 	defer head.mu.Unlock()
 	if head.position.Load() > r.position.Load() {
-		r.noteDrained()
+		r.mu.Lock()
+		r.drained.Store(r.filters != nil)
+		r.mu.Unlock()
 		return
 	}
 	for _, m := range s.release(r) {
 		s.putLocked(m, head)
 	}
-}
-
-// noteDrained notes that a reader with filters may have nothing left to read.
-func (r *reader) noteDrained() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.drained.Store(r.filters != nil)
 }
 
 // restartStalled looks for readers that do not move. One may have nothing left to

@@ -16,12 +16,9 @@ const (
 // Contests slows down instances that take a pool from each other again and
 // again, as they do when each takes the other for dead. Whoever lost a pool to
 // another's claim for the second time waits before it takes it from an owner:
-// a quarter of a second, then twice as long each time, up to ten seconds. The
-// pool is served by the other one meanwhile. A pool without an owner is claimed
-// at once all the same.
-//
-// It knows the pools that were lost within the last minute. The zero value is
-// ready to use, from any goroutine.
+// a quarter of a second, then twice as long each time, up to ten seconds. The other
+// one serves the pool meanwhile. A pool without an owner is claimed at once.
+// The zero value is ready to use, from any goroutine.
 type Contests struct {
 	mu    sync.Mutex
 	pools map[string]contest
