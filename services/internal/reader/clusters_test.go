@@ -211,6 +211,49 @@ func TestNobodyJoinsInTheMiddleOfAnEvent(t *testing.T) {
 	}
 	cancel()
 	<-done
+	if r.position.Load() != 2 || r.index.Len() > 0 {
+		t.Errorf("it is at %d with %d pools; the event under way is to be offered to the end, and the pool to leave", r.position.Load(), r.index.Len())
+	}
+}
+
+func TestAReaderWaitsForRoomOnlyWhereThatKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage})
+	for _, tt := range []struct {
+		name     string
+		atHead   bool
+		others   int
+		patience time.Duration // an hour, where it must not wait
+	}{
+		{"alone", false, 0, 50 * time.Millisecond},
+		{"beside another one", false, 1, time.Hour},
+		{"at the head", true, 0, time.Hour},
+	} {
+		s := bare(e)
+		s.cfg.tune.patience = tt.patience
+		r := newReader(s, 0, nil)
+		r.atHead.Store(tt.atHead)
+		full := e.subscribe("full "+tt.name, ">", 0, true, func(cfg *pool.Config) { cfg.Budget = core.NewBudget(1) })
+		subs := []*subscriber{full}
+		for range tt.others {
+			subs = append(subs, e.subscribe("other "+tt.name, ">", 0, false, nil))
+		}
+		for _, sub := range subs {
+			if ok, err := join(r, sub.pool, 0); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		begun := time.Now()
+		if !r.take(t.Context(), at(1)) || !r.take(t.Context(), at(5)) { // the second finds it full, behind a hole
+			t.Errorf("%s: an event was not taken", tt.name)
+		}
+		if took := time.Since(begun); tt.others == 0 && !tt.atHead && took < tt.patience {
+			t.Errorf("%s: it waited for %v, want %v", tt.name, took, tt.patience)
+		}
+		if r.index.Has(full.pool) || r.index.Len() != tt.others || r.position.Load() != 5 || len(r.holes) != 1 {
+			t.Errorf("%s: at %d with %d pools, %d holes", tt.name, r.position.Load(), r.index.Len(), len(r.holes))
+		}
+	}
 }
 
 func TestAReaderThatIsToAskForMoreTakesNothingUntilItDoes(t *testing.T) {
