@@ -3,6 +3,7 @@ package emitter
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/natstest"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 )
 
 func TestWhatPoolsSayFirstAfterTheirClaimsWaitsForNoRate(t *testing.T) {
@@ -145,5 +147,37 @@ func TestAClaimOfAPoolAtTheEndOfItsStoreSaysLiveAndNeedsNoSecondWrite(t *testing
 	}
 	if once < pools/2 {
 		t.Errorf("%d of %d pools were claimed as live and written once: %v", once, pools, writes.states)
+	}
+}
+
+// Its entry is read although it names whom it should: that is how a claim is noticed.
+func TestAnInstanceThatWasPassedOverIsForgivenWhenItClaims(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.emitter(0)
+	b.run(s, nil)
+	w := &viewer{ // beside that of s, which looks at the pool too
+		me: s.instance, ns: s.ns, copies: s.view.copies, peers: s.peers, holdings: s.holdings, contests: &claim.Contests{},
+		idle: claim.NewIdle(s.instance, time.Second, s.view.owned),
+	}
+	for _, after := range []time.Duration{0, time.Hour} {
+		w.idle.Waits("x", []string{"other"}, time.Now().Add(after))
+	}
+	if !w.idle.Suspects("other") {
+		t.Fatal("it is not suspected")
+	}
+	now := time.Now().UTC()
+	entry := wire.Pool{Schema: 1, Name: "x", UID: "u", Owner: "other", Epoch: 1, State: wire.PoolCatchingUp, ClaimedAt: now, UpdatedAt: now}
+	if _, err := s.claims.pools.Write(t.Context(), &entry, 0); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "the entry to be seen", func() error {
+		if _, ok := s.view.copies.pools.Get("x"); !ok {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if w.waits("x", "other") || w.idle.Suspects("other") {
+		t.Error("it is suspected although it has claimed")
 	}
 }
