@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
 const (
@@ -23,16 +25,26 @@ func newSlots() slots {
 	return slots{semaphore.NewWeighted(maxRounds), semaphore.NewWeighted(maxFailing)}
 }
 
-// turn says when the next round over a store is due.
+// turn says when the next round over a store is due. There is one at a time. A store
+// at rest costs an alarm, and no goroutine.
 type turn struct {
-	sooner chan struct{} // cap 1: it is due earlier than it was
+	clock   *timers.Timers // nil: the store is not read, and there are no rounds
+	due     chan<- *turn   // taken from by whoever serves
+	round   func(context.Context) outcome
+	failing bool // the store could not be looked at the last time; of the rounds only
 
-	mu    sync.Mutex
-	at    time.Time // zero: nobody has asked for one
-	begun time.Time // the last round
+	mu       sync.Mutex
+	at       time.Time // zero: nobody has asked for one
+	begun    time.Time // the last round
+	underWay bool      // a round, or the wait for a slot
 }
 
-func newTurn() *turn { return &turn{sooner: make(chan struct{}, 1)} }
+// outcome is what a round says of the one that comes next.
+type outcome struct {
+	next    time.Duration // when it is due
+	failing bool          // the store could not be looked at
+	gone    bool          // there is none
+}
 
 // ask has a round made in a while, at the latest, and not before the given time
 // since the last one began.
@@ -43,57 +55,40 @@ func (t *turn) ask(in, since time.Duration) {
 	if first := t.begun.Add(since); at.Before(first) {
 		at = first
 	}
-	if !t.at.IsZero() && !at.Before(t.at) {
+	if t.clock == nil || !t.at.IsZero() && !at.Before(t.at) {
 		return
 	}
 	t.at = at
-	select {
-	case t.sooner <- struct{}{}:
-	default:
+	if !t.underWay {
+		t.clock.Set(t, at)
 	}
 }
 
-// outcome is what a round says of the one that comes next.
-type outcome struct {
-	next    time.Duration // when it is due
-	failing bool          // the store could not be looked at
-	gone    bool          // there is none
+// Tick is part of timers.Wakeable.
+func (t *turn) Tick(time.Time) {
+	t.mu.Lock()
+	t.underWay = true
+	t.mu.Unlock()
+	t.due <- t
 }
 
-// serve makes rounds, one at a time, until ctx ends or the store is gone.
-func (t *turn) serve(ctx context.Context, free slots, round func() outcome) {
-	for slot := free.healthy; t.wait(ctx) && slot.Acquire(ctx, 1) == nil; {
-		t.begin()
-		done := round()
-		slot.Release(1)
-		if done.gone {
-			return
-		}
-		if slot = free.healthy; done.failing {
-			slot = free.failing
-		}
+// serve makes the round that is due, and has the next one made in its time.
+func (t *turn) serve(ctx context.Context, free slots) {
+	slot := free.healthy
+	if t.failing {
+		slot = free.failing
+	}
+	if slot.Acquire(ctx, 1) != nil {
+		return
+	}
+	t.begin()
+	done := t.round(ctx)
+	slot.Release(1)
+	t.failing = done.failing
+	if !done.gone {
+		t.end()
 		t.ask(done.next, 0)
 	}
-}
-
-// wait returns true when a round is due, false once ctx has ended.
-func (t *turn) wait(ctx context.Context) bool {
-	for ctx.Err() == nil {
-		t.mu.Lock()
-		at := t.at
-		t.mu.Unlock()
-		var due <-chan time.Time
-		if !at.IsZero() {
-			due = time.After(time.Until(at))
-		}
-		select {
-		case <-ctx.Done():
-		case <-t.sooner:
-		case <-due:
-			return true
-		}
-	}
-	return false
 }
 
 // begin begins a round: what is asked for from now on is another one.
@@ -101,4 +96,14 @@ func (t *turn) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at, t.begun = time.Time{}, time.Now()
+}
+
+// end ends it. What was asked for meanwhile is due at its time.
+func (t *turn) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.underWay = false
+	if !t.at.IsZero() {
+		t.clock.Set(t, t.at)
+	}
 }

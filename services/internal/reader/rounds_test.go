@@ -25,31 +25,40 @@ import (
 
 // rounding makes rounds over stores that need nothing else.
 type rounding struct {
-	free slots
-	wg   sync.WaitGroup
+	*Set
+	wg sync.WaitGroup
 }
 
-// add has rounds made over a further store until ctx ends.
-func (r *rounding) add(ctx context.Context, round func() outcome) *turn {
-	t := newTurn()
-	r.serve(ctx, t, round)
-	return t
+// newRounding has rounds made until ctx ends.
+func newRounding(ctx context.Context) *rounding {
+	r := &rounding{Set: NewSet(Config{})}
+	r.wg.Go(func() {
+		defer close(r.due)
+		_ = r.clock.Run(ctx)
+	})
+	r.wg.Go(func() {
+		for t := range r.due {
+			r.wg.Go(func() { t.serve(ctx, r.free) })
+		}
+	})
+	return r
 }
 
-func (r *rounding) serve(ctx context.Context, t *turn, round func() outcome) {
-	r.wg.Go(func() { t.serve(ctx, r.free, round) })
+// add adds a store.
+func (r *rounding) add(round func() outcome) *turn {
+	return &turn{clock: r.clock, due: r.due, round: func(context.Context) outcome { return round() }}
 }
 
 func TestRounds_AreBoundedAndFailingStoresKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	clocktest.Run(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		r := &rounding{free: newSlots()}
+		r := newRounding(ctx)
 		var failing, others, most atomic.Int64
 		end := make(chan struct{})
 		for range 3 * maxRounds {
 			first := true
-			r.add(ctx, func() outcome {
+			r.add(func() outcome {
 				if first {
 					n := others.Add(1)
 					defer others.Add(-1)
@@ -68,7 +77,7 @@ func TestRounds_AreBoundedAndFailingStoresKeepNobodyWaiting(t *testing.T) {
 			t.Errorf("%d rounds over failing stores at once, want %d; %d over all before they failed, want %d", failing.Load(), maxFailing, most.Load(), maxRounds)
 		}
 		for range 3 * maxRounds {
-			r.add(ctx, func() outcome {
+			r.add(func() outcome {
 				others.Add(1)
 				<-end
 				return outcome{next: time.Hour}
@@ -112,11 +121,11 @@ func TestRounds_ComeWhenTheyAreAskedForAndNotTooOften(t *testing.T) {
 			clocktest.Run(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				r := &rounding{free: newSlots()}
+				r := newRounding(ctx)
 				begun := time.Now()
 				var got []time.Duration
-				turn := newTurn()
-				r.serve(ctx, turn, func() outcome {
+				var turn *turn
+				turn = r.add(func() outcome {
 					got = append(got, time.Since(begun))
 					if len(got) > 1 {
 						return outcome{next: time.Hour}
@@ -152,11 +161,11 @@ func TestRounds_StoresAtRestShareABoundedRate(t *testing.T) {
 				st.withHead(0)
 				set.stores[st.name] = st
 			}
-			r := &rounding{free: set.free}
+			r := newRounding(ctx)
 			var n atomic.Int64
 			for _, st := range set.stores {
 				var last time.Time
-				r.add(ctx, func() outcome {
+				r.add(func() outcome {
 					if d := time.Since(last); !last.IsZero() && (d < tt.least || d > tt.most) {
 						t.Errorf("with %d stores one is looked at after %v", tt.stores, d)
 					}

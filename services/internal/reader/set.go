@@ -15,6 +15,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/feed"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/timers"
 )
 
 // Config is what the readers of an instance need.
@@ -35,12 +36,13 @@ type Config struct {
 // Set holds the stores that an instance reads.
 type Set struct {
 	cfg     Config
+	clock   *timers.Timers // of the stores' turns
+	due     chan *turn
 	free    slots
 	waiters sync.WaitGroup // of the stores
 
 	mu     sync.Mutex
 	stores map[string]*Store
-	serve  func(*Store) // begins the rounds over a store; nil while the set does not run
 }
 
 // NewSet returns a set that reads nothing before Run.
@@ -51,32 +53,23 @@ func NewSet(cfg Config) *Set {
 	if cfg.tune == (tuning{}) {
 		cfg.tune = defaultTuning()
 	}
-	return &Set{cfg: cfg, free: newSlots(), stores: map[string]*Store{}}
+	return &Set{cfg: cfg, clock: timers.New(), due: make(chan *turn), free: newSlots(), stores: map[string]*Store{}}
 }
 
-// Run reads until ctx ends.
+// Run reads until ctx ends. It may be called once.
 func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
-	s.serveBy(func(st *Store) {
-		wg.Go(func() { st.turn.serve(ctx, s.free, func() outcome { return s.round(ctx, st) }) })
+	wg.Go(func() {
+		defer close(s.due)
+		_ = s.clock.Run(ctx) // it has no errors
 	})
-	<-ctx.Done()
-	s.serveBy(nil)
+	for t := range s.due {
+		wg.Go(func() { t.serve(ctx, s.free) })
+	}
 	wg.Wait()
 	s.closeStores()
 	return nil
-}
-
-// serveBy has rounds made over the stores that there are, and those that come.
-func (s *Set) serveBy(serve func(*Store)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.serve = serve; serve != nil {
-		for _, st := range s.stores {
-			serve(st)
-		}
-	}
 }
 
 // slowRound is far longer than the calls in a round may take together.
@@ -190,10 +183,8 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	st := s.stores[store]
 	if st == nil {
 		st = newStore(store, s.cfg, &s.waiters)
+		st.turn = &turn{clock: s.clock, due: s.due, round: func(ctx context.Context) outcome { return s.round(ctx, st) }}
 		s.stores[store] = st
-		if s.serve != nil {
-			s.serve(st)
-		}
 	}
 	st.attach(p, rec, begin)
 }

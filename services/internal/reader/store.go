@@ -66,7 +66,7 @@ type info struct {
 func newStore(name string, cfg Config, waiters *sync.WaitGroup) *Store {
 	return &Store{
 		name: name, cfg: cfg, log: cfg.Log.With().Str("store", name).Logger(),
-		turn: newTurn(), waiters: waiters,
+		turn: &turn{}, waiters: waiters,
 		roster: roster{all: map[*pool.Pool]*member{}},
 		temps:  map[*reader]struct{}{},
 	}
