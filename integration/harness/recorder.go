@@ -143,8 +143,11 @@ func (r *Recorder) take(msg *nats.Msg) {
 	d := Delivery{
 		Subscription: msg.Header.Get(wire.HeaderSubscription), Store: msg.Header.Get(wire.HeaderStore),
 		Sequence: number(wire.HeaderSequence), Subject: msg.Header.Get(wire.HeaderSubject),
-		Attempt: int(number(wire.HeaderAttempt)), Epoch: number(wire.HeaderEpoch),
+		Attempt:  int(number(wire.HeaderAttempt)),
 		Answered: msg.Reply != "", Header: msg.Header, Sum: r.Sum(msg.Data), At: time.Now(),
+	}
+	if msg.Header.Get(wire.HeaderReplay) == "" { // those of a replay have none
+		d.Epoch = number(wire.HeaderEpoch)
 	}
 	if r.keep {
 		d.Data = msg.Data

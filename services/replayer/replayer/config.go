@@ -27,6 +27,18 @@ type Config struct {
 	// Retry is the pause before a run is repeated that left something
 	// unobserved. Defaults to 30s.
 	Retry time.Duration `env:"SLUICE_RECONCILE_RETRY" envDefault:"30s" desc:"pause before what stayed unobserved is replayed again"`
+
+	// MaxReplays is how many replays there may be that have not ended, 1 to
+	// 10,000. Defaults to 64.
+	MaxReplays int `env:"SLUICE_REPLAYS_MAX" envDefault:"64" desc:"most replays that have not ended, in all"`
+
+	// MaxRunning is how many replays this instance runs at once, 1 to 1,000; the
+	// others wait. Defaults to 8.
+	MaxRunning int `env:"SLUICE_REPLAYS_PER_INSTANCE" envDefault:"8" desc:"most replays that one replayer runs at once"`
+
+	// ConfirmAbove is how many events a replay may deliver without the confirm
+	// value of a dry run; 0 asks for it always. Defaults to 10,000.
+	ConfirmAbove int `env:"SLUICE_REPLAY_CONFIRM_ABOVE" envDefault:"10000" desc:"most events that a replay may deliver unconfirmed"`
 }
 
 // settleFactor times Settle is the longest that an unbroken series of moves
@@ -48,6 +60,18 @@ func (c Config) Validate() error {
 	} {
 		if d.d < d.min || d.d > d.max {
 			errs = append(errs, fmt.Errorf("%s: %s: want %s to %s", d.name, d.d, d.min, d.max))
+		}
+	}
+	for _, n := range []struct {
+		name         string
+		n, low, high int
+	}{
+		{"SLUICE_REPLAYS_MAX", c.MaxReplays, 1, 10_000},
+		{"SLUICE_REPLAYS_PER_INSTANCE", c.MaxRunning, 1, 1000},
+		{"SLUICE_REPLAY_CONFIRM_ABOVE", c.ConfirmAbove, 0, 1 << 40},
+	} {
+		if n.n < n.low || n.n > n.high {
+			errs = append(errs, fmt.Errorf("%s: %d: want %d to %d", n.name, n.n, n.low, n.high))
 		}
 	}
 	return errors.Join(errs...)

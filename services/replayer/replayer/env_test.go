@@ -61,7 +61,10 @@ func (e *env) open() {
 
 // quick is a configuration for tests in which everything is observed.
 func quick() Config {
-	return Config{Settle: 20 * time.Millisecond, Wait: 15 * time.Second, Retry: 100 * time.Millisecond}
+	return Config{
+		Settle: 20 * time.Millisecond, Wait: 15 * time.Second, Retry: 100 * time.Millisecond,
+		MaxReplays: 8, MaxRunning: 2, ConfirmAbove: 1000,
+	}
 }
 
 // impatient is one for tests in which something is not.

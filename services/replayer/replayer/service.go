@@ -12,11 +12,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/bus"
-	"github.com/sluicehq/sluice/pkg/endpoint"
 	"github.com/sluicehq/sluice/pkg/feed"
-	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/service"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/answers"
 	"github.com/sluicehq/sluice/services/replayer/internal/names"
 )
 
@@ -62,26 +61,30 @@ func (s *Service) Name() string { return wire.ServiceReplayer }
 // ctx ends. A run on its way is then given up: the next leader does it again.
 // It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	nc, err := bus.Dialer{
-		Config: s.common.NATS, Name: s.instance, Log: s.log, Waiting: s.ready.Fail,
-	}.Connect(ctx)
-	if err != nil {
+	l := link{answers: answers.New(s.common.Namespace.Answers(s.instance))}
+	dial := bus.Dialer{Config: s.common.NATS, Name: s.instance, Log: s.log, Waiting: s.ready.Fail}
+	var err error
+	if l.ctl, err = dial.Connect(ctx); err != nil {
 		return ended(ctx, err)
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
+	defer l.ctl.Close()
+	dial.Name += "/data"
+	if l.data, err = dial.Connect(ctx, l.answers.Observe); err != nil {
+		return ended(ctx, err)
+	}
+	defer l.data.Close()
+	js, err := jetstream.New(l.ctl)
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	layout := s.common.Layout()
 	layout.Waiting, layout.Owner = s.ready.Fail, s.common.Owner(wire.ServiceReplayer, s.instance)
-	buckets, err := bus.Ensure(ctx, js, layout, s.log)
-	if err != nil {
+	if l.buckets, err = bus.Ensure(ctx, js, layout, s.log); err != nil {
 		return ended(ctx, err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.common.KeepBuckets(gctx, js, s.buckets, s.log) })
-	g.Go(func() error { return s.serve(gctx, nc, buckets) })
+	g.Go(func() error { return s.serve(gctx, l) })
 	return g.Wait()
 }
 
@@ -91,55 +94,6 @@ func ended(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-func (s *Service) serve(ctx context.Context, nc *nats.Conn, buckets *bus.Buckets) error {
-	ns := s.common.Namespace
-	advisor := bus.NewAdvisor(nc, ns, s.instance, s.log)
-	replies, err := bus.NewResponder(nc, bus.ResponderConfig{
-		Service: wire.ServiceReplayer, Advisor: advisor, Meter: s.meter, Log: s.log,
-	})
-	if err != nil {
-		return err
-	}
-	defer replies.Close()
-	session, err := lease.NewSession(nc, buckets.Sessions, lease.SessionConfig{
-		Namespace: ns, Service: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL,
-		Responder: replies,
-	}, s.log)
-	if err != nil {
-		return err
-	}
-	leader, err := lease.NewLeader(buckets.Sessions, advisor, lease.LeaderConfig{
-		Namespace: ns, Role: wire.ServiceReplayer, Instance: s.instance, TTL: s.common.SessionTTL, NATS: nc,
-	}, s.log)
-	if err != nil {
-		return err
-	}
-	api, err := serveAPI(nc, endpoint.Config{
-		Namespace: ns, Service: wire.ServiceReplayer, Instance: s.instance, Responder: replies, Log: s.log,
-		Description: "makes sure that no change of a subscription goes unobserved",
-	}, advisor)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		_ = api.Stop() // fails only where the connection has ended
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-		defer cancel()
-		_ = nc.FlushWithContext(late) // advisories; best effort
-	}()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return session.RunAround(ctx, func(ctx context.Context) error {
-			return leader.Run(ctx, func(ctx context.Context, l wire.Lease) error {
-				return s.lead(ctx, nc, buckets, advisor, l)
-			})
-		})
-	})
-	// An instance that stands by is as ready as the one that leads.
-	g.Go(func() error { bus.Follow(ctx, nc, s.ready, nil); return nil })
-	return g.Wait()
 }
 
 // lead watches and reconciles for one term of leadership.

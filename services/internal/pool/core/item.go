@@ -97,9 +97,9 @@ func (l *lane) pop() *Item {
 	return l.head
 }
 
-// orderingKey returns the lane that e belongs to. Alone is true where every
+// OrderingKey returns the lane that e belongs to. Alone is true where every
 // event is a lane of its own.
-func orderingKey(by wire.OrderBy, e *event.Event) (key string, alone bool) {
+func OrderingKey(by wire.OrderBy, e *event.Event) (key string, alone bool) {
 	switch by.Kind {
 	case wire.OrderNone:
 		return "", true

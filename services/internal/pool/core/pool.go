@@ -145,7 +145,7 @@ func (p *Pool) settledBefore(e *event.Event) bool {
 }
 
 func (p *Pool) laneOf(e *event.Event) *lane {
-	key, alone := orderingKey(p.spec.OrderBy, e)
+	key, alone := OrderingKey(p.spec.OrderBy, e)
 	if alone {
 		return &lane{}
 	}

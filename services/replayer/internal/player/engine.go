@@ -1,0 +1,173 @@
+package player
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluicehq/sluice/pkg/feed"
+	"github.com/sluicehq/sluice/pkg/presence"
+	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/subscription"
+	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/answers"
+	"github.com/sluicehq/sluice/services/internal/ask"
+	"github.com/sluicehq/sluice/services/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/internal/fetch"
+	"github.com/sluicehq/sluice/services/internal/park"
+	"github.com/sluicehq/sluice/services/internal/pool"
+	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/timers"
+	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
+)
+
+const (
+	// askTimeout bounds how long servers may take to tell who listens.
+	askTimeout = 500 * time.Millisecond
+	// eventBytes bounds the events that all replays of an instance hold.
+	eventBytes = 64 << 20
+)
+
+// Link is what an engine delivers over. Data is the connection of Answers, apart
+// from Control so that no flood of events delays what keeps the claims.
+type Link struct {
+	Control, Data *nats.Conn
+	Answers       *answers.Answers
+	Namespace     wire.Namespace
+	Owner         feed.Owner
+	Log           zerolog.Logger
+}
+
+// Engine is what the pools of all replays of an instance share.
+type Engine struct {
+	shared     pool.Config
+	maxPayload func() int64
+	answers    *answers.Answers
+	readers    *reader.Set
+	helpers    []func(context.Context) error
+}
+
+// NewEngine returns an engine that does nothing before Run.
+func NewEngine(l Link) (*Engine, error) {
+	ctl, err := jetstream.New(l.Control)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	data, err := jetstream.New(l.Data)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	ours := func(stream string) bool { return subscription.OwnStream(stream, l.Namespace) }
+	readers := reader.NewSet(reader.Config{
+		JetStream: data, Owner: l.Owner, Log: l.Log,
+		Paused: func(*wire.Record, wire.Gap) {}, // no replay pauses at a gap
+	})
+	asker := ask.New(presence.New(l.Data, ours, askTimeout), l.Log)
+	parker := park.New(ctl, l.Namespace, l.Data.MaxPayload, l.Log)
+	fetcher := fetch.New(fetch.Leaders{JetStream: data}, l.Log)
+	clock := timers.New()
+	return &Engine{
+		answers: l.Answers, readers: readers, maxPayload: l.Control.MaxPayload,
+		shared: pool.Config{
+			Publisher: l.Data, Carriers: &pool.Carriers{}, Parker: parker, Timers: clock,
+			Budget: core.NewBudget(eventBytes), Fetcher: fetcher, Asker: asker,
+		},
+		helpers: []func(context.Context) error{clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run},
+	}, nil
+}
+
+// Run does what pools need done until ctx ends.
+func (e *Engine) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, run := range e.helpers {
+		g.Go(func() error { return run(ctx) })
+	}
+	return g.Wait()
+}
+
+// delivery is a pool that delivers.
+type delivery struct {
+	*pool.Pool
+	engine *Engine
+	store  string
+	end    func()
+	halted atomic.Bool
+	passed <-chan struct{} // closed once it is known what it has passed; nil before leave
+}
+
+// start begins to deliver a replay from its checkpoint on. Moved is called when the
+// checkpoint or the state has changed; neither it nor notify may block.
+func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*delivery, error) {
+	rec, also, err := recordOf(&h.Replay)
+	if err != nil {
+		return nil, err
+	}
+	id, prefix := e.answers.Reserve()
+	cfg := e.shared
+	cfg.Record, cfg.Epoch, cfg.Checkpoint, cfg.Gap = rec, h.Epoch, h.Checkpoint, h.Gap
+	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(e.maxPayload())
+	cfg.Notify, cfg.Moved = notify, moved
+	cfg.Replay = pool.Replay{ID: h.ID, Until: h.ToSequence, Also: also, Rate: h.MaxRate}
+	p, err := pool.New(cfg)
+	if err != nil {
+		e.answers.Remove(id)
+		return nil, err
+	}
+	e.answers.Add(id, p)
+	e.readers.Attach(p, rec, 0)
+	store := rec.Spec.Store
+	return &delivery{Pool: p, engine: e, store: store, end: sync.OnceFunc(func() {
+		e.readers.Detach(store, p)
+		p.Close() // first, so that no answer comes in behind what is written
+		e.answers.Remove(id)
+	})}, nil
+}
+
+// recordOf is the record that the pool of a replay runs by.
+func recordOf(r *wire.Replay) (*wire.Record, *selector.Matcher, error) {
+	spec := r.Spec
+	joined, rest := jobs.Narrow(spec.Selector, r.Selector)
+	spec.Selector, spec.Start = joined, wire.Position{Kind: wire.PositionAll}
+	spec.OnGap, spec.ExpireAfter = wire.GapContinue, 0
+	rec := &wire.Record{
+		Schema: wire.SchemaVersion, Name: r.Name, UID: r.UID, Generation: r.Generation,
+		StartSequence: r.FromSequence, StoreCreated: r.StoreCreated, Spec: spec,
+	}
+	if rest == nil {
+		return rec, nil, nil
+	}
+	also, err := selector.Compile(*rest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("replay %q: %w", r.ID, err)
+	}
+	return rec, also, nil
+}
+
+// leave has the pool read no further, which goes on with what it has.
+func (d *delivery) leave() {
+	if d.passed == nil {
+		d.passed = d.engine.readers.Retire(d.store, d.Pool)
+	}
+}
+
+// drain waits for the answers that are out, for at most the given time.
+func (d *delivery) drain(ctx context.Context, atMost time.Duration) {
+	d.leave()
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	d.Drain(ctx)
+}
+
+// halt ends the pool. Its checkpoint does not change any more.
+func (d *delivery) halt() {
+	d.halted.Store(true)
+	d.end()
+}
