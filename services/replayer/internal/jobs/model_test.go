@@ -80,7 +80,9 @@ func (w *world) look() wire.Replay {
 	return *r
 }
 
-func (w *world) pick() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(w.t, "instance") }
+func (w *world) pick() string {
+	return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(w.t, "instance")
+}
 
 func (w *world) claim(*rapid.T) {
 	me := w.pick()
