@@ -165,6 +165,7 @@ func TestAReplayIsFollowedToItsEnd(t *testing.T) {
 	}
 	n = 3
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	for r, err := range c.FollowReplay(ctx, "r", time.Hour) {
 		if r != nil {
 			cancel()

@@ -28,8 +28,7 @@ func newSlots() slots {
 // turn says when the next round over a store is due. There is one at a time. A store
 // at rest costs an alarm, and no goroutine.
 type turn struct {
-	clock   *timers.Timers // nil: the store is not read, and there are no rounds
-	due     chan<- *turn   // taken from by whoever serves
+	alarm   *timers.Alarm // nil: the store is not read, and there are no rounds
 	round   func(context.Context) outcome
 	failing bool // the store could not be looked at the last time; of the rounds only
 
@@ -37,6 +36,18 @@ type turn struct {
 	at       time.Time // zero: nobody has asked for one
 	begun    time.Time // the last round
 	underWay bool      // a round, or the wait for a slot
+}
+
+// newTurn makes a turn that is handed to due whenever a round is to be made.
+func newTurn(clock *timers.Timers, due chan<- *turn, round func(context.Context) outcome) *turn {
+	t := &turn{round: round}
+	t.alarm = clock.Alarm(func(time.Time) {
+		t.mu.Lock()
+		t.underWay = true
+		t.mu.Unlock()
+		due <- t
+	})
+	return t
 }
 
 // outcome is what a round says of the one that comes next.
@@ -55,21 +66,13 @@ func (t *turn) ask(in, since time.Duration) {
 	if first := t.begun.Add(since); at.Before(first) {
 		at = first
 	}
-	if t.clock == nil || !t.at.IsZero() && !at.Before(t.at) {
+	if t.alarm == nil || !t.at.IsZero() && !at.Before(t.at) {
 		return
 	}
 	t.at = at
 	if !t.underWay {
-		t.clock.Set(t, at)
+		t.alarm.Set(at)
 	}
-}
-
-// Tick is part of timers.Wakeable.
-func (t *turn) Tick(time.Time) {
-	t.mu.Lock()
-	t.underWay = true
-	t.mu.Unlock()
-	t.due <- t
 }
 
 // serve makes the round that is due, and has the next one made in its time.
@@ -104,6 +107,6 @@ func (t *turn) end() {
 	defer t.mu.Unlock()
 	t.underWay = false
 	if !t.at.IsZero() {
-		t.clock.Set(t, t.at)
+		t.alarm.Set(t.at)
 	}
 }

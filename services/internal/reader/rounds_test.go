@@ -46,7 +46,7 @@ func newRounding(ctx context.Context) *rounding {
 
 // add adds a store.
 func (r *rounding) add(round func() outcome) *turn {
-	return &turn{clock: r.clock, due: r.due, round: func(context.Context) outcome { return round() }}
+	return newTurn(r.clock, r.due, func(context.Context) outcome { return round() })
 }
 
 func TestRounds_AreBoundedAndFailingStoresKeepNobodyWaiting(t *testing.T) {

@@ -183,7 +183,7 @@ func (s *Set) Attach(p *pool.Pool, rec *wire.Record, begin uint64) {
 	st := s.stores[store]
 	if st == nil {
 		st = newStore(store, s.cfg, &s.waiters)
-		st.turn = &turn{clock: s.clock, due: s.due, round: func(ctx context.Context) outcome { return s.round(ctx, st) }}
+		st.turn = newTurn(s.clock, s.due, func(ctx context.Context) outcome { return s.round(ctx, st) })
 		s.stores[store] = st
 	}
 	st.attach(p, rec, begin)

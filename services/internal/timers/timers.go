@@ -1,4 +1,4 @@
-// Package timers wakes pools at the times they ask for, from one goroutine.
+// Package timers wakes pools, and those who look after stores, at the times they ask for, from one goroutine.
 package timers
 
 import (
@@ -19,7 +19,7 @@ type Timers struct {
 // New returns timers that wake nobody until Run.
 func New() *Timers { return &Timers{kick: make(chan struct{}, 1)} }
 
-// Alarm wakes one pool, once for each time that it is set.
+// Alarm wakes one of them, once for each time that it is set.
 type Alarm struct {
 	heap.Due
 	timers *Timers

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/sluicehq/sluice/pkg/selector"
+	"github.com/sluicehq/sluice/pkg/strictjson"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
@@ -56,9 +57,9 @@ func (a *api) checkTarget(ctx context.Context, r *request, req *wire.ReplayReque
 			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)})
 	}
 	if bad == nil {
-		return subscription.Refusal(faults)
+		return strictjson.Refusal(faults)
 	}
-	return subscription.RefusalWith(bad, without(faults, bad.Details))
+	return strictjson.RefusalWith(bad, without(faults, bad.Details))
 }
 
 // without returns the faults of fields that have none yet.

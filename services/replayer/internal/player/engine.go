@@ -77,8 +77,9 @@ func NewEngine(l Link) (*Engine, error) {
 	return &Engine{
 		answers: l.Answers, readers: readers, maxPayload: l.Control.MaxPayload,
 		shared: pool.Config{
-			Publisher: l.Data, Carriers: &pool.Carriers{}, Parker: parker, Timers: clock,
-			Budget: core.NewBudget(eventBytes), Fetcher: fetcher, Asker: asker,
+			Config:   core.Config{Budget: core.NewBudget(eventBytes)},
+			Carriers: &pool.Carriers{}, Timers: clock,
+			Publish: l.Data.PublishMsg, Park: parker.Add, Fetch: fetcher.Fetch, Ask: asker.Add,
 		},
 		helpers: []func(context.Context) error{clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run},
 	}, nil
@@ -112,10 +113,11 @@ func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*d
 	}
 	id, prefix := e.answers.Reserve()
 	cfg := e.shared
-	cfg.Record, cfg.Epoch, cfg.Checkpoint, cfg.Gap = rec, h.Epoch, h.Checkpoint, h.Gap
+	cfg.Record, cfg.Entry = rec, wire.Pool{Name: h.Name, UID: h.UID, Epoch: h.Epoch, Checkpoint: h.Checkpoint, Gap: h.Gap}
+	cfg.Until, cfg.Rate = h.ToSequence, h.MaxRate
 	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(e.maxPayload())
 	cfg.Notify, cfg.Moved = notify, moved
-	cfg.Replay = pool.Replay{ID: h.ID, Until: h.ToSequence, Also: also, Rate: h.MaxRate}
+	cfg.Replay = pool.Replay{ID: h.ID, Also: also}
 	p, err := pool.New(cfg)
 	if err != nil {
 		e.answers.Remove(id)

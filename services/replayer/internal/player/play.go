@@ -276,8 +276,8 @@ func (y *play) lose(why string) {
 
 // checkFaults ends the replay where it cannot go on.
 func (y *play) checkFaults(ctx context.Context) (ended bool) {
-	if state, why := y.delivery.State(); state == wire.PoolStoreLost {
-		y.end(ctx, wire.ReplayFailed, fmt.Sprintf("store %q: %s", y.held.Spec.Store, why))
+	if s := y.delivery.Status(); s.State == wire.PoolStoreLost {
+		y.end(ctx, wire.ReplayFailed, fmt.Sprintf("store %q: %s", y.held.Spec.Store, s.Reason))
 		return true
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -166,7 +165,7 @@ func (rd *reading) take(m feed.Msg) bool {
 		rd.reached, rd.whole = rd.To, true
 		return false
 	}
-	rd.into.add(event.New(rd.Store, m.Sequence, m.Time, message{m.Subject, m.Header, m.Data}))
+	rd.into.add(event.New(rd.Store, selector.Message{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data}))
 	rd.reached = m.Sequence
 	rd.whole = m.Sequence == rd.To
 	return !rd.whole && (rd.enough == 0 || rd.into.events <= rd.enough)
@@ -228,7 +227,7 @@ func (p *Previewer) get(ctx context.Context, store string, seq uint64) (*event.E
 	case err != nil:
 		return nil, fmt.Errorf("read event %d of store %q: %w", seq, store, err)
 	}
-	return event.New(store, m.Sequence, m.Time, message{m.Subject, m.Header, m.Data}), nil
+	return event.New(store, selector.Message{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data}), nil
 }
 
 // draw divides a range into at most n equal parts, and draws one sequence of each.
@@ -249,14 +248,3 @@ func draw(from, to uint64, n int) []uint64 {
 func part(i, size, parts uint64) uint64 {
 	return i*(size/parts) + min(i, size%parts)
 }
-
-// message is what an event is made of.
-type message struct {
-	subject string
-	header  nats.Header
-	data    []byte
-}
-
-func (m message) Subject() string      { return m.subject }
-func (m message) Headers() nats.Header { return m.header }
-func (m message) Data() []byte         { return m.data }
