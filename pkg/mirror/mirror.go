@@ -155,12 +155,8 @@ func (m *Mirror) Each(f func(Entry)) {
 func (m *Mirror) Live() []Entry {
 	m.mu.RLock()
 	live := make([]Entry, 0, len(m.entries))
-	for _, e := range m.entries {
-		if !e.Deleted {
-			live = append(live, e)
-		}
-	}
 	m.mu.RUnlock()
+	m.Each(func(e Entry) { live = append(live, e) })
 	slices.SortFunc(live, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	return live
 }

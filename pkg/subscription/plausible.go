@@ -59,9 +59,9 @@ func (f *fields) implausibleRecord(r *wire.Record, e Entry) {
 // the store can tell, as how far it goes, is for whoever knows the store.
 func (f *fields) implausiblePool(p *wire.Pool, e Entry) {
 	f.schema(p.Schema)
-	f.atMost("epoch", p.Epoch, e.latestRevision())
+	f.atMost("epoch", p.Epoch, latestRevision(e))
 	f.atMost("observed_generation", p.ObservedGeneration, maxGeneration)
-	f.atMost("observed_revision", p.ObservedRevision, e.latestElsewhere())
+	f.atMost("observed_revision", p.ObservedRevision, latestElsewhere(e.Created))
 	f.atMost("checkpoint", reach(p.Checkpoint), maxSequence)
 	if p.Begin > p.Checkpoint.Floor+1 && !f.Has("checkpoint") {
 		f.implausible("begin", "%d is beyond what is to be read next, %d", p.Begin, p.Checkpoint.Floor+1)
@@ -146,7 +146,7 @@ func (f *fields) written(field string, at time.Time, e Entry) {
 // that the server stored at another, "" where one can. A server that shows a time
 // before there were such entries has no clock, and proves nothing.
 func TimeFault(at, stored time.Time) string {
-	now, ok := Entry{Created: stored}.stored()
+	now, ok := serverTime(stored)
 	switch {
 	case ok && at.Unix() < firstYear:
 		return at.Format(time.RFC3339) + " is before there were such entries"
@@ -163,26 +163,26 @@ func (f *fields) implausible(field, format string, args ...any) {
 	}
 }
 
-// stored is the server's time when it stored e; not ok where it is not known, or
-// the server has no clock itself.
-func (e Entry) stored() (at time.Time, ok bool) {
-	return e.Created, e.Created.Unix() >= firstYear
+// serverTime is the server's time when it stored an entry; not ok where it is not
+// known, or the server has no clock itself.
+func serverTime(stored time.Time) (at time.Time, ok bool) {
+	return stored, stored.Unix() >= firstYear
 }
 
 // latestRevision is the highest that e can name of its own bucket. An entry may
 // outlive its bucket: it is written back into the one that takes its place, which
 // begins higher, unless a clock was off meanwhile or somebody made it by hand.
-func (e Entry) latestRevision() uint64 {
+func latestRevision(e Entry) uint64 {
 	if e.Revision < firstYear*1e6 { // the bucket was not made by us: one before may have been
-		return e.latestElsewhere()
+		return latestElsewhere(e.Created)
 	}
 	return min(e.Revision+uint64(maxAhead.Microseconds()), wire.MaxRevision)
 }
 
-// latestElsewhere is the highest revision of any bucket that e can name: none can
-// be far above the microseconds since 1970.
-func (e Entry) latestElsewhere() uint64 {
-	if at, ok := e.stored(); ok {
+// latestElsewhere is the highest revision of any bucket that an entry can name which was
+// stored then: none can be far above the microseconds since 1970.
+func latestElsewhere(stored time.Time) uint64 {
+	if at, ok := serverTime(stored); ok {
 		return min(uint64(at.Add(maxAhead).UnixMicro()), wire.MaxRevision)
 	}
 	return wire.MaxRevision

@@ -24,22 +24,13 @@ const maxEntryBytes = 4 << 20
 // maxIdentifier bounds uids and instance ids.
 const maxIdentifier = 128
 
-// Entry is an entry of a bucket as it was read.
-type Entry struct {
-	Key      string
-	Value    []byte
-	Revision uint64    // 0: not known
-	Created  time.Time // when the server stored it; zero: not known
-}
+// Entry is an entry of a bucket as it was read. A Revision of 0 and a Created of zero
+// are not known.
+type Entry = mirror.Entry
 
 // EntryOf is e as the decoders take it.
 func EntryOf(e jetstream.KeyValueEntry) Entry {
 	return Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision(), Created: e.Created()}
-}
-
-// Mirrored is e as the decoders take it.
-func Mirrored(e mirror.Entry) Entry {
-	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Created: e.Created}
 }
 
 // DecodeRecord reads an entry of the subscriptions bucket. Whatever is wrong

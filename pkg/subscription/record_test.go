@@ -53,8 +53,9 @@ func TestARecordSurvivesBeingStored(t *testing.T) {
 	m["from_a_later_version"] = map[string]any{"x": 1}
 	m["spec"].(map[string]any)["from_a_later_version"] = true
 	delete(m["spec"].(map[string]any), "on_gap")
+	m["spec"].(map[string]any)["pool_size"] = map[string]any{"max": 4}
 	delete(m["spec"].(map[string]any)["deliver"].(map[string]any), "ack")
-	if got, err = DecodeRecord(Entry{Key: "n", Value: encode(t, m)}, ns); err != nil || got.Spec.OnGap != wire.GapContinue || got.Spec.Deliver.Ack != wire.AckAny {
+	if got, err = DecodeRecord(Entry{Key: "n", Value: encode(t, m)}, ns); err != nil || got.Spec.OnGap != wire.GapContinue || got.Spec.Deliver.Ack != wire.AckAny || got.Spec.PoolSize.Min != 4 {
 		t.Errorf("record of another version: %+v, %v", got, err)
 	}
 }

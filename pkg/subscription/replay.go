@@ -136,7 +136,7 @@ func (f *fields) implausibleReplay(r *wire.Replay, e Entry) {
 		f.implausible("from_sequence", "%d to %d is no range", r.FromSequence, r.ToSequence)
 	}
 	f.atMost("checkpoint", reach(r.Checkpoint), maxSequence)
-	f.atMost("epoch", r.Epoch, e.latestRevision())
+	f.atMost("epoch", r.Epoch, latestRevision(e))
 	if !word(string(r.State)) {
 		f.implausible("state", "%q is no state", strictjson.Clip(string(r.State)))
 	}

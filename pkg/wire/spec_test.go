@@ -19,12 +19,12 @@ func TestFormsAreReadAndWritten(t *testing.T) {
 		{
 			new(wire.Position),
 			[]string{`"new"`, `"all"`, `{"sequence":7}`, `{"time":"2026-01-01T00:00:00.5Z"}`},
-			[]string{`null`, `""`, `"old"`, `7`, `[]`, `{}`, `{"sequence":0}`, `{"sequence":null}`, `{"time":null}`, `{"time":5}`, `{"seq":1}`, `{"sequence":1,"time":"2026-01-01T00:00:00Z"}`},
+			[]string{`null`, `""`, `"old"`, `7`, `[]`, `{}`, `{"sequence":0}`, `{"sequence":null}`, `{"time":null}`, `{"time":5}`, `{"seq":1}`, `{"sequence":1,"seq":1}`, `{"sequence":1,"time":"2026-01-01T00:00:00Z"}`},
 		},
 		{
 			new(wire.OrderBy),
 			[]string{`"stream"`, `"subject"`, `"none"`, `{"token":2}`, `{"header":"h"}`},
-			[]string{`null`, `"key"`, `1`, `{}`, `{"token":0}`, `{"token":"1"}`, `{"header":""}`, `{"token":1,"header":"h"}`, `{"token":0,"header":"h"}`, `{"by":1}`},
+			[]string{`null`, `"key"`, `1`, `{}`, `{"token":0}`, `{"token":"1"}`, `{"header":""}`, `{"token":1,"header":"h"}`, `{"token":0,"header":"h"}`, `{"by":1}`, `{"token":1,"by":1}`},
 		},
 		{new(wire.ReplayEnd), []string{`"now"`, `{"sequence":7}`, `{"time":"2026-01-01T00:00:00Z"}`}, []string{`"new"`, `"all"`, `null`, `{}`}},
 		{new(wire.Duration), []string{`"1m30s"`, `"0s"`}, []string{`null`, `""`, `"soon"`, `1.5`, `true`, `{}`}},

@@ -119,7 +119,7 @@ func (w *viewer) glance(name string, live []string) glance {
 func (w *viewer) decode(g glance) claim.View {
 	v := g.View
 	if e := g.record; e.Key != "" && !e.Deleted {
-		rec, err := subscription.DecodeRecord(subscription.Mirrored(e), w.ns)
+		rec, err := subscription.DecodeRecord(e, w.ns)
 		if err != nil {
 			w.log.Error().Err(err).Str("subscription", e.Key).Uint64("revision", e.Revision).Msg("record cannot be read")
 		}
@@ -129,7 +129,7 @@ func (w *viewer) decode(g glance) claim.View {
 	if e.Key == "" || e.Deleted {
 		return v
 	}
-	p, err := subscription.DecodePool(subscription.Mirrored(e))
+	p, err := subscription.DecodePool(e)
 	if err != nil {
 		w.log.Error().Err(err).Str("subscription", e.Key).Uint64("revision", e.Revision).Msg("pool entry cannot be read")
 		v.PoolCorrupt, v.PoolNewer = true, errors.Is(err, subscription.ErrNewerSchema)
@@ -238,7 +238,7 @@ func (w *viewer) owned(instance string) map[string]uint64 {
 		if !bytes.Contains(e.Value, []byte(instance)) {
 			continue
 		}
-		if p, err := subscription.DecodePool(subscription.Mirrored(e)); err == nil && p.Owner == instance {
+		if p, err := subscription.DecodePool(e); err == nil && p.Owner == instance {
 			owned[e.Key] = p.Epoch
 		}
 	}

@@ -39,7 +39,7 @@ func (d *decoded[V]) of(live []mirror.Entry) []V {
 		if i < len(before) && before[i].key == e.Key && before[i].revision == e.Revision && before[i].created.Equal(e.Created) {
 			now.value = before[i].value
 		} else {
-			now.value = d.read(subscription.Mirrored(e))
+			now.value = d.read(e)
 		}
 		entries, values = append(entries, now), append(values, now.value)
 	}

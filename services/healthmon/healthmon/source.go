@@ -227,6 +227,6 @@ func (s *source) lastKnown(name string) *wire.Record {
 	if !ok || e.Deleted && !e.Absent {
 		return nil
 	}
-	r := s.record(subscription.Mirrored(e))
+	r := s.record(e)
 	return r.Record
 }

@@ -44,7 +44,7 @@ func (v *view) follow(m *mirror.Mirror, key string) {
 	}
 	next := viewed{revision: e.Revision, gone: !found || e.Deleted}
 	if !next.gone {
-		next.record, _ = subscription.DecodeRecord(subscription.Mirrored(e), v.ns) // unreadable: counted, not listed
+		next.record, _ = subscription.DecodeRecord(e, v.ns) // unreadable: counted, not listed
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
