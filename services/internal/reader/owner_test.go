@@ -198,6 +198,9 @@ func TestStore_MembersAndReadersAgreeWhoeverSaysWhat(t *testing.T) {
 			o.step()
 			o.check()
 		}
+		for len(e.paused) > 0 {
+			<-e.paused // nobody else reads it, however many runs there are
+		}
 		o.store.closeAll()
 		o.check()
 		o.store.waiters.Wait()
