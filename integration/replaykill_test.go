@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -86,6 +87,21 @@ func (rs *replayers) kill(instance string) {
 	delete(rs.parts, instance)
 }
 
+// orderReplay gives an order until it is answered: the replayer that was asked may
+// be the one that was killed.
+func orderReplay(e *harness.Env, id string, order func(context.Context, string) (*wire.Replay, error), want wire.ReplayState) {
+	e.T.Helper()
+	e.Await(string(want), func() error {
+		ctx, cancel := context.WithTimeout(e.Context(), time.Second)
+		defer cancel()
+		r, err := order(ctx, id)
+		if err == nil && r.State != want && r.State != wire.ReplayRunning {
+			e.T.Fatalf("it is %s after the order", r.State)
+		}
+		return err
+	})
+}
+
 const (
 	replayedEvents = 6000
 	replayRate     = 1500
@@ -127,6 +143,11 @@ func TestReplayersThatAreKilledLoseNothing(t *testing.T) {
 		now := rs.owner(job.ID, epoch)
 		epoch = now.Epoch
 		rs.kill(now.Owner)
+		if i%2 == 1 { // also while nobody runs it
+			orderReplay(e, job.ID, e.Client.PauseReplay, wire.ReplayPaused)
+			pause(t.Context(), random, 500*time.Millisecond)
+			orderReplay(e, job.ID, e.Client.ResumeReplay, wire.ReplayPending)
+		}
 		rs.spawn()
 	}
 	job = awaitReplay(e, job.ID, wire.ReplayFinished)

@@ -68,7 +68,7 @@ func (c Config) Validate() error {
 	}{
 		{"SLUICE_REPLAYS_MAX", c.MaxReplays, 1, 10_000},
 		{"SLUICE_REPLAYS_PER_INSTANCE", c.MaxRunning, 1, 1000},
-		{"SLUICE_REPLAY_CONFIRM_ABOVE", c.ConfirmAbove, 0, 1 << 40},
+		{"SLUICE_REPLAY_CONFIRM_ABOVE", c.ConfirmAbove, 0, 1_000_000_000},
 	} {
 		if n.n < n.low || n.n > n.high {
 			errs = append(errs, fmt.Errorf("%s: %d: want %d to %d", n.name, n.n, n.low, n.high))

@@ -157,6 +157,9 @@ func (a *api) count(ctx context.Context, c counted, req *wire.ReplayRequest, rec
 
 // create writes a new replay, for a replayer to take.
 func (a *api) create(ctx context.Context, r *request, req *wire.ReplayRequest, rec *wire.Record, c counted) (*wire.ReplayResponse, error) {
+	if err := a.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	if open := a.unended(); open >= a.cfg.MaxReplays {
 		return nil, tooMany("too many replays have not ended: cancel one, or wait", a.cfg.MaxReplays)
 	}
@@ -281,8 +284,13 @@ func (a *api) list(ctx context.Context, r *request) (any, *wire.Error) {
 	return answer, nil
 }
 
-// catchUp waits until the copy has what was written before the list was asked for.
+// catchUp waits until the copy has what has been written so far.
 func (a *api) catchUp(ctx context.Context) error {
+	select {
+	case <-a.player.Copy().Synced():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	st, err := a.bucket.Status(ctx)
 	if err != nil {
 		return err

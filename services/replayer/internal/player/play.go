@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
@@ -38,7 +37,10 @@ type play struct {
 	left   time.Time // when it had read all; zero before
 }
 
-func (p *Player) newPlay(h *jobs.Held) (*play, error) {
+func (p *Player) newPlay(ctx context.Context, h *jobs.Held) (*play, error) {
+	if why := p.fault(ctx, &h.Replay); why != "" {
+		return nil, errors.New(why)
+	}
 	y := &play{player: p, held: h, told: make(chan struct{}, 1), before: h.ReplayCounts}
 	y.tell() // the entry may have changed already
 	shown := h.Replay
@@ -157,7 +159,6 @@ func (y *play) atEnd(now *wire.Replay) bool {
 // save writes a change, and reports whether the replay is to run no longer.
 func (y *play) save(ctx context.Context, change func(*wire.Replay)) (ended bool) {
 	p := y.player
-	p.cfg.Step("write")
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := p.cfg.Jobs.Save(ctx, y.held, change)
@@ -209,6 +210,8 @@ func (y *play) handOver(ctx context.Context) {
 		y.lose("the session could not be renewed in time")
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, y.player.cfg.DrainTimeout+2*callTimeout)
+	defer cancel()
 	y.delivery.drain(ctx, y.player.cfg.DrainTimeout)
 	y.delivery.halt()
 	now := y.progress()
@@ -249,7 +252,6 @@ func (y *play) end(ctx context.Context, state wire.ReplayState, why string) {
 func (y *play) last(ctx context.Context, change func(*wire.Replay)) (written bool) {
 	now := y.progress()
 	for range lastTries {
-		y.player.cfg.Step("last")
 		call, cancel := context.WithTimeout(ctx, callTimeout)
 		err := y.player.cfg.Jobs.Save(call, y.held, apply(now, change))
 		cancel()
@@ -282,16 +284,11 @@ func (y *play) checkFaults(ctx context.Context) (ended bool) {
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	rec, rev, err := y.player.cfg.Records.Get(call, y.held.Name)
-	gone := errors.Is(err, subscription.ErrNotFound)
-	if err != nil && !gone {
-		return false // it is not known; what cannot be read ends nothing
-	}
-	if why := jobs.Fault(&y.held.Replay, rec, gone && rev > 0); why != "" {
+	why := y.player.fault(call, &y.held.Replay)
+	if why != "" {
 		y.end(ctx, wire.ReplayFailed, why)
-		return true
 	}
-	return false
+	return why != ""
 }
 
 // Facts are what an advisory says of a replay.

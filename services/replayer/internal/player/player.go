@@ -25,6 +25,7 @@ const (
 	// spread is how much later an instance claims for each replay that it runs, so
 	// that one with fewer is faster.
 	spread      = 50 * time.Millisecond
+	maxSpread   = 10
 	removeEvery = time.Minute
 	callTimeout = 5 * time.Second
 	// maxNotices bounds the advisories that wait; beyond it they are dropped.
@@ -56,9 +57,7 @@ type Config struct {
 	Log      zerolog.Logger
 	// DrainTimeout is how long a replay that is handed over waits for answers.
 	DrainTimeout time.Duration
-	// Step is called before each write, with what it is for. Tests kill there.
-	Step      func(what string)
-	Namespace wire.Namespace
+	Namespace    wire.Namespace
 }
 
 // Player claims and runs replays.
@@ -84,9 +83,6 @@ func New(cfg Config) *Player {
 	p := &Player{
 		cfg: cfg, kick: make(chan struct{}, 1), notices: make(chan notice, maxNotices),
 		plays: map[string]*play{}, replays: map[string]*wire.Replay{},
-	}
-	if p.cfg.Step == nil {
-		p.cfg.Step = func(string) {}
 	}
 	p.copy = mirror.New(cfg.Bucket, mirror.Options{Keys: jetstream.AllKeys, Log: cfg.Log, OnChange: p.changed})
 	return p
@@ -170,7 +166,7 @@ func (p *Player) look(ctx context.Context, plays *sync.WaitGroup) {
 		if p.runs(r.ID) || !jobs.Free(r, p.cfg.Instance, p.cfg.Alive) {
 			continue
 		}
-		if !sleep(ctx, time.Duration(n)*spread) {
+		if !sleep(ctx, time.Duration(min(n, maxSpread))*spread) {
 			return
 		}
 		if p.claim(ctx, r.ID, plays) {
@@ -200,7 +196,6 @@ func (p *Player) runs(id string) bool {
 
 // claim claims a replay and begins to run it.
 func (p *Player) claim(ctx context.Context, id string, plays *sync.WaitGroup) bool {
-	p.cfg.Step("claim")
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	h, err := p.cfg.Jobs.Claim(call, id, p.cfg.Instance, p.cfg.Alive)
@@ -211,7 +206,7 @@ func (p *Player) claim(ctx context.Context, id string, plays *sync.WaitGroup) bo
 		p.cfg.Log.Warn().Err(err).Str("replay", id).Msg("replay not claimed, tried again")
 		return false
 	}
-	y, err := p.newPlay(h)
+	y, err := p.newPlay(call, h)
 	if err != nil {
 		p.refuse(call, h, err)
 		return false
@@ -230,12 +225,22 @@ func (p *Player) claim(ctx context.Context, id string, plays *sync.WaitGroup) bo
 	return true
 }
 
+// fault says why a replay cannot go on, "" where it can or where that is not known.
+func (p *Player) fault(ctx context.Context, r *wire.Replay) string {
+	rec, rev, err := p.cfg.Records.Get(ctx, r.Name)
+	gone := errors.Is(err, subscription.ErrNotFound)
+	if err != nil && !gone {
+		return "" // what cannot be read ends nothing
+	}
+	return jobs.Fault(r, rec, gone && rev > 0)
+}
+
 // refuse ends a replay that cannot run at all.
 func (p *Player) refuse(ctx context.Context, h *jobs.Held, why error) {
 	p.cfg.Log.Error().Err(why).Str("replay", h.ID).Msg("replay cannot run")
 	at := time.Now().UTC()
 	err := p.cfg.Jobs.Save(ctx, h, func(r *wire.Replay) {
-		r.State, r.Owner, r.Reason, r.EndedAt = wire.ReplayFailed, "", "it cannot run: "+why.Error(), &at
+		r.State, r.Owner, r.Reason, r.EndedAt = wire.ReplayFailed, "", why.Error(), &at
 	})
 	if err != nil {
 		p.cfg.Log.Warn().Err(err).Str("replay", h.ID).Msg("end of a replay not written yet")
