@@ -285,7 +285,7 @@ func (p *Player) decode(e mirror.Entry) *wire.Replay {
 	if !jobs.Own(e.Key) || e.Deleted {
 		return nil
 	}
-	r, err := subscription.DecodeReplayEntry(subscription.Mirrored(e), p.cfg.Namespace)
+	r, err := subscription.DecodeReplayEntry(e, p.cfg.Namespace)
 	if err != nil {
 		p.cfg.Log.Warn().Err(err).Str("replay", e.Key).Msg("replay cannot be read, and is left alone")
 		return nil
