@@ -122,7 +122,10 @@ func TestReplaysGoesThroughAllPages(t *testing.T) {
 	if want := []string{"g", "f", "e", "d", "c", "b", "a"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	for range c.Replays(t.Context(), wire.ReplayListRequest{Name: "n", Limit: 3}) {
+	for _, err := range c.Replays(t.Context(), wire.ReplayListRequest{Name: "n", Limit: 3}) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if requests != 4 {

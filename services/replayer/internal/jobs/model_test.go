@@ -27,7 +27,6 @@ type world struct {
 
 	// what must hold
 	last  wire.Replay // as it was stored last
-	wrote int         // entries seen
 }
 
 var errLostAnswer = errors.New("no answer")
