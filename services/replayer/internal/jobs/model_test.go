@@ -26,7 +26,7 @@ type world struct {
 	held  map[string]*Held // also those of instances that only sleep
 
 	// what must hold
-	last  wire.Replay // as it was stored last
+	last wire.Replay // as it was stored last
 }
 
 var errLostAnswer = errors.New("no answer")
