@@ -64,6 +64,10 @@ func (s *Service) build(l link) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	counts, err := player.NewMetrics(s.meter)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of replays: %w", err)
+	}
 	js, err := jetstream.New(l.ctl)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
@@ -71,7 +75,7 @@ func (s *Service) build(l link) (*parts, error) {
 	records, store := subscription.NewStore(l.buckets.Subscriptions, ns), jobs.NewStore(l.buckets.Replays, ns)
 	p.player = player.New(player.Config{
 		Namespace: ns, Instance: s.instance, Most: s.cfg.MaxRunning, DrainTimeout: drainTimeout, Engine: p.engine, Jobs: store,
-		Bucket: l.buckets.Replays, Records: records, Session: p.session, Alive: p.peers.Alive, Advisor: p.advisor, Log: s.log,
+		Bucket: l.buckets.Replays, Records: records, Session: p.session, Alive: p.peers.Alive, Advisor: p.advisor, Metrics: counts, Log: s.log,
 	})
 	p.api = &api{
 		ns: ns, cfg: s.cfg, js: js, records: records, jobs: store, player: p.player, bucket: l.buckets.Replays,

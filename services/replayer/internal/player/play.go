@@ -161,7 +161,7 @@ func (y *play) save(ctx context.Context, change func(*wire.Replay)) (ended bool)
 	p := y.player
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := p.cfg.Jobs.Save(ctx, y.held, change)
+	err := y.write(ctx, change)
 	switch {
 	case errors.Is(err, jobs.ErrLost):
 		y.lose("its checkpoint was refused: " + err.Error())
@@ -174,6 +174,14 @@ func (y *play) save(ctx context.Context, change func(*wire.Replay)) (ended bool)
 		return true
 	}
 	return false
+}
+
+// write writes a change, and counts what was done since the last one.
+func (y *play) write(ctx context.Context, change func(*wire.Replay)) error {
+	before := y.held.ReplayCounts
+	err := y.player.cfg.Jobs.Save(ctx, y.held, change)
+	y.player.cfg.Metrics.moved(before, y.held.ReplayCounts)
+	return err
 }
 
 // obey looks at an entry that has changed, and stops the replay where somebody has
@@ -238,6 +246,7 @@ func (y *play) end(ctx context.Context, state wire.ReplayState, why string) {
 	if !written || y.held.State != state {
 		return
 	}
+	y.player.cfg.Metrics.ends(state)
 	what, detail := wire.AdvReplayFinished, "replay finished"
 	if state == wire.ReplayFailed {
 		what, detail = wire.AdvReplayFailed, why
@@ -253,7 +262,7 @@ func (y *play) last(ctx context.Context, change func(*wire.Replay)) (written boo
 	now := y.progress()
 	for range lastTries {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		err := y.player.cfg.Jobs.Save(call, y.held, apply(now, change))
+		err := y.write(call, apply(now, change))
 		cancel()
 		switch {
 		case err == nil:

@@ -54,6 +54,7 @@ type Config struct {
 	Session  Trust
 	Alive    func(instance string) bool
 	Advisor  *bus.Advisor
+	Metrics  *Metrics
 	Log      zerolog.Logger
 	// DrainTimeout is how long a replay that is handed over waits for answers.
 	DrainTimeout time.Duration
@@ -211,18 +212,24 @@ func (p *Player) claim(ctx context.Context, id string, plays *sync.WaitGroup) bo
 		p.refuse(call, h, err)
 		return false
 	}
-	p.mu.Lock()
-	p.plays[id] = y
-	p.mu.Unlock()
+	p.file(id, y)
 	p.cfg.Log.Info().Str("replay", id).Str("subscription", h.Name).Uint64("epoch", h.Epoch).Uint64("floor", h.Checkpoint.Floor).Msg("replay claimed")
 	plays.Go(func() {
 		y.run(ctx)
-		p.mu.Lock()
-		delete(p.plays, id)
-		p.mu.Unlock()
+		p.file(id, nil)
 		p.Kick(false)
 	})
 	return true
+}
+
+// file notes what runs a replay; nil: nothing does any more.
+func (p *Player) file(id string, y *play) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plays[id] = y; y == nil {
+		delete(p.plays, id)
+	}
+	p.cfg.Metrics.runs(len(p.plays))
 }
 
 // fault says why a replay cannot go on, "" where it can or where that is not known.
@@ -246,6 +253,7 @@ func (p *Player) refuse(ctx context.Context, h *jobs.Held, why error) {
 		p.cfg.Log.Warn().Err(err).Str("replay", h.ID).Msg("end of a replay not written yet")
 		return
 	}
+	p.cfg.Metrics.ends(wire.ReplayFailed)
 	p.tell(&h.Replay, core.Notice{What: wire.AdvReplayFailed, Detail: h.Reason, Data: Facts(&h.Replay)})
 }
 
