@@ -70,6 +70,9 @@ type Deliver struct {
 	Mode string `json:"mode,omitempty"`
 	// Ack is wire.AckAny (the default) or wire.AckExplicit.
 	Ack string `json:"ack,omitempty"`
+	// Rate bounds the deliveries a second, further attempts included. Defaults to 0,
+	// no bound.
+	Rate int `json:"rate,omitempty"`
 }
 
 // PoolSize bounds how many events may be in delivery at once, 1 to 65536.

@@ -32,6 +32,7 @@ const (
 	MinBackoff       = time.Millisecond
 	MaxBackoff       = 7 * 24 * time.Hour
 	MaxFailures      = 1_000_000
+	MaxRate          = 1_000_000 // deliveries a second
 	MinOpenFor       = time.Millisecond
 	MaxOpenFor       = 24 * time.Hour
 	MinExpireAfter   = time.Second

@@ -7,11 +7,8 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// Limits of a replay's fields.
-const (
-	MaxReplayRate = 1_000_000 // deliveries a second
-	maxConfirm    = 256       // bytes
-)
+// maxConfirm bounds the confirm value of a replay, in bytes.
+const maxConfirm = 256
 
 // DecodeReplay reads the body of replay.start for the subscription name. Its
 // error names every fault that the body alone shows.
@@ -41,7 +38,7 @@ func DecodeReplay(body []byte, name string, ns wire.Namespace) (wire.ReplayReque
 		}
 		check("rate", func(p string) {
 			if f.Given("rate") {
-				f.between(p, given.Rate, 1, MaxReplayRate)
+				f.between(p, given.Rate, 1, MaxRate)
 			}
 		})
 		if len(given.Confirm) > maxConfirm {
@@ -146,8 +143,8 @@ func (f *fields) implausibleReplay(r *wire.Replay, e Entry) {
 	if len(r.Reason) > maxReplayReason {
 		f.implausible("reason", "%s", longer(maxReplayReason))
 	}
-	if r.MaxRate < 0 || r.MaxRate > MaxReplayRate || r.Rate < 0 {
-		f.implausible("max_rate", "want 0 to %d, got %d and %d", MaxReplayRate, r.MaxRate, r.Rate)
+	if r.MaxRate < 0 || r.MaxRate > MaxRate || r.Rate < 0 {
+		f.implausible("max_rate", "want 0 to %d, got %d and %d", MaxRate, r.MaxRate, r.Rate)
 	}
 	for field, n := range map[string]uint64{"total": r.Total, "sent": r.Sent, "finished": r.Finished, "parked": r.Parked} {
 		f.atMost(field, n, maxCount)

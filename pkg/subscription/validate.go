@@ -69,6 +69,7 @@ func (f *fields) deliverRules(check func(path string, rule func(path string)), s
 	check("deliver.stream", func(p string) { f.target(p, s, ns) })
 	check("deliver.ack", func(p string) { f.OneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
 	check("deliver.mode", func(p string) { f.OneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })
+	check("deliver.rate", func(p string) { f.between(p, s.Deliver.Rate, 0, MaxRate) })
 }
 
 // pairs judges relations between fields, where each by itself is right.

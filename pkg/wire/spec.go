@@ -44,6 +44,7 @@ type Deliver struct {
 	Stream string `json:"stream,omitempty"`
 	Mode   string `json:"mode"`
 	Ack    string `json:"ack,omitempty"`
+	Rate   int    `json:"rate,omitempty"` // deliveries a second, at most; 0 is no bound
 }
 
 // Values of Deliver.Ack.

@@ -76,13 +76,15 @@ func TestAnEventParkedByAReplaySaysSo(t *testing.T) {
 }
 
 // TestTheRateIsHeldWithinFivePercent also has it that nothing is sent in a burst:
-// neither at the start, nor after a wait.
+// neither at the start, nor after a wait. The rate of a replay stands before that of
+// its subscription.
 func TestTheRateIsHeldWithinFivePercent(t *testing.T) {
-	for _, perSecond := range []int{1, 7, 100, 3000} {
+	for _, tt := range []struct{ subscription, replay, want int }{{1, 0, 1}, {7, 0, 7}, {3000, 0, 3000}, {0, 1, 1}, {0, 100, 100}, {7, 100, 100}, {3000, 100, 100}} {
 		for _, mode := range []string{wire.ModeAck, wire.ModePublish} {
+			perSecond := tt.want
 			s := spec()
-			s.Deliver.Mode, s.OrderBy.Kind = mode, wire.OrderNone
-			withPool(t, config{spec: s, until: math.MaxUint64, rate: perSecond, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
+			s.Deliver.Mode, s.OrderBy.Kind, s.Deliver.Rate = mode, wire.OrderNone, tt.subscription
+			withPool(t, config{spec: s, until: math.MaxUint64, rate: tt.replay, replay: pool.Replay{ID: "r1"}}, func(t *testing.T, b *bed) {
 				const seconds = 20
 				b.pub.saw = func(d sent) { go b.Answer(d.token, nil, nil) }
 				seq := uint64(0)

@@ -21,7 +21,7 @@ type Config struct {
 	// size of a checkpoint. Defaults to checkpoint.DefaultMaxRanges.
 	MaxRanges int
 	Until     uint64 // the last sequence that the pool takes; 0: there is none
-	Rate      int    // deliveries a second, at most; 0 is no bound
+	Rate      int    // deliveries a second, at most, instead of the subscription's; 0: that holds
 	Seed      uint64 // makes what is drawn by lot differ among pools
 }
 
@@ -73,7 +73,7 @@ func New(cfg Config) *Pool {
 		tracker: checkpoint.Restore(cfg.Entry.Checkpoint),
 		lanes:   map[string]*lane{},
 		flow: flow{
-			pace:    newPace(cfg.Rate),
+			pace:    newPace(cmp.Or(cfg.Rate, spec.Deliver.Rate)),
 			limit:   limit.New(least, spec.PoolSize.Max),
 			breaker: breaker{failures: spec.Breaker.Failures, openFor: spec.Breaker.OpenFor.Std(), gen: 1},
 		},
