@@ -134,12 +134,15 @@ func TestAReaderThatIsBehindAsksForEverythingWhereItsFilterSelectsMuch(t *testin
 	}{{"e.*.made", true}, {"e.1.*", false}} {
 		t.Run(tt.filter, func(t *testing.T) {
 			t.Parallel()
-			e, js := many(t, events, 10)
-			s := e.subscribe("s", tt.filter, 0, false, nil)
-			s.attach()
-			natstest.Await(t, "the backlog", func() error { return s.got(0, events) })
-			natstest.Await(t, "it is live", func() error { return s.in(wire.PoolLive, "") })
-			wide := slices.ContainsFunc(js.questions(), func(q question) bool { return q.filters == nil && q.from < events/2 })
+			wide := false
+			for tries := 0; !wide && (tries == 0 || tt.wide && tries < 5); tries++ { // on a busy machine it may have read half before anybody looks
+				e, js := many(t, events, 10)
+				s := e.subscribe("s", tt.filter, 0, false, nil)
+				s.attach()
+				natstest.Await(t, "the backlog", func() error { return s.got(0, events) })
+				natstest.Await(t, "it is live", func() error { return s.in(wire.PoolLive, "") })
+				wide = slices.ContainsFunc(js.questions(), func(q question) bool { return q.filters == nil && q.from < events/2 })
+			}
 			if wide != tt.wide {
 				t.Errorf("far from the end consumers asked for everything: %v", wide)
 			}
