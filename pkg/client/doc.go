@@ -15,6 +15,10 @@
 //
 // A [Spec] sends only the fields that are set; the registry fills in the rest.
 //
+// A replay delivers a range of the store again: [Client.PreviewReplay] says what
+// that would be, [Client.StartReplay] begins it, and [Client.FollowReplay] yields
+// how far it is. Replayed deliveries have a [Delivery.ReplayID].
+//
 // # Receiving
 //
 // [Client.Receive] calls a [Handler] for each delivery and answers with what

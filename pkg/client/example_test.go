@@ -112,3 +112,33 @@ func ExampleClient_List() {
 		fmt.Println(s.Name, s.State)
 	}
 }
+
+func ExampleClient_StartReplay() {
+	nc, err := nats.Connect(nats.DefaultURL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer nc.Close()
+	c, err := client.New(nc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	again := client.Replay{From: client.FromAll(), Deliver: &client.Deliver{Subject: "triage.again"}, Rate: 100}
+	seen, err := c.PreviewReplay(ctx, "triage", again)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d events, exactly: %v\n", seen.Preview.Events, seen.Preview.Exact)
+	again.Confirm = seen.Confirm
+	replay, err := c.StartReplay(ctx, "triage", again)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for now, err := range c.FollowReplay(ctx, replay.ID, time.Second) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s: %d of %d\n", now.State, now.Finished, now.Total)
+	}
+}

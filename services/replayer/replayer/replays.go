@@ -97,7 +97,7 @@ func (a *api) startChecked(ctx context.Context, r *request, req *wire.ReplayRequ
 	if err != nil {
 		return nil, err
 	}
-	c.events, c.estimated = seen.Events, !seen.Exact
+	c.events, c.estimated = seen.Events, seen.Low != seen.High
 	many := seen.High > uint64(a.cfg.ConfirmAbove)
 	switch {
 	case !req.DryRun && many:

@@ -6,4 +6,7 @@
 // an estimate. Its interval is Wilson's for a share, with a probability of 95 %.
 // It is a safe one: parts of equal size make the estimate better than Wilson
 // takes it for, and it says something even where nothing was found.
+//
+// Where a selector asks for subjects alone, the server counts the events. Bytes,
+// types and keys are estimates then too.
 package preview

@@ -90,11 +90,38 @@ func (p *Previewer) Count(ctx context.Context, r Range, enough uint64) (wire.Rep
 		a, b := interval(drawn.events, n)
 		low, high = low+uint64(a*size), high+uint64(b*size+0.5)
 		all.plus(drawn, size/float64(n))
+		if n, ok := p.countSubjects(ctx, r); ok {
+			all.become(n)
+			low, high = n, n
+		}
 	}
 	out.Events, out.Bytes, out.Low, out.High = all.events, all.bytes, low, high
 	out.Looked, out.Costly, out.First, out.Last, out.Partial = all.looked, all.costly, all.first, all.last, all.partial
 	out.ByType, out.ByKey = most(all.types), most(all.keys)
 	return out, nil
+}
+
+// countSubjects has the server count a range, which knows subjects only. It is not
+// ok where more than these is asked for, or the server cannot.
+func (p *Previewer) countSubjects(ctx context.Context, r Range) (n uint64, ok bool) {
+	if r.Also != nil || r.Matcher.Types() != nil || r.Matcher.HasPatterns() {
+		return 0, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.SampleFor)
+	defer cancel()
+	var after [2]uint64
+	for i, seq := range []uint64{r.From - 1, r.To} {
+		var err error
+		after[i], err = feed.Pending(ctx, p.cfg.JetStream, feed.Config{
+			Stream: r.Store, After: seq, Filters: r.Matcher.Subjects(), Owner: p.cfg.Owner, Purpose: "counts events for the preview of a replay", Log: p.cfg.Log,
+		})
+		if err != nil {
+			p.cfg.Log.Debug().Err(err).Str("store", r.Store).Msg("events are not counted by subject")
+			return 0, false
+		}
+	}
+	// What is stored between the two counts is in the second alone.
+	return after[0] - min(after[0], after[1]), true
 }
 
 // reading reads a range from its beginning.

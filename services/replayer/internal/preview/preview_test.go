@@ -145,6 +145,41 @@ func TestARangeThatIsNotReadInTimeIsEstimated(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedForBySubjectAloneIsCountedByTheServer(t *testing.T) {
+	t.Parallel()
+	js := fill(t, 6000)
+	s, err := js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteMsg(t.Context(), 3002); err != nil {
+		t.Fatal(err)
+	}
+	p := newPreviewer(js)
+	p.cfg.ReadFor = time.Nanosecond
+	for _, tt := range []struct {
+		name    string
+		filters wire.StringList
+		want    uint64
+	}{
+		{"all", wire.StringList{"$all"}, 2999},
+		{"a filter", wire.StringList{"a.1.>"}, 999},
+		{"two filters", wire.StringList{"a.1.rare", "a.2.>"}, 1100},
+	} {
+		got := count(t, p, rangeOf(t, 2001, 5000, wire.Selector{ByStream: tt.filters}), 0)
+		if got.Exact || got.Events != tt.want || got.Low != tt.want || got.High != tt.want {
+			t.Errorf("%s: %+v, want %d", tt.name, got, tt.want)
+		}
+		if b := float64(got.Bytes) / float64(got.Events); b < 4.99 || b > 5.01 {
+			t.Errorf("%s: %d bytes of %d events", tt.name, got.Bytes, got.Events)
+		}
+	}
+	info, err := s.Info(t.Context())
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
+	}
+}
+
 func TestWhatWasNotFoundIsNotProvenToBeAbsent(t *testing.T) {
 	t.Parallel()
 	p := newPreviewer(fill(t, 20_000))

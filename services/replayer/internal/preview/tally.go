@@ -91,6 +91,14 @@ func (t *tally) plus(s *tally, factor float64) {
 	}
 }
 
+// become corrects an estimate of the events by their true number.
+func (t *tally) become(n uint64) {
+	if t.events > 0 {
+		t.bytes = uint64(float64(t.bytes) / float64(t.events) * float64(n))
+	}
+	t.events = n
+}
+
 // most returns the most frequent values.
 func most(counts map[string]uint64) (list []wire.ReplayCount) {
 	for _, v := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
