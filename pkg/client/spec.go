@@ -61,11 +61,13 @@ type Selector struct {
 
 // Deliver says where events go and whether they are answered.
 type Deliver struct {
-	// Subject is a literal subject. Required.
+	// Subject is a literal subject. Required, unless HTTP is given.
 	Subject string `json:"subject,omitempty"`
 	// Stream names the JetStream stream that captures Subject where it is the
 	// target: its publish answer is the ack.
 	Stream string `json:"stream,omitempty"`
+	// HTTP has events posted to a URL, in place of Subject.
+	HTTP *HTTP `json:"http,omitempty"`
 	// Mode is wire.ModeAck (the default) or wire.ModePublish.
 	Mode string `json:"mode,omitempty"`
 	// Ack is wire.AckAny (the default) or wire.AckExplicit.
@@ -73,6 +75,21 @@ type Deliver struct {
 	// Rate bounds the deliveries a second, further attempts included. Defaults to 0,
 	// no bound.
 	Rate int `json:"rate,omitempty"`
+}
+
+// HTTP says which URL events are posted to, and how.
+type HTTP struct {
+	// URL is where to. Required.
+	URL string `json:"url,omitempty"`
+	// Method is POST (the default), PUT or PATCH.
+	Method string `json:"method,omitempty"`
+	// Headers are sent with each request. They are no place for secrets.
+	Headers map[string]string `json:"headers,omitempty"`
+	// Timeout is how long an answer may take, 100ms to AckWait. Defaults to 10s,
+	// or to AckWait if that is less.
+	Timeout time.Duration `json:"timeout,omitzero"`
+	// SecretRef names the secret of the emitter that requests are signed with.
+	SecretRef string `json:"secret_ref,omitempty"`
 }
 
 // PoolSize bounds how many events may be in delivery at once, 1 to 65536.
@@ -107,7 +124,7 @@ func SpecOf(spec wire.Spec) Spec {
 			ByEventPattern: patternOf(spec.Selector.ByEventPattern),
 			ByEventPayload: patternOf(spec.Selector.ByEventPayload),
 		},
-		Start: spec.Start, Deliver: Deliver(spec.Deliver), OrderBy: spec.OrderBy,
+		Start: spec.Start, Deliver: deliverOf(spec.Deliver), OrderBy: spec.OrderBy,
 		PoolSize: PoolSize(spec.PoolSize), AckWait: spec.AckWait.Std(),
 		Retry: Retry{
 			MaxAttempts: &spec.Retry.MaxAttempts,
@@ -117,6 +134,14 @@ func SpecOf(spec wire.Spec) Spec {
 		Breaker:     Breaker{Failures: spec.Breaker.Failures, OpenFor: spec.Breaker.OpenFor.Std()},
 		ExpireAfter: spec.ExpireAfter.Std(), OnGap: spec.OnGap, Labels: spec.Labels,
 	}
+}
+
+func deliverOf(d wire.Deliver) Deliver {
+	out := Deliver{Subject: d.Subject, Stream: d.Stream, Mode: d.Mode, Ack: d.Ack, Rate: d.Rate}
+	if h := d.HTTP; h != nil {
+		out.HTTP = &HTTP{URL: h.URL, Method: h.Method, Headers: h.Headers, Timeout: h.Timeout.Std(), SecretRef: h.SecretRef}
+	}
+	return out
 }
 
 func patternOf(raw json.RawMessage) any {

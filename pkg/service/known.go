@@ -6,8 +6,12 @@ import (
 	"strings"
 )
 
-// ownPrefix begins the variables that are Sluice's own.
-const ownPrefix = "SLUICE_"
+const (
+	// ownPrefix begins the variables that are Sluice's own.
+	ownPrefix = "SLUICE_"
+	// secretPrefix begins those whose names users choose.
+	secretPrefix = "SLUICE_SECRET_"
+)
 
 // Known returns every variable of Sluice, whatever program reads it: a program
 // is often started with the variables of all. A test keeps it equal to the
@@ -16,15 +20,15 @@ func Known() []string {
 	return []string{
 		"SLUICE_BUILD_IMAGE", "SLUICE_CHECKPOINT_RATE", "SLUICE_CLEANUP_ENABLED", "SLUICE_CLEANUP_MAX_ATTEMPTS",
 		"SLUICE_CLEANUP_RETRY_DELAY", "SLUICE_DATA_DIR", "SLUICE_DRAIN_TIMEOUT", "SLUICE_EVENT_BYTES",
-		"SLUICE_HEALTH_INTERVAL", "SLUICE_HEALTH_LAG_AGE", "SLUICE_HEALTH_STALL_AFTER", "SLUICE_HTTP_ADDR",
-		"SLUICE_HTTP_PORT", "SLUICE_IMAGE", "SLUICE_INBOX_PREFIX", "SLUICE_LOG_FORMAT", "SLUICE_LOG_LEVEL",
+		"SLUICE_HEALTH_INTERVAL", "SLUICE_HEALTH_LAG_AGE", "SLUICE_HEALTH_STALL_AFTER", "SLUICE_HTTP_ADDR", "SLUICE_HTTP_ALLOW",
+		"SLUICE_HTTP_PER_HOST", "SLUICE_HTTP_PORT", "SLUICE_HTTP_PROXY", "SLUICE_IMAGE", "SLUICE_INBOX_PREFIX", "SLUICE_LOG_FORMAT", "SLUICE_LOG_LEVEL",
 		"SLUICE_MAX_ADVISORIES_BYTES", "SLUICE_MAX_BUCKET_BYTES", "SLUICE_MAX_PARKED_BYTES",
 		"SLUICE_MAX_QUARANTINE_BYTES", "SLUICE_MAX_READERS", "SLUICE_MAX_REQUESTS_PER_PREFIX",
 		"SLUICE_MAX_REQUESTS_PER_SECOND", "SLUICE_MAX_REQUEST_BYTES", "SLUICE_MAX_SUBSCRIPTIONS",
 		"SLUICE_NAMESPACE", "SLUICE_NAMES_RETENTION", "SLUICE_NATS_ADDR", "SLUICE_NATS_PORT", "SLUICE_PPROF_ADDR",
 		"SLUICE_RECONCILE_PACE", "SLUICE_RECONCILE_RETRY", "SLUICE_RECONCILE_SETTLE", "SLUICE_RECONCILE_WAIT",
 		"SLUICE_REPLAYS_MAX", "SLUICE_REPLAYS_PER_INSTANCE", "SLUICE_REPLAY_CONFIRM_ABOVE", "SLUICE_REPLICAS",
-		"SLUICE_SESSION_TTL",
+		"SLUICE_SECRETS_DIR", "SLUICE_SESSION_TTL",
 	}
 }
 
@@ -39,7 +43,7 @@ type misspelt struct {
 func unknown(env Env, known []string) []misspelt {
 	var out []misspelt
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if strings.HasPrefix(name, ownPrefix) && !slices.Contains(known, name) {
+		if strings.HasPrefix(name, ownPrefix) && !strings.HasPrefix(name, secretPrefix) && !slices.Contains(known, name) {
 			out = append(out, misspelt{name, nearest(name, known)})
 		}
 	}

@@ -11,7 +11,7 @@ func TestMisspeltVariablesAreFoundWithTheNearestName(t *testing.T) {
 	env := Env{
 		"SLUICE_REPLICAS": "3", "SLUICE_HEALTH_INTERVAL": "1s", "NATS_ULR": "x", "HOME": "/", "SLUICER": "",
 		"SLUICE_REPLICA": "3", "SLUICE_NAMSPACE": "x", "SLUICE_INBOXPREFIX": "", "SLUICE_MAX_READER": "1",
-		"SLUICE_FOO": "", "SLUICE_": "", "SLUICE_LOGGING": "",
+		"SLUICE_FOO": "", "SLUICE_": "", "SLUICE_SECRET_HOOK": "x", "SLUICE_SECRET": "x", "SLUICE_LOGGING": "",
 	}
 	want := []misspelt{
 		{"SLUICE_", ""},
@@ -21,6 +21,7 @@ func TestMisspeltVariablesAreFoundWithTheNearestName(t *testing.T) {
 		{"SLUICE_MAX_READER", "SLUICE_MAX_READERS"},
 		{"SLUICE_NAMSPACE", "SLUICE_NAMESPACE"},
 		{"SLUICE_REPLICA", "SLUICE_REPLICAS"},
+		{"SLUICE_SECRET", ""},
 	}
 	if diff := cmp.Diff(want, unknown(env, Known()), cmp.AllowUnexported(misspelt{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -8,7 +8,7 @@ import (
 )
 
 // Default returns a spec with every default of the contract; Store, Selector
-// and Deliver.Subject have none.
+// and Deliver.Subject have none, nor has Deliver.HTTP.
 func Default() wire.Spec {
 	return wire.Spec{
 		Start:       wire.Position{Kind: wire.PositionNew},
@@ -51,6 +51,7 @@ const (
 
 // complete fills in the halves of pairs that were not given.
 func (f *fields) complete(s *wire.Spec) {
+	f.completeHTTP(s)
 	pair[int]{&s.PoolSize.Min, &s.PoolSize.Max, 1, MaxPoolSize}.complete(f.Given("pool_size.min"), f.Given("pool_size.max"))
 	pair[wire.Duration]{
 		&s.Retry.MinBackoff, &s.Retry.MaxBackoff, wire.Duration(MinBackoff), wire.Duration(MaxBackoff),

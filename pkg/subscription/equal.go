@@ -13,7 +13,7 @@ import (
 // by_event_type and how a pattern is written down do not matter.
 func Equal(a, b *wire.Spec) bool {
 	return len(NeedRestart(a, b)) == 0 &&
-		a.Deliver == b.Deliver && a.OrderBy == b.OrderBy && a.PoolSize == b.PoolSize &&
+		sameDeliver(a.Deliver, b.Deliver) && a.OrderBy == b.OrderBy && a.PoolSize == b.PoolSize &&
 		a.AckWait == b.AckWait && a.Retry == b.Retry && a.OnExhausted == b.OnExhausted &&
 		a.Breaker == b.Breaker && a.ExpireAfter == b.ExpireAfter && a.OnGap == b.OnGap &&
 		maps.Equal(a.Labels, b.Labels)
@@ -33,6 +33,19 @@ func NeedRestart(a, b *wire.Spec) []string {
 		fields = append(fields, "start")
 	}
 	return fields
+}
+
+func sameDeliver(a, b wire.Deliver) bool {
+	to, other := a.HTTP, b.HTTP
+	a.HTTP, b.HTTP = nil, nil
+	return a == b && sameHTTP(to, other)
+}
+
+func sameHTTP(a, b *wire.HTTP) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.URL == b.URL && a.Method == b.Method && a.Timeout == b.Timeout && a.SecretRef == b.SecretRef && maps.Equal(a.Headers, b.Headers)
 }
 
 func samePosition(a, b wire.Position) bool {

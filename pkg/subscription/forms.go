@@ -36,8 +36,8 @@ func (f *fields) form(path string, v *strictjson.Value, into any) bool {
 	case *wire.OrderBy:
 		f.orderBy(path, v, into)
 	case *wire.Deliver:
-		if v.Kind == strictjson.Object && v.Member("subject") == nil {
-			f.Add(strictjson.Join(path, "subject"), "is required")
+		if v.Kind == strictjson.Object && v.Member("subject") == nil && v.Member("http") == nil {
+			f.Add(strictjson.Join(path, "subject"), "is required, or http in its place")
 		}
 		return false
 	default:

@@ -65,8 +65,11 @@ func feeders(cfg jetstream.StreamConfig) (names []string) {
 
 // CapturedBy returns the first of the origins that captures the literal subject
 // of deliveries, and with which filter: what is delivered there becomes an event
-// of the store again. Ok is false where none does.
+// of the store again. Ok is false where none does, or subject is empty.
 func CapturedBy(origins []Origin, subject string) (stream, filter string, ok bool) {
+	if subject == "" {
+		return "", "", false // it goes elsewhere than to a subject
+	}
 	for _, o := range origins {
 		if filter := Captures(o.Subjects, subject); filter != "" {
 			return o.Stream, filter, true

@@ -42,6 +42,7 @@ func (f *fields) validate(name string, s *wire.Spec, ns wire.Namespace) {
 	})
 	check("on_gap", func(p string) { f.OneOf(p, s.OnGap, wire.GapContinue, wire.GapPause) })
 	check("labels", func(p string) { f.labelRules(p, s.Labels) })
+	f.httpRules(check, s)
 	f.pairs(s)
 }
 
@@ -65,7 +66,9 @@ func (f *fields) selectorRules(check func(path string, rule func(path string)), 
 }
 
 func (f *fields) deliverRules(check func(path string, rule func(path string)), s *wire.Spec, ns wire.Namespace) {
-	check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
+	if s.Deliver.HTTP == nil {
+		check("deliver.subject", func(p string) { f.deliverable(p, s.Deliver.Subject, ns) })
+	}
 	check("deliver.stream", func(p string) { f.target(p, s, ns) })
 	check("deliver.ack", func(p string) { f.OneOf(p, s.Deliver.Ack, wire.AckAny, wire.AckExplicit) })
 	check("deliver.mode", func(p string) { f.OneOf(p, s.Deliver.Mode, wire.ModeAck, wire.ModePublish) })

@@ -38,13 +38,15 @@ const AllStreams = "$all"
 
 // Deliver says where events go and whether they are answered.
 type Deliver struct {
-	Subject string `json:"subject"`
+	Subject string `json:"subject,omitempty"`
 	// Stream names the JetStream stream that captures Subject where it is the
 	// target: its publish answer is the ack.
 	Stream string `json:"stream,omitempty"`
-	Mode   string `json:"mode"`
-	Ack    string `json:"ack,omitempty"`
-	Rate   int    `json:"rate,omitempty"` // deliveries a second, at most; 0 is no bound
+	// HTTP is the target in place of Subject; nil: there is none.
+	HTTP *HTTP  `json:"http,omitempty"`
+	Mode string `json:"mode"`
+	Ack  string `json:"ack,omitempty"`
+	Rate int    `json:"rate,omitempty"` // deliveries a second, at most; 0 is no bound
 }
 
 // Values of Deliver.Ack.

@@ -22,6 +22,8 @@ type Config struct {
 	// EventBytes bounds the events held in memory, at least 1 MiB. Defaults to 256 MiB.
 	EventBytes int64 `env:"SLUICE_EVENT_BYTES" envDefault:"268435456" desc:"most bytes of events that an emitter holds"`
 
+	HTTP HTTP
+
 	// CheckpointRate bounds the checkpoints that this instance writes in a
 	// second, 10 to 100,000; one counts once more for every 200 finished ranges
 	// in it. A pool's claim and what it says first after that are not paced by
@@ -44,8 +46,21 @@ func (c Config) Validate() error {
 	if c.CheckpointRate < 10 || c.CheckpointRate > 100_000 {
 		errs = append(errs, fmt.Errorf("SLUICE_CHECKPOINT_RATE: %d: want 10 to 100000", c.CheckpointRate))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.HTTP.Validate())...)
 }
 
 // FromEnv makes the emitter that an environment describes.
-func FromEnv() service.Factory { return service.FromEnv(New) }
+func FromEnv() service.Factory {
+	return service.Factory{Configs: []any{new(Config)}, New: func(env service.Env, d service.Deps) (service.Runner, error) {
+		var cfg Config
+		if err := service.Parse(env, &cfg); err != nil {
+			return nil, err
+		}
+		cfg.HTTP.Env = env
+		s, err := New(cfg, d)
+		if err != nil {
+			return nil, err // not s, which would be a Runner that is not nil
+		}
+		return s, nil
+	}}
+}

@@ -13,32 +13,41 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
-// gapPauser pauses subscriptions whose pools met gaps and asked for that.
-type gapPauser struct {
+// pauser pauses subscriptions: those whose pools met gaps and asked for that,
+// and those whose URL wants no events any more.
+type pauser struct {
 	records    bucket.Cell
 	ns         wire.Namespace
 	holdings   *holdings
 	advisories *advisories
 	log        zerolog.Logger // for what many pools may share
 
-	gaps sync.Map // by subscription; each is a gapped
+	open sync.Map // by subscription; each is a halt
 }
 
-// gapped is a pool that waits at a gap for its subscription to be paused.
-type gapped struct {
-	uid string
-	gap wire.Gap
+// halt is why a pool waits for its subscription to be paused.
+type halt struct {
+	uid        string
+	generation uint64   // of the record by which it waits
+	gap        wire.Gap // that it met, or
+	gone       string   // what the URL said
 }
 
 // met notes that a pool met a gap and is to pause there. It does not wait.
 // Nothing is dropped: there is at most one gap for each subscription.
-func (g *gapPauser) met(rec *wire.Record, gap wire.Gap) {
-	g.gaps.Store(rec.Name, gapped{uid: rec.UID, gap: gap})
+func (p *pauser) met(rec *wire.Record, gap wire.Gap) {
+	p.open.Store(rec.Name, halt{uid: rec.UID, generation: gap.Generation, gap: gap})
 }
 
-// Run pauses the subscriptions whose pools met gaps until ctx ends;
-// whoever owns the pool then meets the gap again.
-func (g *gapPauser) Run(ctx context.Context) error {
+// gone notes that the URL of a subscription wants no events any more. It does not
+// wait.
+func (p *pauser) gone(rec *wire.Record, why string) {
+	p.open.Store(rec.Name, halt{uid: rec.UID, generation: rec.Generation, gone: why})
+}
+
+// Run pauses the subscriptions that wait for it until ctx ends; whoever owns the
+// pool then meets the gap, or is told that the URL is gone, again.
+func (p *pauser) Run(ctx context.Context) error {
 	again := time.NewTicker(retryAfter)
 	defer again.Stop()
 	for {
@@ -47,49 +56,49 @@ func (g *gapPauser) Run(ctx context.Context) error {
 			return nil
 		case <-again.C:
 		}
-		g.gaps.Range(func(name, at any) bool {
-			g.pauseAt(ctx, name.(string), at.(gapped))
+		p.open.Range(func(name, at any) bool {
+			p.pauseAt(ctx, name.(string), at.(halt))
 			return true
 		})
 	}
 }
 
-// pauseAt pauses a subscription at its gap, once what lies before the gap is delivered.
-func (g *gapPauser) pauseAt(ctx context.Context, name string, at gapped) {
-	if g.unfinished(name) {
+// pauseAt pauses a subscription; at a gap, once what lies before the gap is delivered.
+func (p *pauser) pauseAt(ctx context.Context, name string, at halt) {
+	if at.gone == "" && p.unfinished(name) {
 		return
 	}
-	if err := g.pause(ctx, name, at); err != nil && ctx.Err() == nil {
-		g.log.Warn().Err(err).Msg("subscription not paused at its gap yet")
+	if err := p.pause(ctx, name, at); err != nil && ctx.Err() == nil {
+		p.log.Warn().Err(err).Msg("subscription not paused yet")
 		return
 	}
-	g.gaps.CompareAndDelete(name, at) // another gap may have taken its place
+	p.open.CompareAndDelete(name, at) // another one may have taken its place
 }
 
 // unfinished reports whether a pool of ours has events that it has read and not
 // finished.
-func (g *gapPauser) unfinished(name string) bool {
-	h := g.holdings.of(name)
+func (p *pauser) unfinished(name string) bool {
+	h := p.holdings.of(name)
 	if h == nil {
 		return false
 	}
-	p, _ := h.running()
-	return p != nil && p.Status().Pending > 0
+	running, _ := h.running()
+	return running != nil && running.Status().Pending > 0
 }
 
-// pause pauses a subscription that asked for it when events were lost
-// before they were read. Where the record is another one by now, the pool runs
-// or will run by that and meets the gap again.
-func (g *gapPauser) pause(ctx context.Context, name string, met gapped) error {
+// pause pauses a subscription. Where the record is another one by now, the pool
+// runs or will run by that and meets the gap, or is told that the URL is gone,
+// again.
+func (p *pauser) pause(ctx context.Context, name string, h halt) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	at, paused := time.Now().UTC(), false
-	_, err := bucket.Change(ctx, g.records, name, func(now bucket.Seen) (*bucket.Write, error) {
-		rec, err := subscription.RecordOf(now, g.ns)
+	_, err := bucket.Change(ctx, p.records, name, func(now bucket.Seen) (*bucket.Write, error) {
+		rec, err := subscription.RecordOf(now, p.ns)
 		if err != nil {
 			return nil, err
 		}
-		paused = rec != nil && !rec.Paused && rec.UID == met.uid && rec.Generation == met.gap.Generation
+		paused = rec != nil && !rec.Paused && rec.UID == h.uid && rec.Generation == h.generation
 		if !paused {
 			return nil, nil
 		}
@@ -98,15 +107,20 @@ func (g *gapPauser) pause(ctx context.Context, name string, met gapped) error {
 		return bucket.Put(rec)
 	})
 	if err != nil {
-		return fmt.Errorf("pause %q at a gap: %w", name, err)
+		return fmt.Errorf("pause %q: %w", name, err)
 	}
 	if !paused {
 		return nil
 	}
-	g.advisories.tell(wire.AdvSubscriptionPaused, name,
+	if h.gone != "" {
+		p.advisories.tell(wire.AdvSubscriptionPaused, name, "the URL wants no events any more: "+h.gone+"; resume tries again",
+			map[string]any{"gone": true})
+		return nil
+	}
+	p.advisories.tell(wire.AdvSubscriptionPaused, name,
 		fmt.Sprintf("the store no longer holds %d of the sequences %d to %d, which were still to be read; resume goes on behind them",
-			met.gap.Count, met.gap.From, met.gap.To),
-		map[string]any{"from": met.gap.From, "to": met.gap.To, "count": met.gap.Count, "kind": met.gap.Kind})
+			h.gap.Count, h.gap.From, h.gap.To),
+		map[string]any{"from": h.gap.From, "to": h.gap.To, "count": h.gap.Count, "kind": h.gap.Kind})
 	return nil
 }
 

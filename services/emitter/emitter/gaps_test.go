@@ -16,13 +16,13 @@ import (
 	"github.com/sluicehq/sluice/services/internal/reader"
 )
 
-// pauser returns a gapPauser that does not run, and a record in its bucket, the
+// newTestPauser returns a pauser that does not run, and a record in its bucket, the
 // first update of which fails.
-func pauser(t *testing.T) (*gapPauser, *subscription.Store, *wire.Record) {
+func newTestPauser(t *testing.T) (*pauser, *subscription.Store, *wire.Record) {
 	t.Helper()
 	kv := buckettest.New(0)
 	records := subscription.NewStore(kv, wire.DefaultNamespace)
-	g := &gapPauser{
+	g := &pauser{
 		records: kv, ns: wire.DefaultNamespace, holdings: &holdings{}, advisories: newAdvisories(nil, zerolog.Nop()), log: zerolog.Nop(),
 	}
 	rec := gapRecord()
@@ -48,7 +48,7 @@ func gapRecord() *wire.Record {
 
 func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 	t.Parallel()
-	g, records, rec := pauser(t)
+	g, records, rec := newTestPauser(t)
 	for range maxNotices + 1 {
 		g.advisories.tell(wire.AdvPoolWaiting, "other", "", nil)
 	}
@@ -63,7 +63,7 @@ func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 		return nil
 	})
 	natstest.Await(t, "the end of the request", func() error {
-		if _, open := g.gaps.Load(rec.Name); open {
+		if _, open := g.open.Load(rec.Name); open {
 			return errors.New("it is kept")
 		}
 		return nil
@@ -76,11 +76,11 @@ func TestAPauseAtAGapIsNotLostAmongAdvisories(t *testing.T) {
 
 func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 	t.Parallel()
-	p, records, rec := pauser(t)
+	p, records, rec := newTestPauser(t)
 	gap := wire.Gap{From: 6, To: 40, Generation: rec.Generation}
 	later := gap
 	later.Generation++
-	for _, g := range []gapped{{"uid of an earlier subscription", gap}, {rec.UID, later}} {
+	for _, g := range []halt{{uid: "uid of an earlier subscription", generation: gap.Generation, gap: gap}, {uid: rec.UID, generation: later.Generation, gap: later}} {
 		if err := p.pause(t.Context(), rec.Name, g); err != nil {
 			t.Error(err)
 		}
@@ -88,8 +88,32 @@ func TestAnotherRecordIsNotPausedForAGap(t *testing.T) {
 	if now, _, err := records.Get(t.Context(), rec.Name); err != nil || now.Paused {
 		t.Errorf("it is paused (%v)", err)
 	}
-	if err := p.pause(t.Context(), "gone", gapped{"uid", gap}); err != nil {
+	if err := p.pause(t.Context(), "gone", halt{uid: "uid", generation: gap.Generation, gap: gap}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestASubscriptionWhoseURLIsGoneIsPausedThoughEventsAreUnfinished(t *testing.T) {
+	t.Parallel()
+	p, records, rec := newTestPauser(t)
+	p.gone(rec, "answered 410 Gone")
+	noted, _ := p.open.Load(rec.Name)
+	at := noted.(halt)
+	earlier := at
+	earlier.generation++
+	if err := p.pause(t.Context(), rec.Name, earlier); err != nil {
+		t.Fatal(err)
+	}
+	if now, _, err := records.Get(t.Context(), rec.Name); err != nil || now.Paused {
+		t.Errorf("it is paused for what another URL said (%v)", err)
+	}
+	p.pauseAt(t.Context(), rec.Name, at) // the first update fails
+	p.pauseAt(t.Context(), rec.Name, at)
+	if now, _, err := records.Get(t.Context(), rec.Name); err != nil || !now.Paused || now.Generation != rec.Generation+1 {
+		t.Errorf("it is not paused (%v)", err)
+	}
+	if _, open := p.open.Load(rec.Name); open {
+		t.Error("it is kept")
 	}
 }
 

@@ -214,8 +214,8 @@ func TestTheLossOfTheStoresEndIsWorthAWrite(t *testing.T) {
 
 func TestConfigNamesEveryFault(t *testing.T) {
 	t.Parallel()
-	err := Config{DrainTimeout: -1, MaxReaders: 1, EventBytes: 5}.Validate()
-	for _, name := range []string{"SLUICE_DRAIN_TIMEOUT", "SLUICE_MAX_READERS", "SLUICE_EVENT_BYTES"} {
+	err := Config{DrainTimeout: -1, MaxReaders: 1, EventBytes: 5, HTTP: HTTP{Allow: []string{"10.0.0.1"}, Proxy: "http://proxy"}}.Validate()
+	for _, name := range []string{"SLUICE_DRAIN_TIMEOUT", "SLUICE_MAX_READERS", "SLUICE_EVENT_BYTES", "SLUICE_HTTP_ALLOW", "SLUICE_HTTP_PROXY", "SLUICE_HTTP_PER_HOST"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("Validate = %v, want %s named", err, name)
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 	"github.com/sluicehq/sluice/services/internal/reader"
 	"github.com/sluicehq/sluice/services/internal/timers"
+	"github.com/sluicehq/sluice/services/internal/webhook"
 )
 
 // askTimeout bounds how long servers may take to tell who listens.
@@ -47,7 +48,7 @@ type parts struct {
 	advisories  *advisories
 	session     *lease.Session
 	peers       *lease.Peers
-	gaps        *gapPauser
+	pauses      *pauser
 	runner      *runner
 	view        *viewer
 	claims      *claimer
@@ -73,8 +74,10 @@ func (s *Service) build(l link) (*parts, error) {
 	if err = p.join(); err != nil {
 		return nil, err
 	}
-	p.gaps = &gapPauser{records: l.buckets.Subscriptions, ns: s.ns, holdings: p.holdings, advisories: p.advisories, log: s.limited}
-	p.makeRunner()
+	p.pauses = &pauser{records: l.buckets.Subscriptions, ns: s.ns, holdings: p.holdings, advisories: p.advisories, log: s.limited}
+	if err = p.makeRunner(); err != nil {
+		return nil, err
+	}
 	p.view = &viewer{
 		me: s.instance, ns: s.ns, peers: p.peers, holdings: p.holdings, log: s.limited,
 		copies:   newCopies(l.buckets.Subscriptions, l.buckets.Pools, p.queue, mirror.Options{Tombstones: s.common.Tombstones(), Log: s.log}),
@@ -93,7 +96,7 @@ func (s *Service) build(l link) (*parts, error) {
 	p.checkpoints = &checkpointer{rate: s.cfg.CheckpointRate, dues: p.runner.dues, claims: p.claims, log: s.limited}
 	p.reports = &reporter{me: s.instance, holdings: p.holdings, readers: p.runner.readers, budget: p.runner.shared.Budget, log: s.log}
 	p.metrics, err = registerMetrics(s.meter, p.reports)
-	p.background = append(p.background, p.session.Run, p.peers.Run, p.advisories.Run, p.gaps.Run, p.checkpoints.Run,
+	p.background = append(p.background, p.session.Run, p.peers.Run, p.advisories.Run, p.pauses.Run, p.checkpoints.Run,
 		p.view.copies.records.Run, p.view.copies.pools.Run, p.follow,
 		func(ctx context.Context) error { return s.common.KeepBuckets(ctx, l.ctlJS, s.buckets, s.log) })
 	return p, err
@@ -119,10 +122,14 @@ func (p *parts) join() (err error) {
 }
 
 // makeRunner makes what runs pools, and what pools have in common.
-func (p *parts) makeRunner() {
+func (p *parts) makeRunner() error {
+	webhooks, err := webhook.New(p.cfg.HTTP.sender(), p.limited)
+	if err != nil {
+		return err
+	}
 	readers := reader.NewSet(reader.Config{
 		JetStream: p.dataJS, MaxReaders: p.cfg.MaxReaders, Log: p.log,
-		Owner: p.common.Owner(wire.ServiceEmitter, p.instance), Paused: p.gaps.met,
+		Owner: p.common.Owner(wire.ServiceEmitter, p.instance), Paused: p.pauses.met,
 	})
 	ours := func(stream string) bool { return subscription.OwnStream(stream, p.ns) }
 	asker := ask.New(presence.New(p.data, ours, askTimeout), p.log)
@@ -131,11 +138,13 @@ func (p *parts) makeRunner() {
 	clock := timers.New()
 	p.runner = &runner{
 		maxPayload: p.ctl.MaxPayload, answers: p.answers, readers: readers, dues: newDues(), advisories: p.advisories,
+		webhooks: webhooks, pauses: p.pauses,
 		shared: pool.Config{
 			Config:  core.Config{Budget: core.NewBudget(p.cfg.EventBytes)},
 			Publish: p.data.PublishMsg, Park: parker.Add, Fetch: fetcher.Fetch, Ask: asker.Add,
 			Carriers: &pool.Carriers{}, Timers: clock,
 		},
 	}
-	p.background = append(p.background, clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run)
+	p.background = append(p.background, clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run, webhooks.Run)
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 	"github.com/sluicehq/sluice/services/internal/reader"
+	"github.com/sluicehq/sluice/services/internal/webhook"
 )
 
 // runner runs the pools of holdings: it starts, drains and halts them.
@@ -21,6 +22,8 @@ type runner struct {
 	readers    *reader.Set
 	dues       *dues
 	advisories *advisories
+	webhooks   *webhook.Sender
+	pauses     *pauser
 }
 
 // atEnd reports whether a pool with the entry will be live as soon as it runs, as
@@ -43,7 +46,7 @@ func (r *runner) start(h *holding) error {
 	cfg.AnswerPrefix = prefix
 	cfg.Notify = func(n core.Notice) { r.advisories.tellOf(h.name, n) }
 	cfg.Moved = func() { r.dues.moved(h) }
-	p, err := pool.New(cfg)
+	p, err := r.make(cfg)
 	if err != nil {
 		r.answers.Remove(id)
 		return fmt.Errorf("start pool %q: %w", h.name, err)
@@ -54,6 +57,22 @@ func (r *runner) start(h *holding) error {
 	r.answers.Add(id, p)
 	r.readers.Attach(p, h.rec, begin(h))
 	return nil
+}
+
+// make makes a pool, and the target that it delivers to where that is a URL.
+func (r *runner) make(cfg pool.Config) (*pool.Pool, error) {
+	rec := cfg.Record
+	if http := rec.Spec.Deliver.HTTP; http != nil {
+		target, err := r.webhooks.Target(webhook.Destination{
+			Name: rec.Name, Epoch: cfg.Entry.Epoch, HTTP: http, AckWait: rec.Spec.AckWait.Std(),
+			Gone: func(why string) { r.pauses.gone(rec, why) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		cfg.Target = target
+	}
+	return pool.New(cfg)
 }
 
 // begin is the first sequence to read where the subscription or a seek named

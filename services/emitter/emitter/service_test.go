@@ -52,7 +52,7 @@ type instance struct {
 func (b *bed) emitter(drain time.Duration) *instance {
 	b.t.Helper()
 	s, err := New(
-		Config{DrainTimeout: drain, MaxReaders: 16, EventBytes: 1 << 20, CheckpointRate: 1000},
+		Config{DrainTimeout: drain, MaxReaders: 16, EventBytes: 1 << 20, CheckpointRate: 1000, HTTP: HTTP{PerHost: 64}},
 		service.Discard(service.Common{
 			Namespace: wire.DefaultNamespace, Replicas: 1, SessionTTL: 2 * time.Second, NATS: bus.Config{URL: b.srv.URL()},
 		}))

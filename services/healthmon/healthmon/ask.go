@@ -296,9 +296,12 @@ func (s *source) parked(ctx context.Context) (map[string]uint64, bool) {
 func (s *source) listeners(ctx context.Context, snap *check.Snapshot) map[string]check.Listeners {
 	seen, subjects := make(map[string]bool, len(snap.Records)), make([]string, 0, len(snap.Records))
 	for _, r := range snap.Records {
-		if r.Record != nil && !seen[r.Record.Spec.Deliver.Subject] {
-			seen[r.Record.Spec.Deliver.Subject] = true
-			subjects = append(subjects, r.Record.Spec.Deliver.Subject)
+		if r.Record == nil || r.Record.Spec.Deliver.HTTP != nil {
+			continue
+		}
+		if subject := r.Record.Spec.Deliver.Subject; !seen[subject] {
+			seen[subject] = true
+			subjects = append(subjects, subject)
 		}
 	}
 	slices.Sort(subjects)

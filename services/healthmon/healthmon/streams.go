@@ -56,7 +56,7 @@ func (s *source) captures(ctx context.Context, snap *check.Snapshot) {
 			continue
 		}
 		subject, store := r.Record.Spec.Deliver.Subject, r.Record.Spec.Store
-		if _, done := c.BySubject[subject]; !done {
+		if _, done := c.BySubject[subject]; !done && subject != "" {
 			c.BySubject[subject] = nil
 			for _, h := range m.Find(subject) {
 				c.BySubject[subject] = append(c.BySubject[subject], check.Capture(h))

@@ -278,6 +278,7 @@ type config struct {
 	until  uint64
 	rate   int
 	replay pool.Replay
+	target pool.Target
 }
 
 func newBed(tb tester, tm *timers.Timers, c config) *bed {
@@ -290,7 +291,7 @@ func newBed(tb tester, tm *timers.Timers, c config) *bed {
 	rec.Name, rec.UID, rec.Generation, rec.Spec = "triage", "u1", 3, c.spec
 	p, err := pool.New(pool.Config{
 		Config:       core.Config{Record: &rec, Entry: wire.Pool{Epoch: 7, Checkpoint: c.cp}, Budget: b.budget, MaxRanges: c.ranges, Until: c.until, Rate: c.rate},
-		AnswerPrefix: prefix, Carriers: &pool.Carriers{}, Timers: tm, Replay: c.replay,
+		AnswerPrefix: prefix, Carriers: &pool.Carriers{}, Timers: tm, Replay: c.replay, Target: c.target,
 		Publish: b.pub.PublishMsg, Park: b.park.Park, Fetch: b.fetch.Fetch, Ask: b.ask.Ask,
 		Notify: func(n core.Notice) {
 			b.mu.Lock()

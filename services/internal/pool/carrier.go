@@ -48,7 +48,7 @@ func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 	}
 	n = c.put(n, wire.HeaderAttempt, strconv.Itoa(d.Token.Attempt()))
 	if to.Stream != "" {
-		n = c.put(n, wire.HeaderMsgID, messageID(d.Event, p.Name(), id))
+		n = c.put(n, wire.HeaderMsgID, MessageID(d.Event, p.Name(), id))
 	}
 	for _, f := range d.Event.Fields() {
 		n = c.put(n, f.Name, f.Values...)
@@ -61,9 +61,9 @@ func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 	return &c.msg
 }
 
-// messageID is by what a target stream knows a delivery. That of a replay is
-// another one: it is to be stored once more.
-func messageID(e *event.Event, name, replay string) string {
+// MessageID is by what a stream or a URL that is a target knows a delivery. That of
+// a replay is another one: it is to be taken once more.
+func MessageID(e *event.Event, name, replay string) string {
 	id := e.Store + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + name
 	if replay != "" {
 		id += ":" + replay

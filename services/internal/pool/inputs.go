@@ -62,7 +62,11 @@ func (p *Pool) Answer(token string, body []byte, header nats.Header) (settled bo
 
 // ConnectionLost is [core.Pool.ConnectionLost]. What it takes back leaves as soon as
 // the connection takes it.
-func (p *Pool) ConnectionLost() { p.send((*core.Pool).ConnectionLost) }
+func (p *Pool) ConnectionLost() {
+	if p.cfg.Target == nil { // else they went by no connection of ours
+		p.send((*core.Pool).ConnectionLost)
+	}
+}
 
 // ConnectionBack sends what could not be sent meanwhile, without a wait.
 func (p *Pool) ConnectionBack() { p.send(func(c *core.Pool, _ time.Time) { c.ConnectionBack() }) }

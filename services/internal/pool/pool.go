@@ -28,6 +28,7 @@ type Config struct {
 	// Publish sends a message. It must not keep it or its header once it has
 	// returned: the pool uses them again.
 	Publish func(*nats.Msg) error
+	Target  Target // takes deliveries in place of Publish where they go to a URL; nil: they don't
 	// Park stores an event that cannot be delivered. Like Fetch and Ask it
 	// returns false where its queue is full. It may drop the event of a closed
 	// pool.
@@ -67,6 +68,9 @@ type Pool struct {
 
 // New returns a pool that has read and sent nothing yet.
 func New(cfg Config) (*Pool, error) {
+	if cfg.Record.Spec.Deliver.HTTP != nil && cfg.Target == nil {
+		return nil, fmt.Errorf("pool %q: deliver.http needs a target", cfg.Record.Name)
+	}
 	m, err := selector.Compile(cfg.Record.Spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Record.Name, err)
@@ -160,6 +164,9 @@ func (p *Pool) send(f step) {
 
 // publish sends a batch, and notes what did not leave.
 func (p *Pool) publish(batch []core.Delivery) (failed bool) {
+	if p.cfg.Target != nil {
+		return p.handOver(batch)
+	}
 	c := p.cfg.Carriers.take()
 	for i := range batch {
 		d := &batch[i]

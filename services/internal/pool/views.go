@@ -95,4 +95,7 @@ func (p *Pool) Close() {
 		c.Close()
 		p.alarm.Forget()
 	})
+	if p.cfg.Target != nil {
+		p.cfg.Target.Close()
+	}
 }

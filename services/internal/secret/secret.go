@@ -67,9 +67,7 @@ func (s *Store) fromFile(name string) ([]string, error) {
 	if err != nil {
 		return nil, unreadable(name, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.files[name]; same(f.info, info) {
+	if f := s.known(name); same(f.info, info) {
 		return f.words, nil
 	}
 	text, err := read(path)
@@ -83,8 +81,16 @@ func (s *Store) fromFile(name string) ([]string, error) {
 	if len(words) == 0 {
 		return nil, fmt.Errorf("secret %q: its file is empty", name)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.files[name] = file{info, words}
 	return words, nil
+}
+
+func (s *Store) known(name string) file {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files[name]
 }
 
 // same reports whether a file is as it was.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
 func TestEachStatusIsAnAnswer(t *testing.T) {
@@ -80,7 +81,7 @@ func TestGoneIsToldAndCountsNothing(t *testing.T) {
 	b := start(t, Config{})
 	gone := make(chan string, 1)
 	to := b.target(srv.URL, func(d *Destination) { d.Gone = func(why string) { gone <- why } })
-	err := to.Send(Delivery{Event: plain(), Attempt: 1, Answer: func(a wire.Answer) { t.Errorf("answered %+v", a) }})
+	err := to.Send(pool.Sent{Event: plain(), Attempt: 1, Answer: func(a wire.Answer) { t.Errorf("answered %+v", a) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
 const patience = 10 * time.Second
@@ -99,7 +101,7 @@ func within(d time.Duration) func(*Destination) {
 func (b *bed) outcome(to *Target, e *event.Event) wire.Answer {
 	b.Helper()
 	got := make(chan wire.Answer, 2)
-	if err := to.Send(Delivery{Event: e, Attempt: 1, Answer: func(a wire.Answer) { got <- a }}); err != nil {
+	if err := to.Send(pool.Sent{Event: e, Attempt: 1, Answer: func(a wire.Answer) { got <- a }}); err != nil {
 		b.Fatal(err)
 	}
 	select {
@@ -125,15 +127,11 @@ type stored struct {
 	data    string
 }
 
-func (m stored) Subject() string      { return m.subject }
-func (m stored) Headers() nats.Header { return m.header }
-func (m stored) Data() []byte         { return []byte(m.data) }
-
 var storedAt = time.Date(2026, 11, 23, 10, 20, 30, 123456789, time.UTC)
 
 // made is an event at sequence 42 of GITHUB.
 func made(m stored) *event.Event {
-	e := event.New("GITHUB", 42, storedAt, m)
+	e := event.New("GITHUB", selector.Message{Sequence: 42, Time: storedAt, Subject: m.subject, Header: m.header, Data: []byte(m.data)})
 	e.Matched()
 	return e
 }

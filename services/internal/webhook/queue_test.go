@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/clocktest"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -43,7 +44,11 @@ func (g *gate) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // else the server does not see that a client goes
 	n := g.now.Add(1)
 	defer g.now.Add(-1)
-	for most := g.most.Load(); n > most && !g.most.CompareAndSwap(most, n); most = g.most.Load() {
+	for {
+		most := g.most.Load()
+		if n <= most || g.most.CompareAndSwap(most, n) {
+			break
+		}
 	}
 	count, _ := g.byPath.LoadOrStore(r.URL.Path, &atomic.Int32{})
 	count.(*atomic.Int32).Add(1)
@@ -68,7 +73,7 @@ func (b *bed) send(to *Target, n int) *atomic.Int32 {
 	b.Helper()
 	var answered atomic.Int32
 	for range n {
-		if err := to.Send(Delivery{Event: plain(), Attempt: 1, Answer: func(wire.Answer) { answered.Add(1) }}); err != nil {
+		if err := to.Send(pool.Sent{Event: plain(), Attempt: 1, Answer: func(wire.Answer) { answered.Add(1) }}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -129,7 +134,7 @@ func TestACloseCutsOffWhatIsOutAndDropsWhatWaits(t *testing.T) {
 	if g.requests("/x") != 2 || answered.Load() != 0 {
 		t.Errorf("%d requests, %d answers", g.requests("/x"), answered.Load())
 	}
-	if err := to.Send(Delivery{Event: plain()}); err != ErrClosed { //nolint:errorlint // it is this very one
+	if err := to.Send(pool.Sent{Event: plain()}); err != ErrClosed { //nolint:errorlint // it is this very one
 		t.Error(err)
 	}
 }
@@ -169,7 +174,7 @@ func TestWhatWaitsForASlotKnowsWhenThePoolGivesItUp(t *testing.T) {
 		defer to.Close()
 		var log []string
 		for i, wait := range []time.Duration{0, 5 * time.Second, 10 * time.Second, 15 * time.Second} {
-			d := Delivery{Event: plain(), Attempt: i, Answer: func(a wire.Answer) { log = append(log, fmt.Sprint(i, kind(a))) }}
+			d := pool.Sent{Event: plain(), Attempt: i, Answer: func(a wire.Answer) { log = append(log, fmt.Sprint(i, kind(a))) }}
 			_ = to.Send(d)
 			time.Sleep(wait) //nolint:forbidigo // of the fake clock
 		}
@@ -202,7 +207,7 @@ func TestAQueueHoldsNothingThatThePoolHasGivenUp(t *testing.T) {
 		defer to.Close()
 		for range 50 {
 			for range 3 {
-				_ = to.Send(Delivery{Event: plain()})
+				_ = to.Send(pool.Sent{Event: plain()})
 			}
 			time.Sleep(time.Second) //nolint:forbidigo // of the fake clock
 		}

@@ -15,10 +15,11 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/pool"
 )
 
 // request makes the request of a delivery, signed.
-func (t *Target) request(ctx context.Context, d Delivery) (*http.Request, error) {
+func (t *Target) request(ctx context.Context, d pool.Sent) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, t.HTTP.Method, t.url.String(), bytes.NewReader(d.Event.Data))
 	if err != nil {
 		return nil, fmt.Errorf("deliver.http: no request can be made with method %s", t.HTTP.Method)
@@ -29,7 +30,11 @@ func (t *Target) request(ctx context.Context, d Delivery) (*http.Request, error)
 	}
 	req.Header.Set("User-Agent", "Sluice/"+wire.Version)
 	req.Header.Set(wire.HeaderSubscription, t.Name)
-	req.Header.Set(wire.HeaderEpoch, t.epoch)
+	if t.Replay == "" {
+		req.Header.Set(wire.HeaderEpoch, t.epoch)
+	} else {
+		req.Header.Set(wire.HeaderReplay, t.Replay) // its epochs are not those of live delivery
+	}
 	req.Header.Set(wire.HeaderAttempt, strconv.Itoa(d.Attempt))
 	// A connection that was kept alive may have been closed at the other end just
 	// now. This lets the transport try another one, and is not sent.
@@ -49,7 +54,7 @@ const (
 
 // sign sets the headers of Standard Webhooks. The id is the same for each attempt.
 func (t *Target) sign(h http.Header, e *event.Event) error {
-	id, now := e.Store+":"+strconv.FormatUint(e.Sequence, 10)+":"+t.Name, time.Now()
+	id, now := pool.MessageID(e, t.Name, t.Replay), time.Now()
 	h.Set(standardwebhooks.HeaderWebhookID, id)
 	h.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	if t.HTTP.SecretRef == "" {

@@ -190,23 +190,27 @@ func TestAKeyThatChangesIsUsedAtOnce(t *testing.T) {
 
 func TestNothingIsSentWithoutTheSignatureThatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	for name, words := range map[string][]string{
-		`secret "hook-key": unsupported`: nil,
-		`has 3 keys`:                     {key("a"), key("b"), key("c")},
-		`key 1: want whsec_ and 24 to 64 bytes in base64`:   {"whsec_*canary*"},
-		`key 2: want whsec_ and 24 to 64 bytes in base64`:   {key("a"), "whsec_Y2FuYXJ5"},
-		`key 1: want whsec_ and 24 to 64 bytes in base64 `:  {key("canary")},
-		`key 1: want whsec_ and 24 to 64 bytes in base64  `: {"whsec_"},
+	const wrong = "want whsec_ and 24 to 64 bytes in base64"
+	for _, tt := range []struct {
+		words []string
+		want  string
+	}{
+		{nil, `secret "hook-key": unsupported`},
+		{[]string{key("a"), key("b"), key("c")}, "has 3 keys"},
+		{[]string{"whsec_*canary*"}, "key 1: " + wrong},
+		{[]string{key("a"), "whsec_Y2FuYXJ5"}, "key 2: " + wrong},
+		{[]string{key("canary")}, "key 1: " + wrong},
+		{[]string{"whsec_"}, "key 1: " + wrong},
 	} {
-		srv := serve(t, func(http.ResponseWriter, *http.Request) { t.Errorf("%s: sent", name) })
+		srv := serve(t, func(http.ResponseWriter, *http.Request) { t.Errorf("%s: sent", tt.want) })
 		s := secrets{}
-		if words != nil {
-			s["hook-key"] = words
+		if tt.words != nil {
+			s["hook-key"] = tt.words
 		}
 		b := start(t, Config{Secrets: s})
 		a := b.outcome(b.target(srv.URL, signed), plain())
-		if a.Kind != wire.AnswerNak || !strings.Contains(a.Reason, strings.TrimSpace(name)) || strings.Contains(a.Reason+b.log.String(), "canary") {
-			t.Errorf("%s: %+v, log %s", name, a, b.log)
+		if a.Kind != wire.AnswerNak || !strings.Contains(a.Reason, tt.want) || strings.Contains(a.Reason+b.log.String(), "canary") {
+			t.Errorf("%s: %+v, log %s", tt.want, a, b.log)
 		}
 	}
 }

@@ -11,22 +11,14 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/pkg/wire"
-	"github.com/sluicehq/sluice/services/internal/event"
+	"github.com/sluicehq/sluice/services/internal/pool"
 )
-
-// Delivery is an event on its way to a target.
-type Delivery struct {
-	Event   *event.Event
-	Attempt int
-	// Answer takes what the target says of it. It may be called from any
-	// goroutine, more than once, and never.
-	Answer func(wire.Answer)
-}
 
 // Destination is where the events of a subscription go.
 type Destination struct {
 	Name    string // of the subscription
 	Epoch   uint64 // of its pool
+	Replay  string // the id of the replay that it is for; "": it is for live delivery
 	HTTP    *wire.HTTP
 	AckWait time.Duration // after which the pool gives a delivery up
 	// Gone is called, perhaps more than once, when the URL says that it wants no
@@ -34,7 +26,7 @@ type Destination struct {
 	Gone func(why string)
 }
 
-// Target is the URL of one subscription.
+// Target is the URL of one subscription. It is a pool.Target.
 type Target struct {
 	Destination
 	sender *Sender
@@ -54,7 +46,7 @@ type Target struct {
 
 // job is a delivery in the queue.
 type job struct {
-	Delivery
+	pool.Sent
 	at time.Time // when the pool sent it
 }
 
@@ -76,7 +68,7 @@ func (s *Sender) Target(to Destination) (*Target, error) {
 }
 
 // Send takes a delivery. It does not wait.
-func (t *Target) Send(d Delivery) error {
+func (t *Target) Send(d pool.Sent) error {
 	if t.isClosed() {
 		return ErrClosed
 	}
@@ -122,7 +114,7 @@ func (t *Target) deliver(ctx context.Context, j job) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer t.whenOver(cancel)()
-	req, err := t.request(ctx, j.Delivery)
+	req, err := t.request(ctx, j.Sent)
 	if err != nil {
 		t.sender.log.Warn().Err(err).Str("subscription", t.Name).Str("url", shown(t.url)).Msg("event not sent")
 		j.Answer(failed(err.Error()))

@@ -52,6 +52,9 @@ func (a *api) checkTarget(ctx context.Context, r *request, req *wire.ReplayReque
 		return failed(r, err)
 	}
 	faults := t.Faults(rec.Spec.Store, to)
+	if to.HTTP != nil {
+		faults = append(faults, wire.Fault{Field: "deliver", ErrCode: wire.CodeBadField, Reason: "this version replays to subjects only: name one as deliver.subject"})
+	}
 	if len(t.Origins) > 0 && !rec.StoreCreated.IsZero() && !rec.StoreCreated.Equal(t.Store.Created) {
 		faults = append(faults, wire.Fault{Field: "store", ErrCode: wire.CodeNoStore, Reason: fmt.Sprintf(
 			`store %q is another one than at the subscribe: subscribe with "restart": true`, rec.Spec.Store)})

@@ -18,6 +18,9 @@ type heard struct {
 // before. A subscriber that comes and goes may be missed by every probe.
 func (j *judge) stale(r *Record) {
 	rec := r.Record
+	if rec.Spec.Deliver.HTTP != nil {
+		return // whether anybody listens at a URL shows when it is called
+	}
 	ephemeral := rec.Spec.ExpireAfter > 0
 	was, knew := j.heardBefore(rec)
 	l, ok := j.s.Listeners[rec.Spec.Deliver.Subject]

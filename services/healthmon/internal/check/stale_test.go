@@ -165,6 +165,20 @@ func TestAnAnswerCountsAlsoWhereTheProbeOfThatSweepFailed(t *testing.T) {
 	}
 }
 
+func TestASubscriptionWhoseEventsGoToAURLIsNeverStale(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.judge(0)
+	w.Listeners["triage.issues"] = Listeners{Known: true}
+	if res := w.judge(cfg.Grace); show(res.Issues) != "stale_subscriptions triage" {
+		t.Fatalf("%+v, want it stale while it has a subject", res.Issues)
+	}
+	w.Records[0].Record.Spec.Deliver = wire.Deliver{HTTP: &wire.HTTP{URL: "https://h"}, Mode: wire.ModeAck}
+	if res := w.judge(cfg.Grace); len(res.Issues) > 0 {
+		t.Errorf("%+v, want none", res.Issues)
+	}
+}
+
 func TestASubscriptionIsStaleOnlyAGraceAfterTheLastAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
