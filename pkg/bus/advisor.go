@@ -48,6 +48,29 @@ func (a *Advisor) PublishWith(h nats.Header, what string, adv wire.Advisory) {
 	if a == nil || a.nc == nil {
 		return
 	}
+	m, err := a.message(h, what, adv)
+	if err == nil {
+		err = a.nc.PublishMsg(m)
+	}
+	if err != nil {
+		a.log.Warn().Err(err).Str("what", what).Str("name", adv.Name).Msg("advisory dropped")
+	}
+}
+
+// Store is Publish for an advisory that must be kept before anything else is
+// done: it returns nil only once the stream of advisories has it.
+func (a *Advisor) Store(ctx context.Context, js jetstream.JetStream, what string, adv wire.Advisory) error {
+	m, err := a.message(nil, what, adv)
+	if err == nil {
+		_, err = js.PublishMsg(ctx, m, jetstream.WithExpectStream(a.ns.StreamAdvisories()))
+	}
+	if err != nil {
+		return fmt.Errorf("store the advisory %s of %q: %w", what, adv.Name, jsapi.Full("the stream of advisories", err))
+	}
+	return nil
+}
+
+func (a *Advisor) message(h nats.Header, what string, adv wire.Advisory) (*nats.Msg, error) {
 	adv.Type = wire.AdvisoryType(what)
 	if adv.ID == "" {
 		adv.ID = nuid.Next()
@@ -59,16 +82,14 @@ func (a *Advisor) PublishWith(h nats.Header, what string, adv wire.Advisory) {
 		adv.Instance = a.instance
 	}
 	body, err := wire.Marshal(adv)
-	if err == nil {
-		m := nats.NewMsg(a.ns.Advisory(what, token(adv.Name)))
-		maps.Copy(m.Header, h)
-		m.Header[wire.HeaderAdvisory] = []string{what}
-		m.Data = body
-		err = a.nc.PublishMsg(m)
-	}
 	if err != nil {
-		a.log.Warn().Err(err).Str("what", what).Str("name", adv.Name).Msg("advisory dropped")
+		return nil, fmt.Errorf("encode: %w", err)
 	}
+	m := nats.NewMsg(a.ns.Advisory(what, token(adv.Name)))
+	maps.Copy(m.Header, h)
+	m.Header[wire.HeaderAdvisory] = []string{what}
+	m.Data = body
+	return m, nil
 }
 
 // token makes s one token of a subject, whatever a caller was given as a name.

@@ -30,6 +30,10 @@ type Request struct {
 // Silent reports whether nobody waits for an answer: it had no reply subject.
 func (r *Request) Silent() bool { return r.msg.Reply == "" }
 
+// Inbox is where the answer goes, "" where nobody waits for one. Its prefix is
+// all that NATS tells of who asked.
+func (r *Request) Inbox() string { return r.msg.Reply }
+
 // Answer ends the request: with bad, in the body and in the headers of NATS'
 // services, or where that is nil with body, as JSON. An answer that cannot be
 // encoded or is larger than NATS takes becomes a fault of ours. Each of those

@@ -108,6 +108,9 @@ func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 		f.selectorRules(f.checker(), *r.Selector)
 		compactPatterns(r.Selector)
 	}
+	if r.Choice != nil {
+		f.choiceRules("parked_events", r.Choice)
+	}
 	f.ascend("checkpoint.ranges", r.Checkpoint.Ranges, r.Checkpoint.Floor)
 	f.entry(r.Name, r.Name, r.UID)
 	if r.ID != e.Key || !wire.ValidName(e.Key) {

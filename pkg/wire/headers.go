@@ -21,6 +21,9 @@ const (
 	HeaderParkReason = "Sluice-Park-Reason"
 	HeaderAttempts   = "Sluice-Attempts"
 	HeaderParkedAt   = "Sluice-Parked-At"
+	// HeaderParkHistory has, for an event that was parked before, one value for
+	// each of the last ten times: when, after how many attempts, and why.
+	HeaderParkHistory = "Sluice-Park-History"
 	// HeaderParkedBody is "omitted" where event and park headers together
 	// exceed the server's max_payload, or the parked stream refused the body:
 	// it is then in the store, at Sluice-Sequence.

@@ -241,6 +241,7 @@ const (
 	AdvBreakerClosed        = "breaker.closed"
 	AdvEventParked          = "event.parked"
 	AdvEventLost            = "event.lost"
+	AdvEventDiscarded       = "event.discarded" // parked events, by request
 	AdvLeaderElected        = "leader.elected"
 	AdvLeaderLost           = "leader.lost"
 	AdvLifecycleMissed      = "lifecycle.missed"
@@ -300,6 +301,9 @@ type UnsubscribeRequest struct {
 type UnsubscribeResponse struct {
 	Head
 	Deleted bool `json:"deleted"`
+	// Parked is how many of its events stay parked; nil where that could not be
+	// learnt.
+	Parked *uint64 `json:"parked,omitempty"`
 }
 
 // GetResponse answers subscription.get. Pool is absent while no emitter has

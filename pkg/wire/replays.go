@@ -87,10 +87,13 @@ type Replay struct {
 	StoreCreated time.Time `json:"store_created"`
 	// Spec is what is delivered, and how: the subscription's, with the
 	// replay's own target if it has one.
-	Spec     Spec        `json:"spec"`
-	Selector *Selector   `json:"selector,omitempty"` // must hold beside that of Spec
-	MaxRate  int         `json:"max_rate,omitempty"` // deliveries a second; 0 is no limit
-	State    ReplayState `json:"state"`
+	Spec     Spec      `json:"spec"`
+	Selector *Selector `json:"selector,omitempty"` // must hold beside that of Spec
+	// Choice is set where parked events are replayed: it says which. The sequences
+	// are then those of the parked stream.
+	Choice  *ParkedChoice `json:"parked_events,omitempty"`
+	MaxRate int           `json:"max_rate,omitempty"` // deliveries a second; 0 is no limit
+	State   ReplayState   `json:"state"`
 	// Reason says why it does not move, or why it failed, in a sentence.
 	Reason     string     `json:"reason,omitempty"`
 	Owner      string     `json:"owner,omitempty"` // replayer instance; "" is nobody

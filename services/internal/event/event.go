@@ -4,6 +4,7 @@
 package event
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,9 @@ import (
 // Event is one event of a store. Its fields are read-only once it is made.
 type Event struct {
 	selector.Event // only the reader that made it may ask for its document
+
+	// Past is what is known of a parked event that is delivered again.
+	Past Past
 
 	fields []Field
 	place  [placeFields]string // the values of those that say where the event stands
@@ -41,6 +45,26 @@ func New(store string, m selector.Message) *Event {
 	return &Event{Event: selector.NewEvent(store, m)}
 }
 
+// Past is what had become of an event by the time that it was parked.
+type Past struct {
+	Sequence uint64   // in its store; 0: it was not parked
+	Attempts int      // all of them
+	History  []string // why, one for each time, the oldest first
+}
+
+// Restore returns an event that was parked, as its pool takes it: it goes by seq,
+// its sequence in the parked stream, and its deliveries say where it stands in its
+// store.
+func Restore(seq uint64, of selector.Event, past Past) *Event {
+	e := &Event{Event: of, Past: past}
+	e.Past.Sequence, e.Sequence = of.Sequence, seq
+	e.Matched()
+	return e
+}
+
+// StoreSequence is the event's sequence in its store.
+func (e *Event) StoreSequence() uint64 { return cmp.Or(e.Past.Sequence, e.Sequence) }
+
 // Matched is called by the reader before the event is handed to pools. It does
 // the work that is the same for all of them and lets the parsed document go.
 func (e *Event) Matched() {
@@ -60,7 +84,7 @@ func (e *Event) Matched() {
 	// In order, so that a delivery's header can be made from the one before.
 	slices.SortFunc(e.fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	var buf [64]byte
-	text := strconv.AppendUint(buf[:0], e.Sequence, 10)
+	text := strconv.AppendUint(buf[:0], e.StoreSequence(), 10)
 	n := len(text)
 	both := string(e.Time.UTC().AppendFormat(text, time.RFC3339Nano))
 	e.place = [placeFields]string{e.Store, both[:n], e.Subject, both[n:]}

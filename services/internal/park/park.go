@@ -149,7 +149,10 @@ func (p *Parker) message(e pool.Parked, keep parts) *nats.Msg {
 	} else {
 		set(wire.HeaderReplay, e.Replay)
 	}
-	set(wire.HeaderAttempts, strconv.Itoa(e.Attempts))
+	set(wire.HeaderAttempts, strconv.Itoa(e.Event.Past.Attempts+e.Attempts))
+	if past := e.Event.Past.History; len(past) > 0 {
+		set(wire.HeaderParkHistory, past...)
+	}
 	set(wire.HeaderParkReason, bus.HeaderText(e.Reason, maxReason))
 	set(wire.HeaderParkedAt, time.Now().UTC().Format(time.RFC3339Nano))
 	body := e.Event.Data

@@ -64,7 +64,7 @@ func (c *carrier) load(p *Pool, d *core.Delivery) *nats.Msg {
 // MessageID is by what a stream or a URL that is a target knows a delivery. That of
 // a replay is another one: it is to be taken once more.
 func MessageID(e *event.Event, name, replay string) string {
-	id := e.Store + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + name
+	id := e.Store + ":" + strconv.FormatUint(e.StoreSequence(), 10) + ":" + name
 	if replay != "" {
 		id += ":" + replay
 	}

@@ -80,6 +80,11 @@ func (p *Pool) reload(e core.Reload) {
 	taken := p.cfg.Fetch(Wanted{
 		Reload: e, Store: p.cfg.Record.Spec.Store, Open: p.open,
 		Got: func(ev *event.Event, err error) {
+			if restore := p.cfg.Replay.Restore; restore != nil && err == nil {
+				if ev = restore(ev); ev == nil {
+					err = core.ErrGone // it was restored before: another message lies there now
+				}
+			}
 			p.send(func(c *core.Pool, now time.Time) { c.Reloaded(now, e.Item, ev, err) })
 		},
 	})

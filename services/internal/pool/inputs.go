@@ -15,6 +15,11 @@ import (
 // Offer hands the pool an event that matches, as [core.Pool.Offer] does, and looks
 // for room where there is none. Nothing is sent before Flush.
 func (p *Pool) Offer(e *event.Event) bool {
+	if restore := p.cfg.Replay.Restore; restore != nil {
+		if e = restore(e); e == nil {
+			return true
+		}
+	}
 	reason := ""
 	if also := p.cfg.Replay.Also; also != nil {
 		switch v := also.Judge(&e.Event); v {

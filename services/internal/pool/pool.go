@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicehq/sluice/pkg/selector"
 	"github.com/sluicehq/sluice/pkg/wire"
+	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
 	"github.com/sluicehq/sluice/services/internal/timers"
 )
@@ -48,6 +49,9 @@ type Config struct {
 type Replay struct {
 	ID   string            // is in each delivery; "" is live delivery
 	Also *selector.Matcher // must hold beside the subscription's selector; nil: nothing must
+	// Restore makes a message of the parked stream the event that was parked; nil
+	// where that is not meant. It keeps the sequence. Optional.
+	Restore func(*event.Event) *event.Event
 }
 
 // Pool delivers the events of one subscription. Its methods are safe for

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
@@ -60,5 +62,24 @@ func (s *api) unsubscribe(ctx context.Context, r *request) (any, *wire.Error) {
 	}
 	s.advise(r, true, wire.AdvSubscriptionDeleted, "subscription removed on request",
 		map[string]any{"uid": was.uid(), "revision": was.rev})
-	return wire.UnsubscribeResponse{Head: head(r), Deleted: true}, nil
+	return wire.UnsubscribeResponse{Head: head(r), Deleted: true, Parked: s.parkedOf(ctx, r.name)}, nil
+}
+
+// parkedOf counts the events of a name that stay parked; nil where that cannot be
+// learnt, which is no reason to refuse what was done.
+func (s *api) parkedOf(ctx context.Context, name string) *uint64 {
+	var info *jetstream.StreamInfo
+	err := s.gate.do(ctx, func(ctx context.Context) error {
+		stream, err := s.js.Stream(ctx, s.ns.StreamParked())
+		if err == nil {
+			info, err = stream.Info(ctx, jetstream.WithSubjectFilter(s.ns.Parked(name)))
+		}
+		return err
+	})
+	if err != nil {
+		s.log.Debug().Err(err).Str("name", name).Msg("parked events not counted")
+		return nil
+	}
+	n := info.State.Subjects[s.ns.Parked(name)]
+	return &n
 }

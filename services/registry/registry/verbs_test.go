@@ -252,19 +252,6 @@ func TestConcurrentUnconditionalChangesAllHappen(t *testing.T) {
 	}
 }
 
-func TestUnsubscribeRemovesOnceAndThenFindsNothing(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.subscribe("gone", body())
-	if !ok[wire.UnsubscribeResponse](e, wire.VerbUnsubscribe, "gone", "{}").Deleted {
-		t.Error("not deleted")
-	}
-	for _, verb := range []string{wire.VerbUnsubscribe, wire.VerbGet, wire.VerbPause, wire.VerbResume} {
-		_ = e.refused(verb, "gone", "", wire.CodeNoSubscription)
-	}
-	_ = e.refused(wire.VerbSeek, "gone", `{"to":"all"}`, wire.CodeNoSubscription)
-}
-
 func TestPauseAndResumeAreIdempotent(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

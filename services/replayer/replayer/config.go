@@ -36,9 +36,9 @@ type Config struct {
 	// others wait. Defaults to 8.
 	MaxRunning int `env:"SLUICE_REPLAYS_PER_INSTANCE" envDefault:"8" desc:"most replays that one replayer runs at once"`
 
-	// ConfirmAbove is how many events a replay may deliver without the confirm
-	// value of a dry run; 0 asks for it always. Defaults to 10,000.
-	ConfirmAbove int `env:"SLUICE_REPLAY_CONFIRM_ABOVE" envDefault:"10000" desc:"most events that a replay may deliver unconfirmed"`
+	// ConfirmAbove is how many events a replay may deliver, or a request discard,
+	// without the confirm value of a dry run; 0 asks for it always. Defaults to 10,000.
+	ConfirmAbove int `env:"SLUICE_REPLAY_CONFIRM_ABOVE" envDefault:"10000" desc:"most events that a replay may deliver, or a request discard, unconfirmed"`
 }
 
 // settleFactor times Settle is the longest that an unbroken series of moves

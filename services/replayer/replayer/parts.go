@@ -17,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/answers"
 	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
+	"github.com/sluicehq/sluice/services/replayer/internal/parked"
 	"github.com/sluicehq/sluice/services/replayer/internal/player"
 	"github.com/sluicehq/sluice/services/replayer/internal/preview"
 )
@@ -41,6 +42,7 @@ type parts struct {
 	leader  *lease.Leader
 	engine  *player.Engine
 	player  *player.Player
+	parked  *parked.Service
 	api     *api
 }
 
@@ -58,8 +60,17 @@ func (s *Service) build(l link) (*parts, error) {
 	if err := s.members(p); err != nil {
 		return nil, err
 	}
+	js, err := jetstream.New(l.ctl)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	records, store := subscription.NewStore(l.buckets.Subscriptions, ns), jobs.NewStore(l.buckets.Replays, ns)
+	p.parked = parked.New(js, parked.Config{
+		Namespace: ns, Owner: s.common.Owner(wire.ServiceReplayer, s.instance), ConfirmAbove: s.cfg.ConfirmAbove,
+		Records: records, Advisor: p.advisor, Log: s.log,
+	})
 	p.engine, err = player.NewEngine(player.Link{
-		Control: l.ctl, Data: l.data, Answers: l.answers, Namespace: ns, Owner: s.common.Owner(wire.ServiceReplayer, s.instance), Log: s.log,
+		Control: l.ctl, Data: l.data, Answers: l.answers, Parked: p.parked, Namespace: ns, Owner: s.common.Owner(wire.ServiceReplayer, s.instance), Log: s.log,
 	})
 	if err != nil {
 		return nil, err
@@ -68,17 +79,13 @@ func (s *Service) build(l link) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics of replays: %w", err)
 	}
-	js, err := jetstream.New(l.ctl)
-	if err != nil {
-		return nil, fmt.Errorf("JetStream: %w", err)
-	}
-	records, store := subscription.NewStore(l.buckets.Subscriptions, ns), jobs.NewStore(l.buckets.Replays, ns)
 	p.player = player.New(player.Config{
 		Namespace: ns, Instance: s.instance, Most: s.cfg.MaxRunning, DrainTimeout: drainTimeout, Engine: p.engine, Jobs: store,
 		Bucket: l.buckets.Replays, Records: records, Session: p.session, Alive: p.peers.Alive, Advisor: p.advisor, Metrics: counts, Log: s.log,
 	})
 	p.api = &api{
 		ns: ns, cfg: s.cfg, js: js, records: records, jobs: store, player: p.player, bucket: l.buckets.Replays,
+		parked:   p.parked,
 		previews: preview.New(preview.Config{JetStream: js, Owner: s.common.Owner(wire.ServiceReplayer, s.instance), Log: s.log}),
 		advisor:  p.advisor, log: s.log,
 		requests: semaphore.NewWeighted(maxRequests), counts: semaphore.NewWeighted(maxCounts),
@@ -143,7 +150,7 @@ func (s *Service) work(ctx, base context.Context, p *parts) error {
 	served, err := endpoint.Serve(p.link.ctl, endpoint.Config{
 		Namespace: s.common.Namespace, Service: wire.ServiceReplayer, Instance: s.instance, Responder: p.replies, Log: s.log,
 		Description: "replays events, and makes sure that no change of a subscription goes unobserved",
-	}, p.api.endpoints(base)...)
+	}, append(p.api.endpoints(base), p.parked.Endpoints()...)...)
 	if err != nil {
 		return err
 	}
@@ -155,6 +162,7 @@ func (s *Service) work(ctx, base context.Context, p *parts) error {
 		_ = p.link.ctl.FlushWithContext(late) // advisories; best effort
 	}()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.parked.Run(ctx) })
 	g.Go(func() error {
 		return p.session.RunAround(ctx, func(ctx context.Context) error {
 			g, ctx := errgroup.WithContext(ctx)

@@ -399,14 +399,11 @@ func TestVerbsThatCannotBeCarriedOutAnswerSo(t *testing.T) {
 	e.await("the election", func(r wire.ReconcileReport) bool { return r.Trigger == moveElected })
 	failed := listen[wire.Advisory](e, ns.Advisory(wire.AdvReplayFailed, "*"))
 	for subject, want := range map[string]wire.ErrCode{
-		ns.API(wire.VerbReplayStart, "a"):   wire.CodeBadJSON,
-		ns.API(wire.VerbReplayGet, "a"):     wire.CodeNoReplay,
-		ns.API(wire.VerbReplayCancel, "a"):  wire.CodeNoReplay,
-		ns.API(wire.VerbReplayPause, "a"):   wire.CodeNoReplay,
-		ns.API(wire.VerbReplayResume, "a"):  wire.CodeNoReplay,
-		ns.API(wire.VerbParkedList, "a"):    wire.CodeNotYetSupported,
-		ns.API(wire.VerbParkedReplay, "a"):  wire.CodeNotYetSupported,
-		ns.API(wire.VerbParkedDiscard, "a"): wire.CodeNotYetSupported,
+		ns.API(wire.VerbReplayStart, "a"):  wire.CodeBadJSON,
+		ns.API(wire.VerbReplayGet, "a"):    wire.CodeNoReplay,
+		ns.API(wire.VerbReplayCancel, "a"): wire.CodeNoReplay,
+		ns.API(wire.VerbReplayPause, "a"):  wire.CodeNoReplay,
+		ns.API(wire.VerbReplayResume, "a"): wire.CodeNoReplay,
 	} {
 		m, err := e.nc.Request(subject, nil, 5*time.Second)
 		if err != nil {

@@ -86,7 +86,7 @@ func (a *api) startChecked(ctx context.Context, r *request, req *wire.ReplayRequ
 		if err != nil {
 			return nil, err
 		}
-		return a.create(ctx, r, req, rec, c)
+		return a.begin(ctx, r, req, rec, c)
 	}
 	c, err := a.resolve(ctx, req, rec.Spec.Store)
 	if err != nil {
@@ -106,7 +106,7 @@ func (a *api) startChecked(ctx context.Context, r *request, req *wire.ReplayRequ
 	case !req.DryRun && many:
 		return nil, unconfirmed(fmt.Sprintf("more than %d events may be sent", a.cfg.ConfirmAbove))
 	case !req.DryRun:
-		return a.create(ctx, r, req, rec, c)
+		return a.begin(ctx, r, req, rec, c)
 	}
 	answer := &wire.ReplayResponse{Head: r.head(), Preview: seen}
 	if many {
@@ -158,14 +158,8 @@ func (a *api) count(ctx context.Context, c counted, req *wire.ReplayRequest, rec
 	return &seen, err
 }
 
-// create writes a new replay, for a replayer to take.
-func (a *api) create(ctx context.Context, r *request, req *wire.ReplayRequest, rec *wire.Record, c counted) (*wire.ReplayResponse, error) {
-	if err := a.catchUp(ctx); err != nil {
-		return nil, err
-	}
-	if open := a.unended(); open >= a.cfg.MaxReplays {
-		return nil, tooMany("too many replays have not ended: cancel one, or wait", a.cfg.MaxReplays)
-	}
+// begin makes a new replay of a range of the store.
+func (a *api) begin(ctx context.Context, r *request, req *wire.ReplayRequest, rec *wire.Record, c counted) (*wire.ReplayResponse, error) {
 	now := time.Now().UTC()
 	job := &wire.Replay{
 		Schema: wire.SchemaVersion, ID: nuid.Next(), Name: rec.Name, UID: rec.UID, Generation: rec.Generation,
@@ -177,9 +171,24 @@ func (a *api) create(ctx context.Context, r *request, req *wire.ReplayRequest, r
 	if req.Deliver != nil {
 		job.Spec.Deliver = *req.Deliver
 	}
+	job, err := a.create(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ReplayResponse{Head: r.head(), Replay: job, Changed: true}, nil
+}
+
+// create writes a new replay, for a replayer to take.
+func (a *api) create(ctx context.Context, job *wire.Replay) (*wire.Replay, error) {
+	if err := a.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	if open := a.unended(); open >= a.cfg.MaxReplays {
+		return nil, tooMany("too many replays have not ended: cancel one, or wait", a.cfg.MaxReplays)
+	}
 	what := []string{wire.AdvReplayStarted}
-	if c.to < c.from { // nothing is to be done
-		job.State, job.StartedAt, job.EndedAt = wire.ReplayFinished, &now, &now
+	if job.ToSequence < job.FromSequence { // nothing is to be done
+		job.State, job.StartedAt, job.EndedAt = wire.ReplayFinished, &job.CreatedAt, &job.CreatedAt
 		what = append(what, wire.AdvReplayFinished)
 	}
 	if err := a.jobs.Create(ctx, job); err != nil {
@@ -188,7 +197,7 @@ func (a *api) create(ctx context.Context, r *request, req *wire.ReplayRequest, r
 	for _, w := range what {
 		a.advisor.Advise(w, job.Name, "on request", player.Facts(job))
 	}
-	return &wire.ReplayResponse{Head: r.head(), Replay: job, Changed: true}, nil
+	return job, nil
 }
 
 // unended is how many replays have not ended, as far as is known.

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
+	"github.com/sluicehq/sluice/services/replayer/internal/parked"
 	"github.com/sluicehq/sluice/services/replayer/internal/player"
 	"github.com/sluicehq/sluice/services/replayer/internal/preview"
 )
@@ -41,6 +42,7 @@ type api struct {
 	player   *player.Player
 	bucket   bucket.KeyValue // of replays
 	previews *preview.Previewer
+	parked   *parked.Service
 	advisor  *bus.Advisor
 	log      zerolog.Logger
 
@@ -59,7 +61,7 @@ func (r *request) head() wire.Head { return wire.Head{Type: wire.ResponseType(r.
 // handler carries a request out. Its answer is one of wire's responses.
 type handler func(a *api, ctx context.Context, r *request) (any, *wire.Error)
 
-// verbs are what the replayer answers.
+// verbs are what the replayer answers, but for those of package parked.
 var verbs = []struct {
 	verb string
 	// named: the subject ends with a name or an id.
@@ -73,13 +75,7 @@ var verbs = []struct {
 	{wire.VerbReplayCancel, true, order(jobs.Cancel), "end a replay"},
 	{wire.VerbReplayPause, true, order(jobs.Pause), "stop a replay, which keeps its place"},
 	{wire.VerbReplayResume, true, order(jobs.Resume), "let a replay go on from its place"},
-	{wire.VerbParkedList, true, (*api).noParked, "list parked events (not in this version)"},
-	{wire.VerbParkedReplay, true, (*api).noParked, "deliver parked events again (not in this version)"},
-	{wire.VerbParkedDiscard, true, (*api).noParked, "discard parked events (not in this version)"},
-}
-
-func (*api) noParked(context.Context, *request) (any, *wire.Error) {
-	return nil, wire.Errorf(wire.CodeNotYetSupported, "this version does not list, replay or discard parked events yet")
+	{wire.VerbParkedReplay, true, (*api).replayParked, "deliver parked events again, or count which those are"},
 }
 
 // endpoints are the verbs as NATS' service framework takes them. Requests are

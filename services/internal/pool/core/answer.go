@@ -116,7 +116,7 @@ func (p *Pool) block(it *Item, why string) {
 	p.items.blocked++
 	p.spillBehind(it.lane)
 	p.noteOf(it, wire.AdvPoolBlocked, fmt.Sprintf("the event at sequence %d has used its %d attempts (%s) and holds its lane until it succeeds",
-		it.event.Sequence, p.spec.Retry.MaxAttempts, why), map[string]any{"key": clip(it.lane.key)})
+		it.event.StoreSequence(), p.spec.Retry.MaxAttempts, why), map[string]any{"key": clip(it.lane.key)})
 }
 
 // backoffFor is the wait after the n-th attempt: d = min·2^(n-1), and up to half

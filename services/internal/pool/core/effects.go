@@ -69,6 +69,6 @@ func (p *Pool) noteOf(it *Item, what, detail string, data map[string]any) {
 	if it.event.IsAdvisory() {
 		return
 	}
-	data["sequence"] = it.event.Sequence
+	data["sequence"] = it.event.StoreSequence()
 	p.fx.Notices = append(p.fx.Notices, Notice{What: what, Detail: detail, Data: data, Trail: it.event.Trail()})
 }

@@ -108,7 +108,7 @@ func (p *Pool) notParked(it *Item, err error, now time.Time) {
 	b := &p.blockade
 	if b.why == "" {
 		b.pause, b.next = parkMin, now.Add(parkMin)
-		p.note(wire.AdvPoolBlocked, err.Error(), map[string]any{"sequence": it.event.Sequence, "key": clip(it.lane.key)})
+		p.note(wire.AdvPoolBlocked, err.Error(), map[string]any{"sequence": it.event.StoreSequence(), "key": clip(it.lane.key)})
 		p.fx.Moved = true
 	}
 	b.why, b.full = err.Error(), errors.Is(err, ErrFull)

@@ -20,6 +20,7 @@ import (
 	"github.com/sluicehq/sluice/services/internal/answers"
 	"github.com/sluicehq/sluice/services/internal/ask"
 	"github.com/sluicehq/sluice/services/internal/checkpoint"
+	"github.com/sluicehq/sluice/services/internal/event"
 	"github.com/sluicehq/sluice/services/internal/fetch"
 	"github.com/sluicehq/sluice/services/internal/park"
 	"github.com/sluicehq/sluice/services/internal/pool"
@@ -41,9 +42,20 @@ const (
 type Link struct {
 	Control, Data *nats.Conn
 	Answers       *answers.Answers
+	Parked        Parked
 	Namespace     wire.Namespace
 	Owner         feed.Owner
 	Log           zerolog.Logger
+}
+
+// Parked is what replays of parked events need done; *parked.Service does it.
+type Parked interface {
+	// Restorer returns what makes a message of the parked stream the event that was
+	// parked, nil where that is not meant.
+	Restorer(c wire.ParkedChoice) (func(*event.Event) *event.Event, error)
+	// Remove removes some of those that a replay has finished by its checkpoint,
+	// beyond a sequence of the parked stream, and returns how far it came.
+	Remove(ctx context.Context, r *wire.Replay, after uint64) (to uint64, err error)
 }
 
 // Engine is what the pools of all replays of an instance share.
@@ -53,6 +65,8 @@ type Engine struct {
 	answers    *answers.Answers
 	readers    *reader.Set
 	helpers    []func(context.Context) error
+	ns         wire.Namespace
+	parked     Parked
 }
 
 // NewEngine returns an engine that does nothing before Run.
@@ -75,7 +89,7 @@ func NewEngine(l Link) (*Engine, error) {
 	fetcher := fetch.New(fetch.Leaders{JetStream: data}, l.Log)
 	clock := timers.New()
 	return &Engine{
-		answers: l.Answers, readers: readers, maxPayload: l.Control.MaxPayload,
+		answers: l.Answers, readers: readers, maxPayload: l.Control.MaxPayload, ns: l.Namespace, parked: l.Parked,
 		shared: pool.Config{
 			Config:   core.Config{Budget: core.NewBudget(eventBytes)},
 			Carriers: &pool.Carriers{}, Timers: clock,
@@ -107,9 +121,15 @@ type delivery struct {
 // start begins to deliver a replay from its checkpoint on. Moved is called when the
 // checkpoint or the state has changed; neither it nor notify may block.
 func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*delivery, error) {
-	rec, also, err := recordOf(&h.Replay)
+	rec, also, err := recordOf(&h.Replay, e.ns)
 	if err != nil {
 		return nil, err
+	}
+	of := pool.Replay{ID: h.ID, Also: also}
+	if h.Choice != nil {
+		if of.Restore, err = e.parked.Restorer(*h.Choice); err != nil {
+			return nil, fmt.Errorf("replay %q: %w", h.ID, err)
+		}
 	}
 	id, prefix := e.answers.Reserve()
 	cfg := e.shared
@@ -117,7 +137,7 @@ func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*d
 	cfg.Until, cfg.Rate = h.ToSequence, h.MaxRate
 	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(e.maxPayload())
 	cfg.Notify, cfg.Moved = notify, moved
-	cfg.Replay = pool.Replay{ID: h.ID, Also: also}
+	cfg.Replay = of
 	p, err := pool.New(cfg)
 	if err != nil {
 		e.answers.Remove(id)
@@ -133,9 +153,13 @@ func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*d
 	})}, nil
 }
 
-// recordOf is the record that the pool of a replay runs by.
-func recordOf(r *wire.Replay) (*wire.Record, *selector.Matcher, error) {
+// recordOf is the record that the pool of a replay runs by. Parked events are read
+// where they lie.
+func recordOf(r *wire.Replay, ns wire.Namespace) (*wire.Record, *selector.Matcher, error) {
 	spec := r.Spec
+	if r.Choice != nil {
+		spec.Store, spec.Selector = ns.StreamParked(), wire.Selector{ByStream: wire.StringList{ns.Parked(r.Name)}}
+	}
 	joined, rest := jobs.Narrow(spec.Selector, r.Selector)
 	spec.Selector, spec.Start = joined, wire.Position{Kind: wire.PositionAll}
 	spec.OnGap, spec.ExpireAfter = wire.GapContinue, 0

@@ -35,13 +35,15 @@ type play struct {
 	before wire.ReplayCounts // what earlier owners did
 	pace   meter
 	left   time.Time // when it had read all; zero before
+	// removed is up to where parked events that were replayed are removed.
+	removed uint64
 }
 
 func (p *Player) newPlay(ctx context.Context, h *jobs.Held) (*play, error) {
 	if why := p.fault(ctx, &h.Replay); why != "" {
 		return nil, errors.New(why)
 	}
-	y := &play{player: p, held: h, told: make(chan struct{}, 1), before: h.ReplayCounts}
+	y := &play{player: p, held: h, told: make(chan struct{}, 1), before: h.ReplayCounts, removed: h.FromSequence - 1}
 	y.tell() // the entry may have changed already
 	shown := h.Replay
 	var err error
@@ -125,14 +127,15 @@ func (y *play) step(ctx context.Context) (ended bool) {
 		return true
 	}
 	now := y.progress()
-	switch {
-	case y.atEnd(&now):
-		y.end(ctx, wire.ReplayFinished, "")
+	atEnd := y.atEnd(&now)
+	if (!atEnd || y.held.Choice != nil) && differs(&y.held.Replay, &now) && y.save(ctx, apply(now, nil)) {
 		return true
-	case !differs(&y.held.Replay, &now):
+	}
+	if gone := y.remove(ctx); !atEnd || !gone {
 		return false
 	}
-	return y.save(ctx, apply(now, nil))
+	y.end(ctx, wire.ReplayFinished, "")
+	return true
 }
 
 // atEnd reports whether everything up to the end is finished. The pool leaves its
@@ -266,6 +269,7 @@ func (y *play) last(ctx context.Context, change func(*wire.Replay)) (written boo
 		cancel()
 		switch {
 		case err == nil:
+			y.removeAll(ctx)
 			return true
 		case errors.Is(err, jobs.ErrLost):
 			y.lose("its last checkpoint was refused: " + err.Error())
