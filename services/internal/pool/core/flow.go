@@ -18,11 +18,14 @@ type flow struct {
 	breaker   breaker
 }
 
+// shut reports whether nothing at all is to be sent.
+func (f *flow) shut() bool { return f.closed || f.draining || f.captive != "" }
+
 // next says whether one more delivery may be sent now, beside those that are
 // out. If not, it says when to look again; that is zero where what holds it
 // back ends with an answer, or never.
 func (f *flow) next(now time.Time, out int) (ok bool, at time.Time) {
-	if f.closed || f.draining || f.captive != "" || out >= f.limit.Value() {
+	if f.shut() || out >= f.limit.Value() {
 		return false, time.Time{}
 	}
 	asks, at := f.presence.next(now)

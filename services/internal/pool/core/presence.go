@@ -170,7 +170,7 @@ func (p *Pool) ask(it *Item) {
 // has got another turn meanwhile, or nothing may be sent any more.
 func (p *Pool) SendAsking(now time.Time, a Ask) (d Delivery, ok bool) {
 	s := &p.flow.presence
-	if p.flow.closed || p.flow.draining || s.turn != a.Turn || s.asks != a.Item || a.Item.phase != asking {
+	if p.flow.shut() || s.turn != a.Turn || s.asks != a.Item || a.Item.phase != asking {
 		return Delivery{}, false
 	}
 	d = p.launch(a.Item, now)

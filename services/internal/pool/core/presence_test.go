@@ -36,6 +36,27 @@ func TestPresence_AnAnswerToAnEarlierQuestionSaysNothing(t *testing.T) {
 	})
 }
 
+// What asks is sent after a while: much can have become of its pool meanwhile.
+func TestPresence_NothingIsSentToAskOnceNothingMayBeSent(t *testing.T) {
+	t.Parallel()
+	for name, shut := range map[string]func(s *sim){
+		"it drains":                        func(s *sim) { s.Drain() },
+		"it is closed":                     func(s *sim) { s.Close() },
+		"a delivery would become an event": func(s *sim) { s.Captive("the store captures it") },
+	} {
+		rapid.Check(t, func(t *rapid.T) {
+			s := newSim(t, spec())
+			s.offer(1, "a.x", "")
+			s.step(func() {})
+			question := s.asking(s.sent[0])
+			shut(s)
+			if _, ok := s.SendAsking(s.now, question); ok {
+				t.Errorf("%s: sent nevertheless", name)
+			}
+		})
+	}
+}
+
 // asking has a delivery answered by nobody, and returns what is asked then.
 func (s *sim) asking(d sent) core.Ask {
 	a := s.spec.Deliver.ReadAnswer(nil, map[string][]string{"Status": {"503"}, "Nats-Subject": {"target"}})
