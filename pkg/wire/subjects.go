@@ -125,7 +125,7 @@ func (n Namespace) Answers(instance string) string {
 const answersToken = "ack"
 
 // EmitterPools is the subject on which an emitter instance tells the live
-// state of its pools: body {"names": [...]} (empty: all), answer []PoolStatus.
+// state of its pools: body {"names": [...]} (empty: all), answer PoolsResponse.
 func (n Namespace) EmitterPools(instance string) string {
 	return n.internal() + ".pools." + instance
 }

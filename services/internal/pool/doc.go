@@ -14,7 +14,7 @@
 //
 // All of that is decided by package core, which is pure. This package is the
 // shell around it, with the lock, the clock and the connections. Every call
-// becomes one step of the core: Pool.lock is the way in, Pool.unlock the only
-// way out. It carries out the effects. The lock is not held while a message is
-// published or a function of Config runs. A pool has no goroutine.
+// that changes something becomes one step of the core, between Pool.lock and
+// Pool.unlock, which carries out the effects. The lock is not held while a message
+// is published or a function of Config runs. A pool has no goroutine.
 package pool

@@ -121,9 +121,9 @@ func (p *Pool) lock() {
 	p.core.ReadTo(p.source.position())
 }
 
-// unlock is the only way out of a critical section that lock began. It carries
-// out the effects of the steps in it. What it does under the lock takes no time:
-// to set a timer, and to close a channel.
+// unlock ends a critical section in which the core took a step, and carries out the
+// effects. view, which only reads, ends its own. What is done under the lock takes no
+// time: to set a timer, and to close a channel.
 func (p *Pool) unlock() {
 	fx := p.core.Effects()
 	if !fx.WakeAt.IsZero() {
