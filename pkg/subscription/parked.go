@@ -68,7 +68,7 @@ func DecodeParkedReplay(body []byte, name string, ns wire.Namespace) (wire.Parke
 			given.ParkedReplayRequest.Deliver = &given.Deliver
 		}
 		if f.Given("rate") {
-			check("rate", func(p string) { f.between(p, given.Rate, 1, MaxReplayRate) })
+			check("rate", func(p string) { f.between(p, given.Rate, 1, MaxRate) })
 		}
 	})
 	return given.ParkedReplayRequest, bad

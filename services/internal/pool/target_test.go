@@ -32,6 +32,13 @@ func (t *target) Send(s pool.Sent) error {
 
 func (t *target) Close() { t.closed = true }
 
+// refuse has the target take nothing, or with nil anything.
+func (t *target) refuse(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.err = err
+}
+
 // next returns what has come since the last call.
 func (t *target) next() []pool.Sent {
 	t.mu.Lock()
@@ -94,10 +101,11 @@ func TestATargetGetsTheDeliveriesAndItsAnswersCount(t *testing.T) {
 }
 
 func TestWhatATargetDoesNotTakeIsSentAgainAndALostConnectionIsNothingToIt(t *testing.T) {
-	tg := &target{err: errors.New("not now")}
+	tg := &target{}
+	tg.refuse(errors.New("not now"))
 	withPool(t, config{spec: to(), target: tg}, func(t *testing.T, b *bed) {
 		b.offer(1, "a.x")
-		tg.err = nil
+		tg.refuse(nil)
 		after(time.Second)
 		sent := tg.next()
 		if len(sent) != 1 || sent[0].Attempt != 1 {
