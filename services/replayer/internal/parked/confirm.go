@@ -20,7 +20,7 @@ func confirmation(e extent, verb string, c wire.ParkedChoice, to uint64) (string
 		return "", fmt.Errorf("encode what was chosen: %w", err)
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s %s %d %d %s", verb, e.name, e.created.UnixNano(), to, what) // a hash takes everything
+	_, _ = fmt.Fprintf(sum, "%s %s %d %d %s", verb, e.name, e.created.UnixNano(), to, what) // a hash takes everything
 	return strconv.FormatUint(to, 10) + "-" + hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
