@@ -19,9 +19,8 @@ func confirmation(e extent, verb string, c wire.ParkedChoice, to uint64) (string
 	if err != nil {
 		return "", fmt.Errorf("encode what was chosen: %w", err)
 	}
-	sum := sha256.New()
-	_, _ = fmt.Fprintf(sum, "%s %s %d %d %s", verb, e.name, e.created.UnixNano(), to, what) // a hash takes everything
-	return strconv.FormatUint(to, 10) + "-" + hex.EncodeToString(sum.Sum(nil)[:8]), nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %d %s", verb, e.name, e.created.UnixNano(), to, what))
+	return strconv.FormatUint(to, 10) + "-" + hex.EncodeToString(sum[:8]), nil
 }
 
 // confirmed returns how far the dry run looked that answered confirm. Ok is false
