@@ -50,7 +50,8 @@ func DecodeRecord(e Entry, ns wire.Namespace) (*wire.Record, error) {
 	f := newFields()
 	f.Open = true
 	f.Decode("", tree, &stored)
-	r := &stored.Record
+	r := new(wire.Record)
+	*r = stored.Record // a pointer into stored would keep all that was parsed
 	r.Spec = Default()
 	if stored.Spec != nil {
 		f.recordSpec(stored.Spec, &r.Spec, key, ns)

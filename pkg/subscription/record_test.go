@@ -3,6 +3,7 @@ package subscription
 import (
 	"encoding/json"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -182,5 +183,42 @@ func TestEqualAndNeedRestartSeeEachDifference(t *testing.T) {
 	}
 	if other := decode("selector", `{"by_stream":["b","a","b"],"by_event_type":["t"],"by_event_pattern":{"type" : "t"},"by_event_payload":{"a":1.0}}`); !Equal(same, other) {
 		t.Error("the same in other words is not equal")
+	}
+}
+
+// Each emitter holds the records of all its pools, and each replayer all replays.
+func TestWhatIsReadKeepsNothingOfWhatItWasReadFrom(t *testing.T) {
+	rec, m := aRecord(t)
+	replay := wire.Replay{
+		Schema: 1, ID: "n", Name: "n", UID: "u", Generation: 1, FromSequence: 1, ToSequence: 9, Spec: rec.Spec,
+		State: wire.ReplayPending,
+	}
+	for _, tt := range []struct {
+		what string
+		body []byte
+		read func(Entry) (any, error)
+	}{
+		{"record", encode(t, m), func(e Entry) (any, error) { return DecodeRecord(e, ns) }},
+		{"replay", encode(t, replay), func(e Entry) (any, error) { return DecodeReplayEntry(e, ns) }},
+		{"pool", encode(t, wire.Pool{Schema: 1, Name: "n", UID: "u", Epoch: 1, State: wire.PoolLive}), func(e Entry) (any, error) { return DecodePool(e) }},
+	} {
+		kept := make([]any, 2000)
+		heap := func() uint64 {
+			var s runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&s)
+			return s.HeapAlloc
+		}
+		before := heap()
+		for i := range kept {
+			var err error
+			if kept[i], err = tt.read(Entry{Key: "n", Value: slices.Clone(tt.body)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if each := (int64(heap()) - int64(before)) / int64(len(kept)); each > 2000 {
+			t.Errorf("a %s of %d bytes in JSON takes %d bytes", tt.what, len(tt.body), each)
+		}
+		runtime.KeepAlive(kept)
 	}
 }

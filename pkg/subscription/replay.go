@@ -99,7 +99,8 @@ func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 	f := newFields()
 	f.Open = true
 	f.Decode("", tree, &stored)
-	r := &stored.Replay
+	r := new(wire.Replay)
+	*r = stored.Replay // a pointer into stored would keep all that was parsed
 	r.Spec = Default()
 	if stored.Spec != nil {
 		f.recordSpec(stored.Spec, &r.Spec, "replay", ns)
