@@ -9,7 +9,7 @@ TEST_TIMEOUT     ?= 15m
 FUZZ_TIME        ?= 30s
 MINUTES          ?= 20
 # What make unit leaves out: tests that take long, or wait for servers.
-UNIT_SLOW        := pkg/(feed|lease|natsd|natstest|pattern|service)|internal/(reader|limit/simulate)
+UNIT_SLOW        := pkg/(feed|lease|natsd|natstest|pattern|service)|internal/(reader|limit/simulate|parked|preview)
 SWEEPS           ?= subscriptions events size scale stores
 
 SERVICES := registry emitter healthmon replayer standalone
