@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/pkg/subjects"
 	"github.com/sluicehq/sluice/pkg/wire"
 )
 
@@ -146,27 +147,9 @@ func coversAll(wide, narrow []string) bool {
 		return true
 	}
 	for _, n := range narrow {
-		if n == wire.AllStreams || !slices.ContainsFunc(wide, func(w string) bool { return covers(w, n) }) {
+		if n == wire.AllStreams || !slices.ContainsFunc(wide, func(w string) bool { return subjects.Covers(w, n) }) {
 			return false
 		}
 	}
 	return true
-}
-
-// covers reports whether a filter selects every subject that another one does.
-func covers(wide, narrow string) bool {
-	for {
-		w, wRest, wMore := strings.Cut(wide, ".")
-		if w == ">" {
-			return true
-		}
-		n, nRest, nMore := strings.Cut(narrow, ".")
-		if n == ">" || w != "*" && w != n {
-			return false
-		}
-		if !wMore || !nMore {
-			return wMore == nMore
-		}
-		wide, narrow = wRest, nRest
-	}
 }
