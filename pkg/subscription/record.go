@@ -43,19 +43,9 @@ func DecodeRecord(e Entry, ns wire.Namespace) (*wire.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
-	var stored struct {
-		wire.Record
-		Spec *strictjson.Value `json:"spec"` // is judged by itself
-	}
+	r := &wire.Record{Spec: Default()}
 	f := newFields()
-	f.Open = true
-	f.Decode("", tree, &stored)
-	r := new(wire.Record)
-	*r = stored.Record // a pointer into stored would keep all that was parsed
-	r.Spec = Default()
-	if stored.Spec != nil {
-		f.recordSpec(stored.Spec, &r.Spec, key, ns)
-	}
+	f.stored(tree, r, key, ns)
 	f.entry(key, r.Name, r.UID)
 	if r.Generation == 0 && !f.Has("generation") {
 		f.Add("generation", "want a whole number from 1")
@@ -68,6 +58,21 @@ func DecodeRecord(e Entry, ns wire.Namespace) (*wire.Record, error) {
 		return nil, fmt.Errorf("record %q: %w", key, err)
 	}
 	return r, nil
+}
+
+// stored reads an entry that has the fields of a subscription among its members.
+// They are judged by themselves.
+func (f *fields) stored(tree *strictjson.Value, into any, name string, ns wire.Namespace) {
+	f.Open = true
+	f.Form = func(path string, v *strictjson.Value, into any) bool {
+		spec, ok := into.(*wire.Spec)
+		if !ok || v.Kind == strictjson.Null {
+			return f.form(path, v, into)
+		}
+		f.recordSpec(v, spec, name, ns)
+		return true
+	}
+	f.Decode("", tree, into)
 }
 
 func (f *fields) recordSpec(v *strictjson.Value, s *wire.Spec, name string, ns wire.Namespace) {

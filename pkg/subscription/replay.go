@@ -92,19 +92,9 @@ func DecodeReplayEntry(e Entry, ns wire.Namespace) (*wire.Replay, error) {
 	if err != nil {
 		return nil, corrupt(e, err)
 	}
-	var stored struct {
-		wire.Replay
-		Spec *strictjson.Value `json:"spec"` // is judged by itself
-	}
+	r := &wire.Replay{Spec: Default()}
 	f := newFields()
-	f.Open = true
-	f.Decode("", tree, &stored)
-	r := new(wire.Replay)
-	*r = stored.Replay // a pointer into stored would keep all that was parsed
-	r.Spec = Default()
-	if stored.Spec != nil {
-		f.recordSpec(stored.Spec, &r.Spec, "replay", ns)
-	}
+	f.stored(tree, r, "replay", ns)
 	if r.Selector != nil {
 		f.selectorRules(f.checker(), *r.Selector)
 		compactPatterns(r.Selector)
