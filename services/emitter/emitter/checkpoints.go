@@ -144,7 +144,7 @@ func (d *dues) add(h *holding, wait time.Duration) {
 
 // dueQueue has holdings in the order in which they are due.
 type dueQueue struct {
-	wake chan struct{} // cap 1: there is something new
+	wake chan struct{} // cap 1: another one is first
 
 	mu   sync.Mutex
 	list heap.Of[*holding]
@@ -154,8 +154,11 @@ func newDueQueue() *dueQueue { return &dueQueue{wake: make(chan struct{}, 1)} }
 
 func (q *dueQueue) add(h *holding, at time.Time) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.list.Set(h, at)
-	q.mu.Unlock()
+	if q.list[0] != h {
+		return // next waits for another one, which is due earlier
+	}
 	select {
 	case q.wake <- struct{}{}:
 	default:
