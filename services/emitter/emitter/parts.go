@@ -2,7 +2,6 @@ package emitter
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,23 +11,14 @@ import (
 	"github.com/sluicehq/sluice/pkg/bus"
 	"github.com/sluicehq/sluice/pkg/lease"
 	"github.com/sluicehq/sluice/pkg/mirror"
-	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/emitter/internal/claim"
 	"github.com/sluicehq/sluice/services/internal/answers"
-	"github.com/sluicehq/sluice/services/internal/ask"
-	"github.com/sluicehq/sluice/services/internal/fetch"
-	"github.com/sluicehq/sluice/services/internal/park"
-	"github.com/sluicehq/sluice/services/internal/pool"
-	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/pools"
 	"github.com/sluicehq/sluice/services/internal/reader"
-	"github.com/sluicehq/sluice/services/internal/timers"
 	"github.com/sluicehq/sluice/services/internal/webhook"
 )
-
-// askTimeout bounds how long servers may take to tell who listens.
-const askTimeout = 500 * time.Millisecond
 
 // link is an instance's connection to NATS.
 type link struct {
@@ -127,24 +117,17 @@ func (p *parts) makeRunner() error {
 	if err != nil {
 		return err
 	}
-	readers := reader.NewSet(reader.Config{
-		JetStream: p.dataJS, MaxReaders: p.cfg.MaxReaders, Log: p.log,
-		Owner: p.common.Owner(wire.ServiceEmitter, p.instance), Paused: p.pauses.met,
-	})
-	ours := func(stream string) bool { return subscription.OwnStream(stream, p.ns) }
-	asker := ask.New(presence.New(p.data, ours, askTimeout), p.log)
-	parker := park.New(p.ctlJS, p.ns, p.data.MaxPayload, p.log)
-	fetcher := fetch.New(fetch.Leaders{JetStream: p.dataJS}, p.log)
-	clock := timers.New()
-	p.runner = &runner{
-		maxPayload: p.ctl.MaxPayload, answers: p.answers, readers: readers, dues: newDues(), advisories: p.advisories,
-		webhooks: webhooks, pauses: p.pauses,
-		shared: pool.Config{
-			Config:  core.Config{Budget: core.NewBudget(p.cfg.EventBytes)},
-			Publish: p.data.PublishMsg, Park: parker.Add, Fetch: fetcher.Fetch, Ask: asker.Add,
-			Carriers: &pool.Carriers{}, Timers: clock,
+	shared := pools.New(pools.Config{
+		Control: p.ctlJS, Namespace: p.ns, EventBytes: p.cfg.EventBytes, Log: p.log,
+		Readers: reader.Config{
+			JetStream: p.dataJS, MaxReaders: p.cfg.MaxReaders, Log: p.log,
+			Owner: p.common.Owner(wire.ServiceEmitter, p.instance), Paused: p.pauses.met,
 		},
+	})
+	p.runner = &runner{
+		maxPayload: p.ctl.MaxPayload, answers: p.answers, readers: shared.Readers, dues: newDues(), advisories: p.advisories,
+		webhooks: webhooks, pauses: p.pauses, shared: shared.Pool,
 	}
-	p.background = append(p.background, clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run, webhooks.Run)
+	p.background = append(p.background, shared.Run, webhooks.Run)
 	return nil
 }

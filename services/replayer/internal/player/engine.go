@@ -10,32 +10,22 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicehq/sluice/pkg/feed"
-	"github.com/sluicehq/sluice/pkg/presence"
 	"github.com/sluicehq/sluice/pkg/selector"
-	"github.com/sluicehq/sluice/pkg/subscription"
 	"github.com/sluicehq/sluice/pkg/wire"
 	"github.com/sluicehq/sluice/services/internal/answers"
-	"github.com/sluicehq/sluice/services/internal/ask"
 	"github.com/sluicehq/sluice/services/internal/checkpoint"
 	"github.com/sluicehq/sluice/services/internal/event"
-	"github.com/sluicehq/sluice/services/internal/fetch"
-	"github.com/sluicehq/sluice/services/internal/park"
 	"github.com/sluicehq/sluice/services/internal/pool"
 	"github.com/sluicehq/sluice/services/internal/pool/core"
+	"github.com/sluicehq/sluice/services/internal/pools"
 	"github.com/sluicehq/sluice/services/internal/reader"
-	"github.com/sluicehq/sluice/services/internal/timers"
 	"github.com/sluicehq/sluice/services/replayer/internal/jobs"
 )
 
-const (
-	// askTimeout bounds how long servers may take to tell who listens.
-	askTimeout = 500 * time.Millisecond
-	// eventBytes bounds the events that all replays of an instance hold.
-	eventBytes = 64 << 20
-)
+// eventBytes bounds the events that all replays of an instance hold.
+const eventBytes = 64 << 20
 
 // Link is what an engine delivers over. Data is the connection of Answers, apart
 // from Control so that no flood of events delays what keeps the claims.
@@ -60,11 +50,9 @@ type Parked interface {
 
 // Engine is what the pools of all replays of an instance share.
 type Engine struct {
-	shared     pool.Config
+	*pools.Shared
 	maxPayload func() int64
 	answers    *answers.Answers
-	readers    *reader.Set
-	helpers    []func(context.Context) error
 	ns         wire.Namespace
 	parked     Parked
 }
@@ -79,33 +67,16 @@ func NewEngine(l Link) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	ours := func(stream string) bool { return subscription.OwnStream(stream, l.Namespace) }
-	readers := reader.NewSet(reader.Config{
-		JetStream: data, Owner: l.Owner, Log: l.Log,
-		Paused: func(*wire.Record, wire.Gap) {}, // no replay pauses at a gap
-	})
-	asker := ask.New(presence.New(l.Data, ours, askTimeout), l.Log)
-	parker := park.New(ctl, l.Namespace, l.Data.MaxPayload, l.Log)
-	fetcher := fetch.New(fetch.Leaders{JetStream: data}, l.Log)
-	clock := timers.New()
-	return &Engine{
-		answers: l.Answers, readers: readers, maxPayload: l.Control.MaxPayload, ns: l.Namespace, parked: l.Parked,
-		shared: pool.Config{
-			Config:   core.Config{Budget: core.NewBudget(eventBytes)},
-			Carriers: &pool.Carriers{}, Timers: clock,
-			Publish: l.Data.PublishMsg, Park: parker.Add, Fetch: fetcher.Fetch, Ask: asker.Add,
+	shared := pools.New(pools.Config{
+		Control: ctl, Namespace: l.Namespace, EventBytes: eventBytes, Log: l.Log,
+		Readers: reader.Config{
+			JetStream: data, Owner: l.Owner, Log: l.Log,
+			Paused: func(*wire.Record, wire.Gap) {}, // no replay pauses at a gap
 		},
-		helpers: []func(context.Context) error{clock.Run, readers.Run, parker.Run, fetcher.Run, asker.Run},
+	})
+	return &Engine{
+		Shared: shared, answers: l.Answers, maxPayload: l.Control.MaxPayload, ns: l.Namespace, parked: l.Parked,
 	}, nil
-}
-
-// Run does what pools need done until ctx ends.
-func (e *Engine) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, run := range e.helpers {
-		g.Go(func() error { return run(ctx) })
-	}
-	return g.Wait()
 }
 
 // delivery is a pool that delivers.
@@ -132,7 +103,7 @@ func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*d
 		}
 	}
 	id, prefix := e.answers.Reserve()
-	cfg := e.shared
+	cfg := e.Pool
 	cfg.Record, cfg.Entry = rec, wire.Pool{Name: h.Name, UID: h.UID, Epoch: h.Epoch, Checkpoint: h.Checkpoint, Gap: h.Gap}
 	cfg.Until, cfg.Rate = h.ToSequence, h.MaxRate
 	cfg.AnswerPrefix, cfg.MaxRanges = prefix, checkpoint.RangesWithin(e.maxPayload())
@@ -144,10 +115,10 @@ func (e *Engine) start(h *jobs.Held, notify func(core.Notice), moved func()) (*d
 		return nil, err
 	}
 	e.answers.Add(id, p)
-	e.readers.Attach(p, rec, 0)
+	e.Readers.Attach(p, rec, 0)
 	store := rec.Spec.Store
 	return &delivery{Pool: p, engine: e, store: store, end: sync.OnceFunc(func() {
-		e.readers.Detach(store, p)
+		e.Readers.Detach(store, p)
 		p.Close() // first, so that no answer comes in behind what is written
 		e.answers.Remove(id)
 	})}, nil
@@ -180,7 +151,7 @@ func recordOf(r *wire.Replay, ns wire.Namespace) (*wire.Record, *selector.Matche
 // leave has the pool read no further, which goes on with what it has.
 func (d *delivery) leave() {
 	if d.passed == nil {
-		d.passed = d.engine.readers.Retire(d.store, d.Pool)
+		d.passed = d.engine.Readers.Retire(d.store, d.Pool)
 	}
 }
 
